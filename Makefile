@@ -1,0 +1,39 @@
+# make run · make test · make check · make bench are the whole interface; the rest serves them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help run setup test check format bench lock clean
+help:                ## what can be made
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: $(VENV)/ready   ## Redis, the web server and a worker, in one log (PORT=8000)
+	@$(BIN)/python deploy/laptop.py
+
+setup: $(VENV)/ready ## the set-up alone: .venv, from the lock
+
+test: $(VENV)/ready  ## every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/ready ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: $(VENV)/ready ## let ruff mend what it can
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+lock:                ## write requirements/*.txt anew from pyproject.toml (needs uv: pip install uv)
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	    --extra web --extra dev pyproject.toml -o requirements/dev.txt
+	@for part in web worker; do \
+	    uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	        -c requirements/dev.txt $$( [ $$part = web ] && echo --extra web ) pyproject.toml -o requirements/$$part.txt; done
+
+clean:               ## remove what was set up and what ran
+	rm -rf $(VENV) var .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
+	@echo "Setting up $(VENV) from requirements/dev.txt (once; about a minute) …"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
+	@touch $@

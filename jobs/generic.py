@@ -1,0 +1,15 @@
+"""The smallest job type: it logs that it ran, and returns what it was given. Copy it to write your own."""
+
+import logging
+from typing import Any
+
+from taskqueue import job
+
+log = logging.getLogger(__name__)
+
+
+@job("generic")
+def generic(**payload: Any) -> dict[str, Any]:
+    """Take any JSON object, log the names of its fields, and return it."""
+    log.info("Got %d fields: %s", len(payload), ", ".join(sorted(payload)) or "none")
+    return payload

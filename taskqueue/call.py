@@ -1,0 +1,107 @@
+"""What RQ imports and calls: `taskqueue.call.<job type>`.
+
+A job names its job type, not its file, so a function can move to another file while jobs wait for it, and
+any RQ worker (ours, or a stock `rq worker -S json`) does the same with it: validate, run, turn the result
+into JSON.
+"""
+
+import asyncio
+import inspect
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from rq import get_current_job
+
+from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, UnknownJobType
+from taskqueue.job_types import JobType, discover, registered
+from taskqueue.settings import process_settings
+from taskqueue.signature import Json
+
+log = logging.getLogger(__name__)
+
+PREFIX = f"{__name__}."
+
+
+def function_name(job_type: str) -> str:
+    """The name under which RQ knows a job type's function: "taskqueue.call.email"."""
+    return PREFIX + job_type
+
+
+def job_type_name(function_name: str) -> str:
+    """The job type that an RQ job calls; the function's own name where it calls something else."""
+    return function_name.removeprefix(PREFIX)
+
+
+def registered_call(function_name: str) -> Callable[..., Json]:
+    """What stands behind a name in Redis: a registered job type, or `UnknownJobType`.
+
+    Besides `taskqueue.call.email`, the function's own path (`jobs.email.send_email`) is understood, so that
+    `rq enqueue` can be used by hand.
+    """
+    name = job_type_name(function_name)
+    for job_type in registered.values():
+        if (function_name.startswith(PREFIX) and job_type.name == name) or job_type.path == function_name:
+            return _Call(job_type)
+    raise UnknownJobType(name, sorted(registered))
+
+
+def __getattr__(name: str) -> Callable[..., Json]:
+    """`taskqueue.call.email`, for a stock RQ worker, which has imported no job types yet."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+    if not registered:
+        discover()
+    try:
+        return registered_call(function_name(name))
+    except UnknownJobType as error:
+        raise AttributeError(str(error)) from error
+
+
+class _Call:
+    """One job type, to be called with a payload as keyword arguments."""
+
+    def __init__(self, job_type: JobType) -> None:
+        self.job_type = job_type
+
+    def __call__(self, *arguments: Json, **payload: Json) -> Json:
+        """Validate, run, and give the result as JSON values. Every error is raised on to the worker."""
+        try:
+            if arguments:
+                raise PermanentFailure("A job type takes named fields only, not positional arguments.")
+            try:
+                given = self.job_type.arguments(payload)
+            except InvalidPayload as error:
+                raise PermanentFailure(str(error)) from error
+            return self._json(self._run(given))
+        except PermanentFailure:
+            give_up()
+            raise
+
+    def _run(self, arguments: dict[str, Any]) -> Any:
+        result = self.job_type.function(**arguments)
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+    def _json(self, value: Any) -> Json:
+        try:
+            result = self.job_type.signature.result(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidResult(
+                f"{self.job_type.path} returned what JSON cannot say ({error});"
+                " return plain values, a dataclass, a TypedDict or a pydantic model"
+            ) from error
+        limit = process_settings().max_result_bytes
+        if len(json.dumps(result)) > limit:
+            raise InvalidResult(
+                f"{self.job_type.path} returned more than {limit:,} bytes (MAX_RESULT_BYTES);"
+                " keep it as a file (taskqueue.files) and return its name"
+            )
+        return result
+
+
+def give_up() -> None:
+    """Take the current job's remaining attempts away: RQ retries whatever was raised while it has some."""
+    current = get_current_job()
+    if current is not None:
+        current.retries_left = 0

@@ -1,0 +1,83 @@
+"""Connections to Redis: one kind that answers a web request in time, one that outlasts a restart of Redis."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from taskqueue.errors import QueueUnavailable
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_SECONDS = 2.0  # a web request waits this long for one answer of Redis
+PROBE_TIMEOUT_SECONDS = 0.4  # a health check must answer within a second, connecting included
+WORKER_CONNECT_TIMEOUT_SECONDS = 5.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
+
+
+def connect_for_requests(url: str) -> Redis:
+    """For a web process: short timeouts, and one more try, which the enqueue script makes safe."""
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=REQUEST_TIMEOUT_SECONDS,
+        socket_timeout=REQUEST_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), retries=1),
+        health_check_interval=30,
+    )
+
+
+def connect_for_probes(url: str) -> Redis:
+    """For health checks: an answer in well under a second, or an error."""
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=PROBE_TIMEOUT_SECONDS,
+        socket_timeout=PROBE_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), retries=0),
+    )
+
+
+def connect_for_worker(url: str) -> Redis:
+    """For a worker: a lost connection is tried again for about half a minute before a command fails."""
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=WORKER_CONNECT_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=LONGEST_WAIT_SECONDS), retries=10),
+        health_check_interval=30,
+    )
+
+
+@contextmanager
+def redis_errors(task_id: str | None = None) -> Iterator[None]:
+    """Turn the driver's errors into `QueueUnavailable`, in words; the driver's own is the cause."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise QueueUnavailable("Redis is full and takes no more. Nothing was queued.") from error
+    except ReadOnlyError as error:
+        raise QueueUnavailable("This Redis is a read-only replica. Nothing was queued.") from error
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        raise QueueUnavailable("Redis did not answer.", task_id) from error
+    except RedisError as error:
+        raise QueueUnavailable(f"Redis refused: {error}", task_id) from error
+
+
+def wait_for_redis(connection: Redis) -> None:
+    """Return when Redis answers; say so while it does not. A worker may start before Redis does."""
+    wait_seconds = FIRST_WAIT_SECONDS
+    while True:
+        try:
+            connection.ping()
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            log.warning("Redis does not answer yet (%s); trying again in %.1f s", error, wait_seconds)
+            time.sleep(wait_seconds)
+            wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+        else:
+            return

@@ -1,0 +1,114 @@
+"""Everything that can go wrong here, in one tree.
+
+TaskQueueError
+├── InvalidSetting        an environment variable cannot be used; the program does not start
+├── InvalidJobType        a file in jobs/ cannot be used; the program does not start
+├── UnknownJobType        no such job type
+├── UnknownQueue          no such queue
+├── InvalidPayload        the payload does not fit the job type's signature
+├── UnknownTask           no such task, or it has expired
+├── UnknownFile           no such file, or it has expired
+├── FileTooLarge          more bytes than MAX_FILE_BYTES
+├── QueueUnavailable      Redis did not answer, or refused
+└── PermanentFailure      raised by a job: another attempt cannot help
+    ├── AddressRefused    raised for a job: an address that OUTBOUND_ALLOW does not let it reach
+    └── InvalidResult     raised for a job: what it returned is not JSON, or too large
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class TaskQueueError(Exception):
+    """The base of all of them: `except TaskQueueError` catches no bug of yours."""
+
+
+class InvalidSetting(TaskQueueError):
+    """An environment variable cannot be used; the message names it and says what it must be."""
+
+
+class InvalidJobType(TaskQueueError):
+    """A job type cannot be used; the message names its file and the mend."""
+
+
+class UnknownJobType(TaskQueueError):
+    """There is no job type of this name; `known` lists those that there are."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = list(known)
+        super().__init__(f"There is no job type {name!r}. Known: {', '.join(self.known) or 'none'}.")
+
+
+class UnknownQueue(TaskQueueError):
+    """There is no queue of this name; `known` lists those that there are."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = list(known)
+        super().__init__(f"There is no queue {name!r}. Known: {', '.join(self.known)}.")
+
+
+class PayloadError(NamedTuple):
+    """One thing that is wrong with a payload."""
+
+    pointer: str  # where: a JSON Pointer (RFC 6901) into the payload, "/to/0"; "" is the payload itself
+    message: str  # what, and what it should be
+
+
+class InvalidPayload(TaskQueueError):
+    """A payload does not fit its job type's signature. Its message repeats no value of the payload."""
+
+    def __init__(self, job_type: str, errors: Sequence[PayloadError]) -> None:
+        self.job_type = job_type
+        self.errors = list(errors)
+        what = "; ".join(f"{error.pointer or 'the payload'}: {error.message}" for error in self.errors)
+        super().__init__(f"The payload does not fit {job_type!r}: {what}")
+
+
+class UnknownTask(TaskQueueError):
+    """There is no task of this id, or it has expired."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(f"There is no task {task_id!r}. It may have expired.")
+
+
+class UnknownFile(TaskQueueError):
+    """There is no file of this name, or it has expired."""
+
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
+        super().__init__(f"There is no file {filename!r}. It may have expired.")
+
+
+class FileTooLarge(TaskQueueError):
+    """A file has more bytes than may be kept."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(f"The file is larger than {limit_bytes:,} bytes (MAX_FILE_BYTES).")
+
+
+class QueueUnavailable(TaskQueueError):
+    """Redis did not answer, or refused; the driver's own error is the cause.
+
+    `task_id` is set where a job was on its way: whether Redis took it cannot be known then, and
+    reading that task tells.
+    """
+
+    def __init__(self, message: str, task_id: str | None = None) -> None:
+        self.task_id = task_id
+        super().__init__(message)
+
+
+class PermanentFailure(TaskQueueError):
+    """Raise it in a job where another attempt cannot help: `PermanentFailure("the page is gone (410)")`."""
+
+
+class AddressRefused(PermanentFailure):
+    """A job asked for an address that is not public, and OUTBOUND_ALLOW does not name it."""
+
+
+class InvalidResult(PermanentFailure):
+    """A job returned what JSON cannot say, or more than MAX_RESULT_BYTES."""

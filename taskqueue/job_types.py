@@ -1,0 +1,171 @@
+"""Job types: the `@job` decorator that registers a function, and `discover()`, which finds them all."""
+
+import importlib
+import inspect
+import logging
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from taskqueue.errors import InvalidJobType, InvalidPayload, UnknownJobType
+from taskqueue.retry import RetryDelays
+from taskqueue.settings import Environment
+from taskqueue.signature import Json, Signature, SignatureError, payload_errors
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+MAX_ATTEMPTS = 100  # each failed attempt is kept with its error
+MAX_TIMEOUT_SECONDS = 7 * 86_400
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobType:
+    """A registered function, and how its jobs are queued and run."""
+
+    name: str
+    function: Callable[..., Any]
+    signature: Signature
+    queue: str
+    attempts: int  # runs of one job, the first included
+    timeout: int  # seconds that one attempt may take
+    retry_delays: RetryDelays
+    check_settings: Callable[[Environment], object] | None
+
+    @property
+    def path(self) -> str:
+        """Where the function is: "jobs.email.send_email"."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    @property
+    def description(self) -> str:
+        """The function's docstring."""
+        return inspect.getdoc(self.function) or ""
+
+    def arguments(self, payload: Json) -> dict[str, Any]:
+        """The function's keyword arguments, from a payload. Raises `InvalidPayload`."""
+        try:
+            return self.signature.arguments(payload)
+        except ValidationError as error:
+            raise InvalidPayload(self.name, payload_errors(error)) from None  # its text repeats the payload
+
+
+class JobTypes(Mapping[str, JobType]):
+    """The registered job types by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, JobType] = {}
+
+    def add(self, job_type: JobType) -> None:
+        """Register one. Raises `InvalidJobType` where two files claim one name."""
+        other = self._by_name.get(job_type.name)
+        # The same function again is a reload of its module, not a second claim.
+        if other is not None and other.path != job_type.path:
+            raise InvalidJobType(
+                f"{_place(job_type.function)}: the job type {job_type.name!r} is already"
+                f" {_place(other.function)}; give one of them another name"
+            )
+        self._by_name[job_type.name] = job_type
+
+    def find(self, name: str) -> JobType:
+        """The job type of this name. Raises `UnknownJobType`."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise UnknownJobType(name, sorted(self)) from None
+
+    def __getitem__(self, name: str) -> JobType:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+registered = JobTypes()
+"""The job types of this process: `@job` fills it, as `discover()` imports the files of `jobs/`."""
+
+
+def job(
+    name: str,
+    *,
+    queue: str = "default",
+    attempts: int = 3,
+    timeout: int = 180,
+    retry_delay: float = 2,
+    max_retry_delay: float = 600,
+    settings: Callable[[Environment], object] | None = None,
+) -> Callable[[Function], Function]:
+    """Register a function as the job type `name`, and return it unchanged.
+
+    `attempts` counts the first run too. `timeout` is in seconds, for one attempt. The delay before the
+    second attempt is about `retry_delay` seconds; it doubles each time, up to `max_retry_delay`.
+    `settings` reads the environment variables that the job needs and raises `InvalidSetting`: a worker
+    calls it once, at its start, so that a bad value is found before any job is.
+
+    Raises `InvalidJobType` if the name is taken, or the function's signature has no JSON form.
+    """
+
+    def register(function: Function) -> Function:
+        def refuse(what: str) -> InvalidJobType:
+            return InvalidJobType(f"{_place(function)}: {what}")
+
+        if not NAME.fullmatch(name):
+            raise refuse(f"the name {name!r} must be lower-case letters, digits, - and _, such as 'send-email'")
+        if not 1 <= attempts <= MAX_ATTEMPTS:
+            raise refuse(f"attempts must be 1 to {MAX_ATTEMPTS}, got {attempts!r}")
+        if not 1 <= timeout <= MAX_TIMEOUT_SECONDS:
+            raise refuse(f"timeout must be 1 to {MAX_TIMEOUT_SECONDS} seconds, got {timeout!r}")
+        try:
+            signature = Signature(function)
+            retry_delays = RetryDelays(first=retry_delay, longest=max_retry_delay)
+        except (SignatureError, ValueError) as error:
+            raise refuse(f"{name!r} cannot be a job type: {error}") from error
+        registered.add(
+            JobType(
+                name=name,
+                function=function,
+                signature=signature,
+                queue=queue,
+                attempts=attempts,
+                timeout=timeout,
+                retry_delays=retry_delays,
+                check_settings=settings,
+            )
+        )
+        return function
+
+    return register
+
+
+def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) -> JobTypes:
+    """Import every module of `package`, and return the job types that they register.
+
+    A module whose name starts with "_" is left alone. `queues`, where given, are the only ones that a job
+    type may name. Raises `InvalidJobType`; an error in importing a file is raised as it is.
+    """
+    folder = importlib.import_module(package)
+    for module in pkgutil.iter_modules(folder.__path__):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{package}.{module.name}")
+    for job_type in registered.values():
+        if queues is not None and job_type.queue not in queues:
+            raise InvalidJobType(
+                f"{_place(job_type.function)}: there is no queue {job_type.queue!r};"
+                f" use one of {', '.join(queues)}, or add it to QUEUES"
+            )
+    log.debug("job types: %s", ", ".join(sorted(registered)))
+    return registered
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = inspect.unwrap(function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno} ({function.__qualname__})"

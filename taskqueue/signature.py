@@ -1,0 +1,134 @@
+"""A function's signature, read as the contract of its payload (JSON in) and its result (JSON out)."""
+
+import inspect
+import json
+import typing
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticSchemaGenerationError
+from pydantic_core import PydanticSerializationError
+
+from taskqueue.errors import PayloadError
+
+Json = Any  # what `json.loads` gives: no better type exists that is also pleasant to use
+
+
+class SignatureError(Exception):
+    """The signature has no JSON form. The message says which part, and the mend."""
+
+
+class Signature:
+    """What a function takes and returns, as JSON.
+
+    `schema` is the JSON Schema (2020-12) of the payload; `result_schema` that of the result, or None where
+    the function does not say what it returns.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        """Raises `SignatureError`."""
+        hints = _type_hints(function)
+        self._model = _payload_model(function, hints)
+        self._result = TypeAdapter(hints["return"]) if "return" in hints else TypeAdapter(Any)
+        try:
+            self.schema: Json = self._model.model_json_schema()
+            self.result_schema: Json = (
+                self._result.json_schema(mode="serialization") if "return" in hints else None
+            )
+        except PydanticUserError as error:
+            raise SignatureError(f"a type in it has no JSON form: {_first_line(error)}") from error
+        self.schema.pop("title", None)
+
+    def arguments(self, payload: Json) -> dict[str, Any]:
+        """The keyword arguments that the payload stands for, as the types of the signature.
+
+        Raises `pydantic.ValidationError`; `payload_errors` puts that into words.
+        """
+        model = self._model.model_validate(payload)
+        given = {name: getattr(model, name) for name in type(model).model_fields}
+        return given | (model.model_extra or {})
+
+    def result(self, value: Any) -> Json:
+        """What the function returned, as JSON values. Raises ValueError if JSON cannot say it."""
+        with warnings.catch_warnings():
+            # A value that is not of the annotated type is still an answer, if JSON can say it.
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                plain = self._result.dump_python(value, mode="json")
+            except PydanticSerializationError as error:
+                raise ValueError(_first_line(error)) from error
+        json.dumps(plain, allow_nan=False)  # NaN and Infinity are no JSON: ValueError
+        return plain
+
+
+def payload_errors(error: ValidationError) -> list[PayloadError]:
+    """pydantic's findings in our form, without the values: a payload may hold secrets."""
+    return [
+        PayloadError(pointer=_pointer(found["loc"]), message=_sentence(found["type"], found["msg"]))
+        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _sentence(kind: str, message: str) -> str:
+    match kind:
+        case "extra_forbidden":
+            return "There is no such field; take it out"
+        case "missing":
+            return "This field is required"
+        case "model_type" | "model_attributes_type":
+            return "The payload must be a JSON object"
+    return message.removeprefix("Value error, ")
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
+
+
+def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise SignatureError(f"it names a type that its file does not import: {error}") from error
+
+
+def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    extra: typing.Literal["forbid", "allow"] = "forbid"
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            raise SignatureError(
+                f"parameter {name!r} has no name in a JSON object; take `*args` or the `/` out of it"
+            )
+        if name not in hints:
+            raise SignatureError(f"parameter {name!r} has no type; write `{name}: str`, or what it is")
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = "allow"
+            fields["__pydantic_extra__"] = (dict[str, hints[name]], ...)  # type: ignore[valid-type]
+            continue
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (hints[name], default)
+
+    extra_type = fields.pop("__pydantic_extra__", None)
+    base = type(
+        "Payload",
+        (BaseModel,),
+        {
+            "__module__": function.__module__,
+            "__annotations__": {"__pydantic_extra__": extra_type[0]} if extra_type else {},
+            "model_config": ConfigDict(extra=extra, protected_namespaces=(), validate_default=False),
+        },
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a field may be called `copy` or `json`
+            return create_model(function.__name__, __base__=base, **fields)
+    except PydanticSchemaGenerationError as error:
+        raise SignatureError(f"a type in it has no JSON form: {_first_line(error)}") from error
+    except (NameError, PydanticUserError) as error:
+        raise SignatureError(f"a parameter's name cannot be used: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

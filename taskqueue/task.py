@@ -1,0 +1,146 @@
+"""A task: one RQ job, as it is told to the outside."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rq.job import Job, JobStatus
+from rq.results import Result
+
+from taskqueue.call import job_type_name
+from taskqueue.signature import Json
+
+# Fields of ours in RQ's job hash. RQ leaves fields that it does not know as they are.
+ATTEMPT_FIELD = "tq:attempt"  # runs begun so far
+ATTEMPTS_FIELD = "tq:attempts"  # runs allowed
+PROGRESS_FIELD = "tq:progress"  # JSON: what progress() was last told
+
+STATUSES = {
+    JobStatus.CREATED: "queued",
+    JobStatus.QUEUED: "queued",
+    JobStatus.RATE_LIMITED: "queued",
+    JobStatus.SCHEDULED: "scheduled",
+    JobStatus.DEFERRED: "deferred",
+    JobStatus.READY_TO_ENQUEUE: "deferred",
+    JobStatus.STARTED: "processing",
+    JobStatus.FINISHED: "complete",
+    JobStatus.FAILED: "failed",
+    JobStatus.STOPPED: "canceled",
+    JobStatus.CANCELED: "canceled",
+}
+"""RQ's status in the words of the HTTP contract."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptError:
+    """How one attempt failed."""
+
+    type: str  # "TimeoutError", "smtplib.SMTPConnectError"
+    message: str
+    at: datetime
+    traceback: str
+    worker: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task as `GET /tasks/<id>` shows it. Times are aware datetimes in UTC."""
+
+    id: str
+    type: str
+    status: str  # one of STATUSES' values
+    queue: str
+    payload: Json
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    scheduled_for: datetime | None = None  # when a delayed task, or its next attempt, is due
+    attempt: int = 0  # the attempt that runs or ran last; 0 before the first
+    attempts: int = 1
+    progress: Mapping[str, Json] | None = None
+    result: Json = None
+    error: AttemptError | None = None  # why it failed; while it is tried again, the last attempt's
+    errors: Sequence[AttemptError] = ()  # every failed attempt's, oldest first
+    worker: str | None = None
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """RFC 3339, UTC, milliseconds: "2026-11-24T10:43:05.120Z"."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_task(job: Job, fields: Mapping[bytes, bytes], results: Sequence[Result]) -> Task:
+    """The task that an RQ job stands for: its hash's `fields` restored into `job`, its `results` newest first."""
+    status = STATUSES[job.get_status(refresh=False)]
+    # A requeued or retried job keeps the fields of its earlier run until the next one begins.
+    waits = status in ("queued", "scheduled", "deferred")
+    attempt = int(fields.get(ATTEMPT_FIELD.encode(), 0))
+    latest = results[0] if results else None
+    errors = [_attempt_error(result) for result in reversed(results) if result.exc_string]
+    progress = fields.get(PROGRESS_FIELD.encode())
+    succeeded = status == "complete" and latest is not None and latest.type is Result.Type.SUCCESSFUL
+    return Task(
+        id=job.id,
+        type=_job_type(job),
+        status=status,
+        queue=job.origin,
+        payload=_payload(job),
+        created_at=job.created_at,
+        started_at=None if waits and not attempt else job.started_at,
+        ended_at=None if waits or status == "processing" else job.ended_at,
+        attempt=attempt,
+        attempts=max(int(fields.get(ATTEMPTS_FIELD.encode(), 1)), attempt),
+        progress=json.loads(progress) if progress else None,
+        result=latest.return_value if latest and succeeded else None,
+        error=errors[-1] if errors and status not in ("complete", "canceled") else None,
+        errors=errors,
+        worker=None if waits else job.worker_name,
+    )
+
+
+def _job_type(job: Job) -> str:
+    try:
+        return job_type_name(job.func_name or "")
+    except Exception:  # noqa: BLE001  whatever another program wrote as the job's data, the view still answers
+        return ""
+
+
+def _payload(job: Job) -> Json:
+    try:
+        return dict(job.kwargs)
+    except Exception:  # noqa: BLE001  as above
+        return None
+
+
+_ERROR_LINE = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
+
+
+def _attempt_error(result: Result) -> AttemptError:
+    kind, message = error_of(result.exc_string or "")
+    return AttemptError(
+        type=kind,
+        message=message,
+        at=result.created_at,
+        traceback=result.exc_string or "",
+        worker=result.worker_name or None,
+    )
+
+
+def error_of(traceback: str) -> tuple[str, str]:
+    """The type and message at the end of a formatted traceback.
+
+    What RQ writes for a work-horse that died is no traceback, but one sentence: that is the message then.
+    """
+    lines = traceback.rstrip().splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    after = frames[-1] + 1 if frames else 0
+    while after < len(lines) and lines[after].startswith("    "):
+        after += 1
+    found = _ERROR_LINE.match("\n".join(lines[after:]))
+    if not found or (not frames and found["message"] is None):
+        return "WorkHorseTerminated", traceback.strip().rstrip(";")
+    return found["type"], found["message"] or ""

@@ -1,0 +1,141 @@
+"""What the tests stand on: a real Redis, the settings that point to it, real workers, a real web server."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from deploy.laptop import redis_command
+from taskqueue.connection import connect_for_requests
+from taskqueue.job_types import JobTypes, discover
+from taskqueue.queue import TaskQueue
+from taskqueue.settings import Settings, process_settings
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 20
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, what: str = "it") -> None:
+    """Return when `condition` is true; fail after so many seconds. For what another process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        time.sleep(0.02)
+
+
+def answers(connection: Redis) -> bool:
+    try:
+        return bool(connection.ping())
+    except RedisConnectionError:
+        return False
+
+
+class RedisServer:
+    """A real Redis that a test may stop, freeze and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self._folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(redis_command(self.port, self._folder), stdout=log, stderr=log)
+        with Redis(port=self.port) as connection:
+            wait_until(lambda: answers(connection), what="Redis")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
+
+    def stop(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+        self._process.terminate()
+        self._process.wait(START_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for all tests that leave it running."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that this test may stop and freeze."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis(shared_redis: RedisServer) -> Iterator[Redis]:
+    """A connection to an empty Redis."""
+    with connect_for_requests(shared_redis.url) as connection:
+        connection.flushall()
+        yield connection
+
+
+@pytest.fixture
+def env(redis: Redis, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The environment with TASK_QUEUE_URL set to the test's Redis: `env.setenv("SMTP_URL", …)` for more."""
+    monkeypatch.setenv("TASK_QUEUE_URL", shared_redis.url)
+    process_settings.cache_clear()
+    yield monkeypatch
+    process_settings.cache_clear()
+
+
+@pytest.fixture
+def settings(env: pytest.MonkeyPatch) -> Settings:
+    return Settings.read(os.environ)
+
+
+@pytest.fixture(scope="session")
+def job_types() -> JobTypes:
+    """The project's job types."""
+    return discover()
+
+
+@pytest.fixture
+def queue(redis: Redis, settings: Settings, job_types: JobTypes) -> TaskQueue:
+    return TaskQueue(redis, settings, job_types)
+
+
+@pytest.fixture
+def work(env: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run a real worker, as a process, until the queues are empty; its log is returned."""
+
+    def run(*options: str, command: tuple[str, ...] = (sys.executable, "worker.py", "--burst")) -> str:
+        done = subprocess.run(
+            [*command, *options],
+            cwd=ROOT,
+            timeout=60,
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        return done.stdout
+
+    return run
