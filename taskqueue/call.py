@@ -14,6 +14,7 @@ from typing import Any
 
 from rq import get_current_job
 
+from taskqueue import fields
 from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, UnknownJobType
 from taskqueue.job_types import JobType, discover, registered
 from taskqueue.settings import process_settings
@@ -42,8 +43,8 @@ def registered_call(function_name: str) -> Callable[..., Json]:
     """
     name = job_type_name(function_name)
     for job_type in registered.values():
-        if (function_name.startswith(PREFIX) and job_type.name == name) or job_type.path == function_name:
-            return _Call(job_type)
+        if function_name in (PREFIX + job_type.name, job_type.path):
+            return _call(job_type)
     raise UnknownJobType(name, sorted(registered))
 
 
@@ -59,48 +60,52 @@ def __getattr__(name: str) -> Callable[..., Json]:
         raise AttributeError(str(error)) from error
 
 
-class _Call:
-    """One job type, to be called with a payload as keyword arguments."""
+def _call(job_type: JobType) -> Callable[..., Json]:
+    """The function that RQ calls with a payload as keyword arguments."""
 
-    def __init__(self, job_type: JobType) -> None:
-        self.job_type = job_type
-
-    def __call__(self, *arguments: Json, **payload: Json) -> Json:
-        """Validate, run, and give the result as JSON values. Every error is raised on to the worker."""
+    def call(*arguments: Json, **payload: Json) -> Json:
+        _count_attempt()
         try:
             if arguments:
                 raise PermanentFailure("A job type takes named fields only, not positional arguments.")
             try:
-                given = self.job_type.arguments(payload)
+                given = job_type.arguments(payload)
             except InvalidPayload as error:
                 raise PermanentFailure(str(error)) from error
-            return self._json(self._run(given))
+            result = job_type.function(**given)
+            return _json(job_type, asyncio.run(result) if inspect.iscoroutine(result) else result)
         except PermanentFailure:
-            give_up()
+            _give_up()
             raise
 
-    def _run(self, arguments: dict[str, Any]) -> Any:
-        result = self.job_type.function(**arguments)
-        return asyncio.run(result) if inspect.iscoroutine(result) else result
-
-    def _json(self, value: Any) -> Json:
-        try:
-            result = self.job_type.signature.result(value)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidResult(
-                f"{self.job_type.path} returned what JSON cannot say ({error});"
-                " return plain values, a dataclass, a TypedDict or a pydantic model"
-            ) from error
-        limit = process_settings().max_result_bytes
-        if len(json.dumps(result)) > limit:
-            raise InvalidResult(
-                f"{self.job_type.path} returned more than {limit:,} bytes (MAX_RESULT_BYTES);"
-                " keep it as a file (taskqueue.files) and return its name"
-            )
-        return result
+    return call
 
 
-def give_up() -> None:
+def _json(job_type: JobType, value: Any) -> Json:
+    try:
+        result = job_type.signature.result(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidResult(
+            f"{job_type.path} returned what JSON cannot say ({error});"
+            " return plain values, a dataclass, a TypedDict or a pydantic model"
+        ) from error
+    limit = process_settings().max_result_bytes
+    if len(json.dumps(result)) > limit:
+        raise InvalidResult(
+            f"{job_type.path} returned more than {limit:,} bytes (MAX_RESULT_BYTES);"
+            " keep it as a file (taskqueue.files) and return its name"
+        )
+    return result
+
+
+def _count_attempt() -> None:
+    """A stock RQ worker does not count the attempts; ours does, when it marks the job as started."""
+    current = get_current_job()
+    if current is not None and not hasattr(current, "attempt"):
+        current.connection.hincrby(current.key, fields.ATTEMPT, 1)
+
+
+def _give_up() -> None:
     """Take the current job's remaining attempts away: RQ retries whatever was raised while it has some."""
     current = get_current_job()
     if current is not None:

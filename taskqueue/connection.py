@@ -60,9 +60,9 @@ def redis_errors(task_id: str | None = None) -> Iterator[None]:
     try:
         yield
     except OutOfMemoryError as error:
-        raise QueueUnavailable("Redis is full and takes no more. Nothing was queued.") from error
+        raise QueueUnavailable("Redis is full and takes no more.") from error
     except ReadOnlyError as error:
-        raise QueueUnavailable("This Redis is a read-only replica. Nothing was queued.") from error
+        raise QueueUnavailable("This Redis is a read-only replica.") from error
     except (RedisConnectionError, RedisTimeoutError) as error:
         raise QueueUnavailable("Redis did not answer.", task_id) from error
     except RedisError as error:

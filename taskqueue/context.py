@@ -13,10 +13,11 @@ from redis import Redis
 from rq import get_current_job
 from rq.utils import now
 
+from taskqueue import fields
 from taskqueue.connection import connect_for_requests
 from taskqueue.files import FileStore, open_files
 from taskqueue.settings import process_settings
-from taskqueue.task import PROGRESS_FIELD, timestamp
+from taskqueue.task import timestamp
 
 PROGRESS_INTERVAL_SECONDS = 0.1  # a loop of a million steps must not write to Redis a million times
 
@@ -52,7 +53,7 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
         return
     _last_progress = (job.id, clock)
     told = {"done": done, "total": total, "message": message, "at": timestamp(now())}
-    job.connection.hset(job.key, PROGRESS_FIELD, json.dumps(told))
+    job.connection.hset(job.key, fields.PROGRESS, json.dumps(told))
 
 
 def files() -> FileStore:

@@ -49,7 +49,9 @@ def open_files(settings: Settings, connection: Redis) -> FileStore:
     """The file store that the settings name."""
     if settings.files_url is None:
         return RedisFiles(connection, settings)
-    return ObjectFiles(from_url(settings.files_url, **_store_options(settings.files_url)), settings)
+    if settings.files_url.startswith("file:"):
+        return ObjectFiles(from_url(settings.files_url, mkdir=True), settings)
+    return ObjectFiles(from_url(settings.files_url), settings)
 
 
 class RedisFiles:
@@ -120,11 +122,7 @@ def content_type(content: bytes) -> str:
         content.decode()
     except UnicodeDecodeError:
         return "application/octet-stream"
-    return "text/plain; charset=utf-8"
-
-
-def _store_options(url: str) -> dict[str, bool]:
-    return {"mkdir": True} if url.startswith("file:") else {}
+    return "text/plain"
 
 
 def _check_size(content: bytes, settings: Settings) -> None:

@@ -16,18 +16,19 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import utcformat
 
+from taskqueue import fields
 from taskqueue.call import function_name
 from taskqueue.connection import redis_errors
-from taskqueue.errors import UnknownQueue, UnknownTask
+from taskqueue.errors import InvalidPayload, PayloadError, UnknownQueue, UnknownTask
 from taskqueue.job_types import JobType, JobTypes
 from taskqueue.settings import Settings
 from taskqueue.signature import Json
-from taskqueue.task import ATTEMPTS_FIELD, Task, read_task
+from taskqueue.task import Task, read_task
 
 log = logging.getLogger(__name__)
 
 COMPRESSED_FROM_BYTES = 1024  # RQ reads a job's data compressed or plain; a small payload is better plain
-MAX_ATTEMPT_ERRORS = 100  # at most this many are read of a task's failed attempts
+MAX_ERRORS = 100  # at most this many of a task's failed attempts are read
 
 
 class TaskQueue:
@@ -49,6 +50,10 @@ class TaskQueue:
         job_type = self.job_types.find(type_name)
         queue_name = self._queue_name(queue or job_type.queue)
         job_type.arguments(payload)
+        try:
+            data = job_data(job_type.name, payload)
+        except ValueError:
+            raise InvalidPayload(job_type.name, [PayloadError("", "A number in it is too large")]) from None
         task = Task(
             id=str(uuid4()),
             type=job_type.name,
@@ -58,31 +63,34 @@ class TaskQueue:
             created_at=datetime.now(UTC),
             attempts=job_type.attempts,
         )
-        fields: list[str | bytes | int] = [task.id]
-        for field, value in self._job_hash(task, job_type).items():
-            fields += (field, value)
+        arguments: list[str | bytes | int] = [task.id]
+        for field, value in self._job_hash(task, job_type, data).items():
+            arguments += (field, value)
         keys = [
             Job.key_for(task.id),
             f"{Queue.redis_queue_namespace_prefix}{queue_name}",
             Queue.redis_queues_keys,
         ]
         with redis_errors(task.id):
-            self._enqueue_script(keys=keys, args=fields)
+            self._enqueue_script(keys=keys, args=arguments)
         return task
 
     def get(self, task_id: str) -> Task:
-        """The task of this id, in one round trip (two while it is scheduled). Raises `UnknownTask`, `QueueUnavailable`."""
+        """The task of this id, in one round trip (two while it is scheduled).
+
+        Raises `UnknownTask`, `QueueUnavailable`.
+        """
         job = self._job(task_id)
         with redis_errors(), self._connection.pipeline() as pipeline:
             pipeline.hgetall(job.key)
-            pipeline.xrevrange(Result.get_key(job.id), count=MAX_ATTEMPT_ERRORS)
-            fields, results = pipeline.execute()
-        if b"data" not in fields:
+            pipeline.xrevrange(Result.get_key(job.id), count=MAX_ERRORS)
+            stored, results = pipeline.execute()
+        if b"data" not in stored:
             raise UnknownTask(task_id)
-        job.restore(fields)
+        job.restore(stored)
         task = read_task(
             job,
-            fields,
+            stored,
             [
                 Result.restore(job.id, name.decode(), raw, self._connection, JSONSerializer)
                 for name, raw in results
@@ -107,10 +115,8 @@ class TaskQueue:
             raise UnknownQueue(name, self.settings.queues)
         return name
 
-    def _job_hash(self, task: Task, job_type: JobType) -> dict[str, str | bytes | int]:
+    def _job_hash(self, task: Task, job_type: JobType, data: bytes) -> dict[str, str | bytes | int]:
         """The job's hash as `rq.job.Job.to_dict` writes it, without the fields that RQ may miss."""
-        # RQ's data: function, instance (never one here), positional and keyword arguments.
-        data = JSONSerializer.dumps((function_name(job_type.name), None, (), task.payload))
         retries = job_type.attempts - 1
         created = utcformat(task.created_at)
         return {
@@ -125,5 +131,13 @@ class TaskQueue:
             "failure_ttl": self.settings.failure_ttl_seconds,
             "retries_left": retries,
             "retry_intervals": json.dumps(job_type.retry_delays.seconds(retries)),
-            ATTEMPTS_FIELD: job_type.attempts,
+            fields.ATTEMPTS: job_type.attempts,
         }
+
+
+def job_data(job_type: str, payload: Json) -> bytes:
+    """RQ's data of a job: function, instance (never one here), positional and keyword arguments.
+
+    Raises ValueError for a number that JSON cannot say (1e999 is read as infinity).
+    """
+    return json.dumps((function_name(job_type), None, (), payload), allow_nan=False).encode()

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import to_jsonable_python
 
 from taskqueue.errors import PayloadError
 
@@ -30,14 +30,13 @@ class Signature:
     def __init__(self, function: Callable[..., Any]) -> None:
         """Raises `SignatureError`."""
         hints = _type_hints(function)
-        self._model = _payload_model(function, hints)
-        self._result = TypeAdapter(hints["return"]) if "return" in hints else TypeAdapter(Any)
         try:
+            self._model = _payload_model(function, hints)
             self.schema: Json = self._model.model_json_schema()
-            self.result_schema: Json = (
-                self._result.json_schema(mode="serialization") if "return" in hints else None
-            )
-        except PydanticUserError as error:
+            self.result_schema: Json = None
+            if "return" in hints:
+                self.result_schema = TypeAdapter(hints["return"]).json_schema(mode="serialization")
+        except (PydanticUserError, PydanticSchemaGenerationError) as error:
             raise SignatureError(f"a type in it has no JSON form: {_first_line(error)}") from error
         self.schema.pop("title", None)
 
@@ -50,16 +49,12 @@ class Signature:
         given = {name: getattr(model, name) for name in type(model).model_fields}
         return given | (model.model_extra or {})
 
-    def result(self, value: Any) -> Json:
+    @staticmethod
+    def result(value: Any) -> Json:
         """What the function returned, as JSON values. Raises ValueError if JSON cannot say it."""
-        with warnings.catch_warnings():
-            # A value that is not of the annotated type is still an answer, if JSON can say it.
-            warnings.simplefilter("ignore", UserWarning)
-            try:
-                plain = self._result.dump_python(value, mode="json")
-            except PydanticSerializationError as error:
-                raise ValueError(_first_line(error)) from error
-        json.dumps(plain, allow_nan=False)  # NaN and Infinity are no JSON: ValueError
+        # The annotation is not held against it: what JSON can say is an answer.
+        plain = to_jsonable_python(value, inf_nan_mode="constants")
+        json.dumps(plain, allow_nan=False)  # NaN and Infinity are no JSON
         return plain
 
 
@@ -101,6 +96,8 @@ def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[
             raise SignatureError(
                 f"parameter {name!r} has no name in a JSON object; take `*args` or the `/` out of it"
             )
+        if name.startswith("_"):
+            raise SignatureError(f"parameter {name!r} cannot be a field; begin its name with a letter")
         if name not in hints:
             raise SignatureError(f"parameter {name!r} has no type; write `{name}: str`, or what it is")
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -120,14 +117,9 @@ def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[
             "model_config": ConfigDict(extra=extra, protected_namespaces=(), validate_default=False),
         },
     )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a field may be called `copy` or `json`
-            return create_model(function.__name__, __base__=base, **fields)
-    except PydanticSchemaGenerationError as error:
-        raise SignatureError(f"a type in it has no JSON form: {_first_line(error)}") from error
-    except (NameError, PydanticUserError) as error:
-        raise SignatureError(f"a parameter's name cannot be used: {_first_line(error)}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a field may be called `copy` or `json`
+        return create_model(function.__name__, __base__=base, **fields)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,13 +9,9 @@ from datetime import UTC, datetime
 from rq.job import Job, JobStatus
 from rq.results import Result
 
+from taskqueue import fields
 from taskqueue.call import job_type_name
 from taskqueue.signature import Json
-
-# Fields of ours in RQ's job hash. RQ leaves fields that it does not know as they are.
-ATTEMPT_FIELD = "tq:attempt"  # runs begun so far
-ATTEMPTS_FIELD = "tq:attempts"  # runs allowed
-PROGRESS_FIELD = "tq:progress"  # JSON: what progress() was last told
 
 STATUSES = {
     JobStatus.CREATED: "queued",
@@ -62,7 +58,7 @@ class Task:
     progress: Mapping[str, Json] | None = None
     result: Json = None
     error: AttemptError | None = None  # why it failed; while it is tried again, the last attempt's
-    errors: Sequence[AttemptError] = ()  # every failed attempt's, oldest first
+    errors: tuple[AttemptError, ...] = ()  # every failed attempt's, oldest first
     worker: str | None = None
 
 
@@ -73,15 +69,15 @@ def timestamp(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def read_task(job: Job, fields: Mapping[bytes, bytes], results: Sequence[Result]) -> Task:
-    """The task that an RQ job stands for: its hash's `fields` restored into `job`, its `results` newest first."""
+def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]) -> Task:
+    """The task that an RQ job stands for: its hash is `stored`; `results` are newest first."""
     status = STATUSES[job.get_status(refresh=False)]
     # A requeued or retried job keeps the fields of its earlier run until the next one begins.
     waits = status in ("queued", "scheduled", "deferred")
-    attempt = int(fields.get(ATTEMPT_FIELD.encode(), 0))
+    attempt = int(stored.get(fields.ATTEMPT.encode(), 0))
     latest = results[0] if results else None
-    errors = [_attempt_error(result) for result in reversed(results) if result.exc_string]
-    progress = fields.get(PROGRESS_FIELD.encode())
+    errors = tuple(_attempt_error(result) for result in reversed(results) if result.exc_string)
+    progress = stored.get(fields.PROGRESS.encode())
     succeeded = status == "complete" and latest is not None and latest.type is Result.Type.SUCCESSFUL
     return Task(
         id=job.id,
@@ -93,7 +89,7 @@ def read_task(job: Job, fields: Mapping[bytes, bytes], results: Sequence[Result]
         started_at=None if waits and not attempt else job.started_at,
         ended_at=None if waits or status == "processing" else job.ended_at,
         attempt=attempt,
-        attempts=max(int(fields.get(ATTEMPTS_FIELD.encode(), 1)), attempt),
+        attempts=max(int(stored.get(fields.ATTEMPTS.encode(), 1)), attempt),
         progress=json.loads(progress) if progress else None,
         result=latest.return_value if latest and succeeded else None,
         error=errors[-1] if errors and status not in ("complete", "canceled") else None,

@@ -26,10 +26,11 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
+from taskqueue import fields
 from taskqueue.call import job_type_name, registered_call
 from taskqueue.errors import PermanentFailure
 from taskqueue.settings import Settings
-from taskqueue.task import ATTEMPT_FIELD, ATTEMPTS_FIELD, PROGRESS_FIELD, error_of
+from taskqueue.task import error_of
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,11 @@ class RegisteredJob(Job):
         raise PermanentFailure(f"This job has the callback {name!r}; only job types are run.")
 
     @property
+    def runs(self) -> str:
+        """Which attempt this is, in words: "attempt 2 of 5"."""
+        return f"attempt {self.attempt} of {max(self.attempts, self.attempt)}"
+
+    @property
     def type_name(self) -> str:
         """Its job type, for the log; "unreadable" where its data is no JSON job."""
         try:
@@ -87,15 +93,15 @@ class RegisteredJob(Job):
     def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
         """Read the job from its hash; ours has the attempts besides."""
         super().restore(raw_data)
-        self.attempt = int(raw_data.get(ATTEMPT_FIELD.encode(), 0))
-        self.attempts = int(raw_data.get(ATTEMPTS_FIELD.encode(), 1 + (self.retries_left or 0)))
+        self.attempt = int(raw_data.get(fields.ATTEMPT.encode(), 0))
+        self.attempts = int(raw_data.get(fields.ATTEMPTS.encode(), 1 + (self.retries_left or 0)))
 
     def prepare_for_execution(self, worker_name: str, pipeline: Pipeline) -> None:
         """Count the attempt, in the same transaction that marks the job as started."""
         super().prepare_for_execution(worker_name, pipeline)
         self.attempt += 1
-        pipeline.hincrby(self.key, ATTEMPT_FIELD, 1)
-        pipeline.hdel(self.key, PROGRESS_FIELD)
+        pipeline.hincrby(self.key, fields.ATTEMPT, 1)
+        pipeline.hdel(self.key, fields.PROGRESS)
 
 
 class Worker(RQWorker):
@@ -126,11 +132,11 @@ class Worker(RQWorker):
         self.work(burst=burst, with_scheduler=True, logging_level="WARNING")
         log.info("Worker %s has stopped", self.name)
 
-    def prepare_job_execution(self, job: RegisteredJob, remove_from_intermediate_queue: bool = False) -> None:
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
         """In the work-horse, before the function runs."""
         super().prepare_job_execution(job, remove_from_intermediate_queue)
-        again = f" (attempt {job.attempt} of {max(job.attempts, job.attempt)})" if job.attempt > 1 else ""
-        log.info("Processing %s task %s…%s", job.type_name, job.id, again)
+        ours = _ours(job)
+        log.info("Processing %s task %s…%s", ours.type_name, job.id, f" ({ours.runs})" if ours.attempt > 1 else "")
 
     def handle_job_success(
         self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry, execution: Execution
@@ -148,7 +154,8 @@ class Worker(RQWorker):
         execution: Execution | None = None,
     ) -> None:
         """In the work-horse after the function raised, or in the worker after its work-horse died."""
-        assert isinstance(job, RegisteredJob)  # noqa: S101  job_class makes it so
+        if not self.is_horse:
+            _ours(job).attempt += 1  # the work-horse that died had counted it, in its own memory
         stopped = self._stopped_job_id == job.id
         if job.failure_ttl is None:  # RQ's default is a year
             job.failure_ttl = self._settings.failure_ttl_seconds
@@ -173,17 +180,20 @@ class Worker(RQWorker):
             log.warning("Task %s stopped on request", job.id)
         elif retries:
             when = f"in {timedelta(seconds=delay)}" if delay >= 60 else f"in {delay} s" if delay else "now"
-            log.warning("Task %s failed (attempt %d of %d): %s; next attempt %s",
-                        job.id, job.attempt, max(job.attempts, job.attempt), reason, when)  # fmt: skip
+            log.warning("Task %s failed (%s): %s; next attempt %s", job.id, _ours(job).runs, reason, when)
         else:
-            log.error("Task %s failed for good after attempt %d of %d: %s",
-                      job.id, job.attempt, max(job.attempts, job.attempt), reason)  # fmt: skip
+            log.error("Task %s failed for good (%s): %s", job.id, _ours(job).runs, reason)
             if kind.rpartition(".")[2] != PermanentFailure.__name__:
                 log.info("Traceback of task %s:\n%s", job.id, exc_string.rstrip())
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """RQ would log the traceback and the arguments here; `handle_job_failure` has the words."""
         call_exception_handlers(self._exc_handlers, job, *exc_info)
+
+
+def _ours(job: Job) -> RegisteredJob:
+    assert isinstance(job, RegisteredJob)  # noqa: S101  job_class makes it so
+    return job
 
 
 def _seconds(job: Job) -> float:

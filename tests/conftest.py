@@ -1,6 +1,7 @@
 """What the tests stand on: a real Redis, the settings that point to it, real workers, a real web server."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -113,8 +114,36 @@ def settings(env: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture(scope="session")
 def job_types() -> JobTypes:
-    """The project's job types."""
-    return discover()
+    """The project's job types, and the tests' own."""
+    discover()
+    return discover("tests.sample_jobs")
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's folder as a developer has it who has added the tests' own job types to `jobs/`."""
+    folder = tmp_path_factory.mktemp("project")
+    copy_project(folder)
+    for file in (ROOT / "tests" / "sample_jobs").glob("[a-z]*.py"):
+        (folder / "jobs" / file.name).symlink_to(file)
+    return folder
+
+
+@pytest.fixture
+def bare_project(tmp_path: Path, env: pytest.MonkeyPatch) -> Path:
+    """The project's folder as a developer has it who is about to add a job type to `jobs/`."""
+    copy_project(tmp_path)
+    return tmp_path
+
+
+def copy_project(folder: Path) -> None:
+    """Lay the project's programs out in `folder`, to add job types to."""
+    shutil.copy(ROOT / "worker.py", folder)
+    for package in ("taskqueue", "web"):
+        (folder / package).symlink_to(ROOT / package)
+    (folder / "jobs").mkdir()
+    for file in (ROOT / "jobs").glob("*.py"):
+        (folder / "jobs" / file.name).symlink_to(file)
 
 
 @pytest.fixture
@@ -123,13 +152,15 @@ def queue(redis: Redis, settings: Settings, job_types: JobTypes) -> TaskQueue:
 
 
 @pytest.fixture
-def work(env: pytest.MonkeyPatch) -> Callable[..., str]:
+def work(env: pytest.MonkeyPatch, project: Path) -> Callable[..., str]:
     """Run a real worker, as a process, until the queues are empty; its log is returned."""
 
-    def run(*options: str, command: tuple[str, ...] = (sys.executable, "worker.py", "--burst")) -> str:
+    def run(
+        *options: str, command: tuple[str, ...] = (sys.executable, "worker.py", "--burst"), cwd: Path = project
+    ) -> str:
         done = subprocess.run(
             [*command, *options],
-            cwd=ROOT,
+            cwd=cwd,
             timeout=60,
             check=True,
             text=True,

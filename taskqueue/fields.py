@@ -1,0 +1,5 @@
+"""The fields of ours in RQ's job hash. RQ leaves fields that it does not know as they are."""
+
+ATTEMPT = "tq:attempt"  # attempts begun so far
+ATTEMPTS = "tq:attempts"  # attempts allowed
+PROGRESS = "tq:progress"  # JSON: what progress() was last told

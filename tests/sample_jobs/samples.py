@@ -1,0 +1,97 @@
+"""The tests' own job types: tiny, and each with one habit."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from taskqueue import PermanentFailure, current_task, job, progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Week:
+    """A result that is no plain JSON value."""
+
+    first: date
+    last: date
+
+
+@job("week", queue="low")
+def week(of: date, weeks: Annotated[int, Field(ge=1, le=52)] = 1) -> Week:
+    """The week that begins with a day."""
+    return Week(first=of, last=of + timedelta(days=7 * weeks - 1))
+
+
+@job("flaky", queue="high", attempts=4, retry_delay=0)
+def flaky(failures: int) -> int:
+    """Fail so many times, then return the number of the run."""
+    task = current_task()
+    assert task
+    run = int(task.connection.incr(f"test:runs:{task.id}"))
+    if run <= failures:
+        raise ConnectionError(f"the line is down, run {run}")
+    return run
+
+
+@job("later", attempts=2, retry_delay=3600, max_retry_delay=3600)
+def later() -> None:
+    """Fail; the next attempt is far away."""
+    raise ConnectionError("come back in an hour")
+
+
+@job("hopeless", attempts=5)
+def hopeless() -> None:
+    """Fail so that no other attempt can help."""
+    raise PermanentFailure("the page is gone (410)")
+
+
+@job("crash", attempts=2, retry_delay=0)
+def crash() -> None:
+    """Die without a word."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job("slow", attempts=1, timeout=1)
+def slow(seconds: float) -> None:
+    """Take so long."""
+    time.sleep(seconds)
+
+
+@job("steps")
+def steps(count: int) -> None:
+    """Tell the progress of so many steps."""
+    for done in range(1, count + 1):
+        progress(done, count, f"step {done}")
+
+
+@job("opaque", attempts=5)
+def opaque() -> Any:
+    """Return what JSON cannot say."""
+    return object()
+
+
+@job("large", attempts=5)
+def large(size: int) -> str:
+    """Return so many bytes."""
+    return "x" * size
+
+
+@job("double")
+async def double(number: int) -> int:
+    """A coroutine function."""
+    await asyncio.sleep(0)
+    return number * 2
+
+
+@job("chatty")
+def chatty(words: str) -> None:
+    """Log something of its own."""
+    log.info("halfway, %d letters", len(words))

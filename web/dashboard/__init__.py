@@ -1,0 +1,6 @@
+from flask import Flask
+from taskqueue.settings import Settings
+
+
+def mount(app: Flask, settings: Settings) -> None:
+    """To be written."""

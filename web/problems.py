@@ -1,0 +1,110 @@
+"""Every error as `application/problem+json` (RFC 9457), made in this one place."""
+
+import json
+import logging
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from taskqueue.errors import (
+    FileTooLarge,
+    InvalidPayload,
+    QueueUnavailable,
+    TaskQueueError,
+    UnknownFile,
+    UnknownJobType,
+    UnknownQueue,
+    UnknownTask,
+)
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 5  # a restart of Redis takes about as long
+
+TITLES = {
+    404: "There is nothing at this address",
+    405: "This address does not take this method",
+    413: "The request is too large",
+}
+
+
+class BadRequest(Exception):
+    """What is wrong with the request itself, in words, before any job type is asked."""
+
+    def __init__(self, status: int, code: str, title: str, detail: str, **more: Any) -> None:
+        self.answer = (status, code, title, detail, more)
+        super().__init__(detail)
+
+
+def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Response:
+    """A problem document. `code` is the machine's word for it, the end of its `type`."""
+    document = {"type": f"urn:problem:{code}", "title": title, "status": status, "detail": detail} | more
+    return Response(json.dumps(document), status, content_type="application/problem+json")
+
+
+def register(app: Flask) -> None:
+    """Answer every error of the application with a problem document."""
+
+    @app.errorhandler(BadRequest)
+    def bad_request(error: BadRequest) -> Response:
+        status, code, title, detail, more = error.answer
+        return problem(status, code, title, detail, **more)
+
+    @app.errorhandler(TaskQueueError)
+    def refused(error: TaskQueueError) -> Response:
+        match error:
+            case UnknownJobType():
+                title = "There is no such task type"
+                return problem(422, "unknown-task-type", title, str(error), known=error.known)
+            case UnknownQueue():
+                return problem(422, "unknown-queue", "There is no such queue", str(error), known=error.known)
+            case InvalidPayload():
+                errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]
+                title = "The payload does not fit the task type"
+                return problem(422, "invalid-payload", title, str(error), errors=errors)
+            case UnknownTask():
+                return problem(404, "unknown-task", "There is no such task", str(error))
+            case UnknownFile():
+                return problem(404, "unknown-file", "There is no such file", str(error))
+            case FileTooLarge():
+                return problem(413, "too-large", "The file is too large", str(error))
+            case QueueUnavailable():
+                return _unavailable(error)
+        raise error
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        response = error.get_response()  # it may be a redirect, and it has headers that matter, such as Allow
+        status = response.status_code
+        if status < 400:
+            return Response(response.get_data(), status, dict(response.headers))
+        title, detail = TITLES.get(status, error.name), f"{request.method} {request.path}"
+        match status:
+            case 405:
+                detail += f": use {response.headers['Allow']}"
+            case 413:
+                detail += f": {request.max_content_length or 0:,} bytes are taken"
+            case _ if status not in TITLES:
+                detail = error.description or title
+        answer = problem(status, error.name.lower().replace(" ", "-"), title, detail)
+        for name, value in response.headers:
+            if name not in ("Content-Type", "Content-Length"):
+                answer.headers[name] = value
+        return answer
+
+    @app.errorhandler(Exception)
+    def bug(error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        return problem(500, "internal-error", "This is our fault", "The error is in the server's log.")
+
+
+def _unavailable(error: QueueUnavailable) -> Response:
+    log.warning("%s %s: %s (%s)", request.method, request.path, error, error.__cause__)
+    detail, more = str(error), {}
+    if error.task_id:
+        detail += f" Whether the task was queued is not known: ask GET /tasks/{error.task_id} when it does."
+        more["id"] = error.task_id
+    answer = problem(503, "queue-unavailable", "The queue is out of reach", detail, **more)
+    answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer

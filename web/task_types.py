@@ -1,0 +1,41 @@
+"""`/task-types`: what can be posted."""
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from taskqueue.errors import UnknownJobType
+from taskqueue.job_types import JobType, JobTypes
+from taskqueue.signature import Json
+from web.problems import BadRequest
+
+
+def views(job_types: JobTypes) -> Blueprint:
+    """The views of `/task-types`."""
+    blueprint = Blueprint("task_types", __name__)
+
+    @blueprint.get("/task-types")
+    def all_types() -> ResponseReturnValue:
+        return jsonify({"task_types": [job_type_json(job_types[name]) for name in sorted(job_types)]})
+
+    @blueprint.get("/task-types/<name>")
+    def one_type(name: str) -> ResponseReturnValue:
+        try:
+            return jsonify(job_type_json(job_types.find(name)))
+        except UnknownJobType as error:
+            title = "There is no such task type"
+            raise BadRequest(404, "unknown-task-type", title, str(error), known=error.known) from None
+
+    return blueprint
+
+
+def job_type_json(job_type: JobType) -> Json:
+    """A job type as clients see it. Times are in seconds; the schemas are JSON Schema 2020-12."""
+    return {
+        "name": job_type.name,
+        "description": job_type.description,
+        "queue": job_type.queue,
+        "attempts": job_type.attempts,
+        "timeout": job_type.timeout,
+        "payload_schema": job_type.signature.schema,
+        "result_schema": job_type.signature.result_schema,
+    }
