@@ -28,11 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (InvalidSetting, InvalidJobType) as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return EXIT_USAGE
-    connection = connect_for_worker(settings.redis_url)
     try:
-        wait_for_redis(connection)
+        wait_for_redis(settings.redis_url)
     except KeyboardInterrupt:
         return 0
+    connection = connect_for_worker(settings.redis_url)
     Worker(settings, connection, queues, name=options.name).start(burst=options.burst)
     return 0
 

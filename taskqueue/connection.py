@@ -69,8 +69,9 @@ def redis_errors(task_id: str | None = None) -> Iterator[None]:
         raise QueueUnavailable(f"Redis refused: {error}", task_id) from error
 
 
-def wait_for_redis(connection: Redis) -> None:
+def wait_for_redis(url: str) -> None:
     """Return when Redis answers; say so while it does not. A worker may start before Redis does."""
+    connection = connect_for_probes(url)
     wait_seconds = FIRST_WAIT_SECONDS
     while True:
         try:

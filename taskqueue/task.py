@@ -134,7 +134,7 @@ def error_of(traceback: str) -> tuple[str, str]:
     lines = traceback.rstrip().splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     after = frames[-1] + 1 if frames else 0
-    while after < len(lines) and lines[after].startswith("    "):
+    while after < len(lines) and lines[after].startswith("  "):
         after += 1
     found = _ERROR_LINE.match("\n".join(lines[after:]))
     if not found or (not frames and found["message"] is None):

@@ -1,0 +1,52 @@
+"""An error's type and message, from what RQ keeps of it."""
+
+import pytest
+
+from taskqueue.task import error_of
+
+
+def traceback_of(error: Exception) -> str:
+    import traceback
+
+    try:
+        raise error
+    except Exception as raised:  # noqa: BLE001
+        return "".join(traceback.format_exception(raised))
+
+
+class Custom(Exception):
+    """An error of this file."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (ValueError("bad"), "ValueError", "bad"),
+        (ValueError(), "ValueError", ""),
+        (ValueError("first\n  second: line\nKey: third"), "ValueError", "first\n  second: line\nKey: third"),
+        (Custom("x: y"), "tests.taskqueue.test_task.Custom", "x: y"),
+    ],
+)
+def test_the_end_of_a_traceback_is_read(error: Exception, kind: str, message: str) -> None:
+    assert error_of(traceback_of(error)) == (kind, message)
+
+
+def test_the_last_error_of_a_chain_counts() -> None:
+    error = ValueError("the last")
+    error.__cause__ = KeyError("the first")
+    assert error_of(traceback_of(error)) == ("ValueError", "the last")
+
+
+def test_a_deep_recursion_is_read() -> None:
+    def deeper() -> None:
+        deeper()
+
+    try:
+        deeper()
+    except RecursionError as error:
+        assert error_of(traceback_of(error))[0] == "RecursionError"
+
+
+def test_what_rq_says_of_a_dead_work_horse_is_the_message() -> None:
+    said = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); "
+    assert error_of(said) == ("WorkHorseTerminated", said.rstrip("; "))
