@@ -41,10 +41,9 @@ def test_a_deep_recursion_is_read() -> None:
     def deeper() -> None:
         deeper()
 
-    try:
+    with pytest.raises(RecursionError) as raised:
         deeper()
-    except RecursionError as error:
-        assert error_of(traceback_of(error))[0] == "RecursionError"
+    assert error_of(traceback_of(raised.value))[0] == "RecursionError"
 
 
 def test_what_rq_says_of_a_dead_work_horse_is_the_message() -> None:

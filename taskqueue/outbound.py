@@ -1,0 +1,204 @@
+"""HTTP requests to addresses that somebody else chose: public ones only, whatever DNS or a redirect answers.
+
+1. The URL's host is resolved here, and every address of the answer is checked.
+2. The connection goes to a checked address, not to the name: a second DNS answer cannot differ (DNS
+   rebinding). TLS still asks for a certificate of the name.
+3. A redirect is followed by hand, and begins again at 1.
+"""
+
+import ipaddress
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from taskqueue.errors import AddressRefused, InvalidSetting, PermanentFailure
+from taskqueue.settings import Environment, text
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 30.0  # without a byte
+MAX_REDIRECTS = 5
+CHUNK_BYTES = 64 * 1024
+PORTS = {"http": 80, "https": 443}
+CREDENTIALS = ("authorization", "cookie")  # they are not carried to another host
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Resolve = Callable[[str, int], list[str]]
+
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboundSettings:
+    """What may be reached besides the public addresses."""
+
+    hosts: frozenset[str] = frozenset()
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def read(cls, env: Environment) -> Self:
+        """From OUTBOUND_ALLOW: host names, addresses and networks, with commas. Raises `InvalidSetting`."""
+        hosts, networks = set[str](), list[Network]()
+        for part in text(env, "OUTBOUND_ALLOW", "").split(","):
+            name = part.strip().lower()
+            if not name:
+                continue
+            try:
+                networks.append(ipaddress.ip_network(name, strict=False))
+            except ValueError:
+                if not all(character.isalnum() or character in ".-" for character in name):
+                    raise InvalidSetting(
+                        f"OUTBOUND_ALLOW must be host names, addresses and networks, such as"
+                        f" feeds.internal,10.1.0.0/16; got {name!r}"
+                    ) from None
+                hosts.add(name.rstrip("."))
+        return cls(hosts=frozenset(hosts), networks=tuple(networks))
+
+    def allows(self, host: str, address: Address) -> bool:
+        """Whether `host` may be reached at `address`, to which its name was resolved."""
+        inner = _inner(address)
+        return (
+            host in self.hosts
+            or any(found in network for found in (address, inner) for network in self.networks)
+            or (is_public(address) and is_public(inner))
+        )
+
+
+def is_public(address: Address) -> bool:
+    """Whether it is reachable on the internet by everybody (the IANA special-purpose registries)."""
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _inner(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address leads to, where it does; else the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or address
+
+
+class Response:
+    """An answer whose body is read in chunks, within a number of bytes and a time."""
+
+    def __init__(self, url: str, raw: urllib3.BaseHTTPResponse, limit_bytes: int, deadline: float) -> None:
+        self.url = url
+        self.status = raw.status
+        self.headers: Mapping[str, str] = raw.headers
+        self._raw = raw
+        self._limit_bytes = limit_bytes
+        self._deadline = deadline
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, decompressed. Raises `PermanentFailure` past the limit; `ConnectionError`, `TimeoutError`."""
+        size = 0
+        try:
+            # read1 gives what has come: a server that drips cannot hold us past the deadline.
+            while chunk := self._raw.read1(CHUNK_BYTES, decode_content=True):
+                size += len(chunk)
+                if size > self._limit_bytes:
+                    raise PermanentFailure(
+                        f"The answer of {_shown(self.url)} has more than {self._limit_bytes:,} bytes."
+                    )
+                if time.monotonic() > self._deadline:
+                    raise TimeoutError(f"{_shown(self.url)} took too long to answer")
+                yield chunk
+        except HTTPError as error:
+            raise ConnectionError(f"{_shown(self.url)} broke off: {error}") from error
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """The addresses of a host name. Raises `ConnectionError`: a name server may know it later."""
+    try:
+        return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError) as error:
+        raise ConnectionError(f"{host} cannot be resolved: {error}") from error
+
+
+@contextmanager
+def get(
+    url: str,
+    *,
+    settings: OutboundSettings,
+    limit_bytes: int,
+    limit_seconds: float,
+    headers: Mapping[str, str] | None = None,
+    resolve: Resolve = resolve,
+) -> Iterator[Response]:
+    """GET a URL and give the answer, whatever its status, redirects followed.
+
+    Raises `AddressRefused` and `PermanentFailure` where another attempt would not help; `ConnectionError` and
+    `TimeoutError` where it may. Proxies of the environment are not used: they would do the resolving.
+    """
+    deadline = time.monotonic() + limit_seconds
+    sent = {"Accept-Encoding": "gzip", "User-Agent": "taskqueue"} | dict(headers or {})
+    for _ in range(MAX_REDIRECTS + 1):
+        parts, pool = _pool(url, settings, resolve)
+        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        host = parts.netloc.rpartition("@")[2]
+        try:
+            raw = pool.urlopen(
+                "GET", target, headers=sent | {"Host": host}, redirect=False, retries=False, preload_content=False
+            )
+        except HTTPError as error:
+            pool.close()
+            raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
+        try:
+            location = raw.headers.get("Location") if raw.status in (301, 302, 303, 307, 308) else None
+            if location is None:
+                yield Response(url, raw, limit_bytes, deadline)
+                return
+        finally:
+            raw.close()
+            pool.close()
+        followed = urljoin(url, location)
+        if url.startswith("https:") and not followed.startswith("https:"):
+            raise PermanentFailure(f"{_shown(url)} leads from https to {_shown(followed)}.")
+        if urlsplit(followed).netloc != parts.netloc:
+            sent = {name: value for name, value in sent.items() if name.lower() not in CREDENTIALS}
+        url = followed
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{_shown(url)} took too long to answer")
+    raise PermanentFailure(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects.")
+
+
+def _pool(
+    url: str, settings: OutboundSettings, resolve: Resolve
+) -> tuple[SplitResult, urllib3.HTTPConnectionPool]:
+    """A connection pool to one checked address of the URL's host."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme, 0)
+        host = host.encode("idna").decode() if not host.isascii() else host
+    except (ValueError, UnicodeError) as error:
+        raise PermanentFailure(f"{url!r:.200} is not a URL: {error}") from error
+    if parts.scheme not in PORTS or not host:
+        raise PermanentFailure(f"{url!r:.200} is not a URL that starts with http:// or https://.")
+    if parts.username is not None:
+        raise PermanentFailure("A URL with a user in it is not fetched: it would stand in logs.")
+    addresses = resolve(host, port)
+    for found in addresses:
+        address = ipaddress.ip_address(found.partition("%")[0])
+        if not settings.allows(host, address):
+            raise AddressRefused(
+                f"{host} is at {address}, which is not a public address."
+                f" To allow it, name {host} or {address} in OUTBOUND_ALLOW."
+            )
+    timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
+    if parts.scheme == "https":
+        return parts, urllib3.HTTPSConnectionPool(
+            addresses[0], port, timeout=timeout, maxsize=1, server_hostname=host, assert_hostname=host
+        )
+    return parts, urllib3.HTTPConnectionPool(addresses[0], port, timeout=timeout, maxsize=1)
+
+
+def _shown(url: str) -> str:
+    """A URL for a message: without its query, which may hold a key."""
+    return url.partition("?")[0][:200]
