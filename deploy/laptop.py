@@ -35,6 +35,7 @@ from taskqueue.settings import Settings, whole_number  # noqa: E402
 VAR = ROOT / "var"
 START_SECONDS = 30  # a Redis with much data reads it first
 STOP_SECONDS = 30  # gunicorn lets requests end for 25
+STOP_SECONDS_WITHOUT_REDIS = 3
 POLL_SECONDS = 0.05
 LINE_BYTES = 64 * 1024  # a longer line is shown in pieces
 LAST_LINES = 20  # of a quiet part; they are shown when it dies
@@ -239,9 +240,11 @@ class Laptop:
 
     def _stop(self) -> None:
         """The web server and the worker first, then Redis: what they still write must be kept."""
-        end = time.monotonic() + STOP_SECONDS
         redis = [part for part in self._parts if part.name == "redis"]
         others = [part for part in self._parts if part.name != "redis"]
+        # Without Redis there is nothing that they could still finish.
+        patience = STOP_SECONDS_WITHOUT_REDIS if any(part.died() for part in redis) else STOP_SECONDS
+        end = time.monotonic() + patience
         for group in (others, redis):
             for part in group:
                 part.ask_to_stop()

@@ -9,7 +9,8 @@ from taskqueue.health import Probe
 from taskqueue.job_types import JobTypes
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
-from web import dashboard, files, health, problems, task_types, tasks
+from web import files, health, problems, task_types, tasks
+from web.dashboard import mount as mount_dashboard
 
 
 def create_app(settings: Settings, job_types: JobTypes) -> Flask:
@@ -24,7 +25,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(task_types.views(job_types))
     app.register_blueprint(files.views(open_files(settings, connection), settings))
     app.register_blueprint(health.views(Probe(settings.redis_url)))
-    dashboard.mount(app, settings)
+    mount_dashboard(app, settings)
 
     @app.get("/")
     def index() -> ResponseReturnValue:

@@ -1,0 +1,124 @@
+"""What the README says is so: its curl lines, its job type, its table of settings."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from redis import Redis
+
+from taskqueue.queue import TaskQueue
+from tests.conftest import ROOT, free_port, wait_until
+
+README = (ROOT / "README.md").read_text()
+SOURCES = [path for folder in ("taskqueue", "jobs", "web", "deploy") for path in (ROOT / folder).rglob("*.py")]
+
+
+def curl_lines() -> list[str]:
+    return re.findall(r"^curl .*$", README, re.MULTILINE)
+
+
+@pytest.fixture
+def project_of_the_readme(bare_project: Path) -> Path:
+    """The project with the README's own job type added, as the README says: one file."""
+    found = re.search(r"```python\n# (jobs/\w+\.py)\n(.*?)```", README, re.DOTALL)
+    assert found
+    (bare_project / found[1]).write_text(found[2])
+    return bare_project
+
+
+@pytest.fixture
+def address(project_of_the_readme: Path, env: pytest.MonkeyPatch) -> Iterator[str]:
+    """A web server of that project."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:web.gunicorn_conf", "web.wsgi:app"]
+    process = subprocess.Popen(
+        [*command, "--bind", f"127.0.0.1:{port}"], cwd=project_of_the_readme, stderr=subprocess.DEVNULL
+    )
+    url = f"http://127.0.0.1:{port}"
+    ask = ["curl", "-sf", f"{url}/readyz"]
+    wait_until(
+        lambda: subprocess.run(ask, capture_output=True, check=False).returncode == 0, what="the web server"
+    )
+    yield url
+    process.terminate()
+    process.wait(30)
+
+
+def test_every_curl_line_is_answered_as_the_readme_says(
+    address: str,
+    project_of_the_readme: Path,
+    tmp_path: Path,
+    redis: Redis,
+    queue: TaskQueue,
+    work: Callable[..., str],
+) -> None:
+    picture = BytesIO()
+    Image.new("RGB", (400, 300), "red").save(picture, "JPEG")
+    (tmp_path / "photo.jpg").write_bytes(picture.getvalue())
+    filename, task_id = "", ""
+    lines = curl_lines()
+    assert len(lines) >= 8
+    for line in lines:
+        told = line.replace("http://127.0.0.1:8000", address)
+        told = re.sub(r"[0-9a-f]{16}-photo\.jpg", filename, told)
+        told = re.sub(r"/tasks/[0-9a-f-]{36}", f"/tasks/{task_id}", told)
+        command = [*shlex.split(told), "-s", "-i"]
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        status = int(answer.split()[1])
+        assert status == (202 if "task_type=" in line else 201 if "/files" in line else 200), f"{line}\n{answer}"
+        task_id = m[1] if (m := re.search(r"Location: /tasks/(\S+)", answer)) else task_id
+        filename = m[1] if (m := re.search(r"Location: /files/(\S+)", answer)) else filename
+        if "task_type=sync" in line:  # its feed is on the internet
+            redis.lrem("rq:queue:low", 1, task_id)
+    log = work(cwd=project_of_the_readme)
+    greeted = re.search(r"Processing greet task (\S+)…", log)
+    assert greeted, log
+    assert queue.get(greeted[1]).result == ["Hello, Ada!", "Hello, Ada!"]
+    resized = re.search(r"Processing resize task (\S+)…", log)
+    assert resized
+    assert queue.get(resized[1]).result["width"] == 200
+    emailed = re.search(r"Processing email task (\S+)…", log)
+    assert emailed
+    assert queue.get(emailed[1]).result["sent"] is False
+
+
+def test_the_table_has_every_setting_and_no_other() -> None:
+    table = README.partition("## Settings")[2].partition("\n## ")[0]
+    told = {
+        name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    code = "".join(path.read_text() for path in SOURCES)
+    readers = r"(?:text|url|whole_number|names|one_of|credentials)\(\s*(?:env|os\.environ), \"([A-Z_]+)\""
+    assert told == set(re.findall(readers, code))
+
+
+def test_every_file_that_it_names_is_there() -> None:
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_every_make_target_that_it_names_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"^make (\w+)", README, re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_environment_of_the_tests_is_the_lock() -> None:
+    """Every dependency of pyproject.toml is pinned with hashes, and the parts agree."""
+    pins: dict[str, set[str]] = {}
+    for name in ("dev", "web", "worker"):
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        for package, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE):
+            pins.setdefault(package, set()).add(version)
+            assert re.search(rf"^{re.escape(package)}==.*\\\n    --hash=sha256:", text, re.MULTILINE), package
+    assert [
+        (package, versions) for package, versions in pins.items() if len(versions) > 1 and package != "networkx"
+    ] == []
+    wanted = re.findall(r'^    "([a-z][a-z0-9-]+)', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert {name for name in wanted if name not in pins} == set()
