@@ -10,9 +10,11 @@ Its log has the life of each job in three kinds of lines:
 import logging
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from types import FrameType
 from typing import Any, NoReturn
 
 from redis import Redis
@@ -131,6 +133,17 @@ class Worker(RQWorker):
         # RQ's own lines say the same as ours, in more words: its warnings are enough.
         self.work(burst=burst, with_scheduler=True, logging_level="WARNING")
         log.info("Worker %s has stopped", self.name)
+
+    def bootstrap(self, *arguments: Any, **options: Any) -> None:
+        """Register the worker in Redis. A signal meanwhile is kept: RQ would die of it, and stay registered."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop_early)
+        super().bootstrap(*arguments, **options)
+
+    def _stop_early(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.pid:
+            os._exit(0)  # the scheduler, just forked, before it has handlers of its own
+        self._stop_requested = True
 
     def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
         """In the work-horse, before the function runs."""
