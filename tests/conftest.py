@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from redis import Redis
@@ -73,9 +74,18 @@ class RedisServer:
 
 
 @pytest.fixture(scope="session")
-def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def lasting_folder() -> Iterator[Path]:
+    """A folder for the whole session. pytest deletes its own when three other sessions begin meanwhile."""
+    with TemporaryDirectory(prefix="taskqueue-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_redis(lasting_folder: Path) -> Iterator[RedisServer]:
     """One Redis for all tests that leave it running."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    folder = lasting_folder / "redis"
+    folder.mkdir()
+    server = RedisServer(folder)
     server.start()
     yield server
     server.stop()
@@ -120,9 +130,10 @@ def job_types() -> JobTypes:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(lasting_folder: Path) -> Path:
     """The project's folder as a developer has it who has added the tests' own job types to `jobs/`."""
-    folder = tmp_path_factory.mktemp("project")
+    folder = lasting_folder / "project"
+    folder.mkdir()
     copy_project(folder)
     for file in (ROOT / "tests" / "sample_jobs").glob("[a-z]*.py"):
         (folder / "jobs" / file.name).symlink_to(file)

@@ -87,7 +87,7 @@ def feed() -> Iterator[Feed]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres(lasting_folder: Path) -> Iterator[str]:
     """A real PostgreSQL of our own; its address without a database's name."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = str(found[-1]) if found else shutil.which("initdb")
@@ -96,13 +96,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.fail("PostgreSQL is not installed: apt-get install postgresql")
         pytest.skip("PostgreSQL is not installed")
     programs, port = Path(initdb).parent, free_port()
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = lasting_folder / "postgres"
+    folder.mkdir()
     as_user: list[str] = []
     if os.geteuid() == 0:  # it does not run as root
         shutil.chown(folder, "postgres", "postgres")
-        for parent in folder.parents:
-            if parent.owner() == "root" and parent.name.startswith("pytest"):
-                parent.chmod(0o755)
+        lasting_folder.chmod(0o755)
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
     def run(*command: str) -> None:
