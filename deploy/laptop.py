@@ -303,8 +303,8 @@ def _welcome(port: int, redis_url: str, seconds: float, terminal: bool) -> str:
   The dashboard   {address}/rq
   Redis           {shown}
 
-  Try it          curl -i -X POST '{address}/tasks?task_type=generic' \\
-                       -H 'Content-Type: application/json' -d '{{"hello": "world"}}'
+  Try it:
+  curl -i -X POST '{address}/tasks?task_type=generic' -H 'Content-Type: application/json' -d '{{"hello": "world"}}'
 
   Ctrl-C stops everything.
 """

@@ -187,10 +187,8 @@ def _pool(
     for found in addresses:
         address = ipaddress.ip_address(found.partition("%")[0])
         if not settings.allows(host, address):
-            raise AddressRefused(
-                f"{host} is at {address}, which is not a public address."
-                f" To allow it, name {host} or {address} in OUTBOUND_ALLOW."
-            )
+            where = host if host == str(address) else f"{host} (at {address})"
+            raise AddressRefused(f"{where} is not a public address. To allow it, name {host} in OUTBOUND_ALLOW.")
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     if parts.scheme == "https":
         return parts, urllib3.HTTPSConnectionPool(

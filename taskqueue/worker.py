@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5  # RQ gives a running job up one minute after its last heartbeat
 WORKER_TTL_SECONDS = 30  # an idle worker that was not heard of for this long, and a minute, is forgotten
 MAINTENANCE_SECONDS = 30  # how often jobs of dead workers, and a dead scheduler, are looked for
+SAID_IN_FULL = {kind.__name__ for kind in (PermanentFailure, *PermanentFailure.__subclasses__())}
+"""Errors that a job raised in its own words: the log needs no traceback of them."""
 MAX_REASON_CHARACTERS = 300  # of an error's message in the log; the task itself has all of it
 
 
@@ -196,7 +198,7 @@ class Worker(RQWorker):
             log.warning("Task %s failed (%s): %s; next attempt %s", job.id, _ours(job).runs, reason, when)
         else:
             log.error("Task %s failed for good (%s): %s", job.id, _ours(job).runs, reason)
-            if kind.rpartition(".")[2] != PermanentFailure.__name__:
+            if kind.rpartition(".")[2] not in SAID_IN_FULL:
                 log.info("Traceback of task %s:\n%s", job.id, exc_string.rstrip())
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:

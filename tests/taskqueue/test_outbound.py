@@ -110,7 +110,9 @@ def test_an_allowed_address_is_fetched(server: str) -> None:
     ],
 )
 def test_an_address_that_is_not_public_is_refused_whatever_name_it_has(address: str) -> None:
-    with pytest.raises(AddressRefused, match=r"To allow it, name evil\.example or .* in OUTBOUND_ALLOW"):
+    with pytest.raises(
+        AddressRefused, match=r"evil\.example \(at .* To allow it, name evil\.example in OUTBOUND_ALLOW"
+    ):
         fetch("http://evil.example/", NOTHING, addresses={"evil.example": [address]})
 
 
