@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5  # RQ gives a running job up one minute after its last heartbeat
 WORKER_TTL_SECONDS = 30  # an idle worker that was not heard of for this long, and a minute, is forgotten
 MAINTENANCE_SECONDS = 30  # how often jobs of dead workers, and a dead scheduler, are looked for
-SAID_IN_FULL = {kind.__name__ for kind in (PermanentFailure, *PermanentFailure.__subclasses__())}
+SAID_IN_FULL = {PermanentFailure.__name__} | {kind.__name__ for kind in PermanentFailure.__subclasses__()}
 """Errors that a job raised in its own words: the log needs no traceback of them."""
 MAX_REASON_CHARACTERS = 300  # of an error's message in the log; the task itself has all of it
 

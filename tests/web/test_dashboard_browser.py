@@ -1,30 +1,36 @@
-"""The dashboard in a real browser: it works, and what stands in a payload does not run."""
+"""The dashboard in a real browser: what an operator does there, and what must not happen to them."""
 
-import base64
+import json
 import os
 import shutil
-import subprocess
-import sys
-import urllib.request
 import zlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+from flask import Flask
 from redis import Redis
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
+from werkzeug.serving import make_server
 
+from taskqueue.job_types import JobTypes
 from taskqueue.queue import TaskQueue
-from tests.conftest import free_port, wait_until
+from taskqueue.settings import Settings
+from tests.conftest import RedisServer, wait_until
+from web import create_app
 
-IMAGE = "<img src=x onerror=\"document.title='attacked'\">"
-ATTACK = f"{IMAGE}<script>document.title='attacked'</script>"
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --window-size=1280,900"
+    " --disable-component-update --disable-sync --window-size=1300,1000"
 )
+IMAGE = "<img src=x onerror=window.ran=1>"
+ATTACK = f"\"'>{IMAGE}<script>window.ran=1</script><%=window.ran=1%>"
 
 
 @pytest.fixture(scope="module")
@@ -43,89 +49,192 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         yield browser
 
 
+@contextmanager
+def served(app: Flask, host: str = "127.0.0.1") -> Iterator[str]:
+    server = make_server(host, 0, app, threaded=True)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://{host}:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 @pytest.fixture
-def server(env: pytest.MonkeyPatch, project: Path, tmp_path: Path) -> Iterator[str]:
-    """A real gunicorn; the dashboard's address."""
-    address = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:web.gunicorn_conf", "web.wsgi:app"]
-    with (tmp_path / "web.log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--bind", f"127.0.0.1:{port}"], cwd=project, stdout=log, stderr=log, env=os.environ
-        )
-
-    def ready() -> bool:
-        try:
-            with urllib.request.urlopen(f"{address}/readyz", timeout=1):
-                return True
-        except OSError:
-            return False
-
-    wait_until(ready, what="the web server")
-    yield f"{address}/rq"
-    process.terminate()
-    process.wait(30)
+def site(settings: Settings, job_types: JobTypes, browser: Chrome) -> Iterator[str]:
+    """The address of the dashboard."""
+    with served(create_app(settings, job_types)) as address:
+        yield f"{address}/rq"
+        browser.get("about:blank")  # no page asks a server that is gone
 
 
-def shown(browser: Chrome, text: str) -> Callable[[], bool]:
+@contextmanager
+def policy(browser: Chrome, *, obeyed: bool) -> Iterator[None]:
+    """Let the browser obey a page's Content-Security-Policy, or not."""
+    browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": not obeyed})
+    yield
+    browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": False})
+
+
+def shows(browser: Chrome, text: str) -> Callable[[], bool]:
     return lambda: text in browser.find_element(By.TAG_NAME, "body").text
 
 
-def test_an_operator_sees_the_queues_and_sends_a_failure_again(
-    browser: Chrome, server: str, queue: TaskQueue, work: Callable[..., str]
+def errors(browser: Chrome) -> list[str]:
+    return [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+
+
+def press(browser: Chrome, button: str, *, confirm: bool = False) -> None:
+    wait_until(lambda: browser.find_element(By.CSS_SELECTOR, button).is_displayed(), what=button)
+    browser.find_element(By.CSS_SELECTOR, button).click()
+    if confirm:
+        wait_until(
+            lambda: browser.find_element(By.ID, "confirmation-modal-yes").is_displayed(), what="the question"
+        )
+        browser.execute_script("$('#confirmation-modal-yes').click()")  # it is still sliding in
+
+
+def test_an_operator_finds_a_failure_and_sends_it_again(
+    browser: Chrome, site: str, queue: TaskQueue, work: Callable[..., str]
 ) -> None:
     task = queue.submit("flaky", {"failures": 4})
     work()
-    browser.get(f"{server}/")
-    wait_until(shown(browser, "high"), what="the queue")
-    browser.get(f"{server}/0/view/jobs/high/failed/8/asc/1")
-    wait_until(shown(browser, "the line is down, run 4"), what="the traceback")
-    browser.find_element(By.CSS_SELECTOR, "[data-role=requeue-job-btn]").click()
-    wait_until(lambda: queue.get(task.id).status == "queued", what="the requeue")
+    browser.get(site)
+    wait_until(shows(browser, "high"), what="the queue")
+    browser.get(f"{site}/0/view/jobs/high/failed/8/asc/1")
+    wait_until(shows(browser, "ConnectionError: the line is down, run 4"), what="the traceback")
+    press(browser, "[data-role=requeue-job-btn]")
+    wait_until(shows(browser, "The job is queued again."), what="the notice")
     work()
-    browser.get(f"{server}/0/view/job/{task.id}")
-    wait_until(shown(browser, "finished"), what="the job's page")
+    browser.get(f"{site}/0/view/job/{task.id}")
+    wait_until(shows(browser, "finished"), what="the job")
     assert '"attempt": 5' in browser.find_element(By.TAG_NAME, "body").text
-    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []  # type: ignore[no-untyped-call]
+    assert errors(browser) == []
 
 
-def test_what_stands_in_a_job_a_queue_or_a_worker_does_not_run(browser: Chrome, server: str, redis: Redis) -> None:
-    packed = base64.b64encode(zlib.compress(ATTACK.encode())).decode()
-    json_attack = '{"a": "' + ATTACK.replace('"', '\\"') + '"}'
-    redis.hset(
-        "rq:job:evil",
-        mapping={
-            "data": '["f", null, [], {}]',
-            "origin": ATTACK,
-            "description": ATTACK,
-            "status": "failed",
-            "created_at": "2026-01-01T00:00:00.000000Z",
-            "meta": json_attack,
-            "tq:progress": json_attack,
-        },
-    )
+def test_an_operator_empties_the_failures_of_a_queue(browser: Chrome, site: str, redis: Redis) -> None:
+    redis.sadd("rq:queues", "rq:queue:default")
+    redis.zadd("rq:failed:default", {"vanished": 10**10})
+    browser.get(f"{site}/0/view/jobs/default/failed/8/asc/1")
+    wait_until(shows(browser, "This job is gone"), what="the job")
+    press(browser, "#empty-btn", confirm=True)
+    wait_until(shows(browser, "Jobs deleted: 1."), what="the notice")
+    wait_until(shows(browser, "No jobs."), what="the empty list")
+    assert errors(browser) == []
+
+
+def test_an_operator_learns_why_a_button_did_nothing(
+    browser: Chrome, site: str, queue: TaskQueue, redis: Redis
+) -> None:
+    task = queue.submit("generic", {})
+    browser.get(f"{site}/0/view/job/{task.id}")
+    wait_until(shows(browser, "queued"), what="the job")
+    browser.execute_script("$('#requeue-job-btn').show()")
+    press(browser, "#requeue-job-btn")
+    wait_until(shows(browser, "Only a failed job can be queued again; this one is queued."), what="the notice")
+
+
+def test_an_operator_sees_that_redis_is_away_and_when_it_is_back(
+    browser: Chrome, own_redis: RedisServer, job_types: JobTypes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.dashboard.POLL_MILLISECONDS", 200)
+    with served(create_app(Settings(redis_url=own_redis.url), job_types)) as address:
+        browser.get(f"{address}/rq")
+        wait_until(shows(browser, "No queues."), what="the page")
+        own_redis.stop()
+        wait_until(shows(browser, "Redis did not answer. This page shows what it knew before."), what="the notice")
+        own_redis.start()
+        wait_until(lambda: not shows(browser, "Redis did not answer")(), what="the end of the notice")
+        browser.get("about:blank")
+
+
+def test_a_login_is_enough_for_all_that_a_page_asks_for(
+    browser: Chrome, settings: Settings, job_types: JobTypes
+) -> None:
+    locked = Settings(redis_url=settings.redis_url, dashboard_auth=("me", "secret"))
+    with served(create_app(locked, job_types)) as address:
+        browser.get(f"{address.replace('//', '//me:secret@')}/rq/")
+        wait_until(shows(browser, "No queues."), what="the page")
+        browser.get("about:blank")
+
+
+@pytest.fixture
+def attacked(redis: Redis) -> dict[str, str]:
+    """Markup in every place that a page shows; the pages, and how each shows it."""
+    stored: dict[str, Any] = {
+        "data": json.dumps([ATTACK, None, [ATTACK], {ATTACK: ATTACK}]),
+        "origin": ATTACK,
+        "description": ATTACK,
+        "status": "failed",
+        "created_at": "2026-11-24T10:00:00.000000Z",
+        "meta": json.dumps({ATTACK: ATTACK}),
+        "tq:attempt": json.dumps(ATTACK),
+        "tq:progress": json.dumps({ATTACK: ATTACK}),
+    }
+    redis.hset("rq:job:evil", mapping=stored)
+    failure = b64encode(zlib.compress(ATTACK.encode())).decode()
+    redis.xadd("rq:results:evil", {"type": 2, "exc_string": failure})
+    redis.hset("rq:job:done", mapping=stored | {"status": ATTACK})
     redis.xadd(
-        "rq:results:evil",
-        {"type": "2", "exc_string": packed, "return_value": base64.b64encode(json_attack.encode()).decode()},
+        "rq:results:done", {"type": 1, "return_value": b64encode(json.dumps({ATTACK: ATTACK}).encode()).decode()}
     )
-    for name in (ATTACK, IMAGE, "default"):
+    redis.sadd("rq:job::evil:dependencies", ATTACK, "done")
+    for name in (ATTACK, "default", IMAGE):
         redis.sadd("rq:queues", f"rq:queue:{name}")
-        redis.rpush(f"rq:queue:{name}", "evil")
-        redis.zadd(f"rq:failed:{name}", {"evil": 10**10})
-    redis.sadd("rq:workers", f"rq:worker:{ATTACK}")
-    redis.hset(f"rq:worker:{ATTACK}", mapping={"queues": ATTACK, "version": ATTACK, "python_version": ATTACK})
-    redis.sadd(f"rq:worker:{ATTACK}:executions", "evil:1")
+        redis.rpush(f"rq:queue:{name}", "evil", "done", ATTACK)
+        redis.zadd(f"rq:failed:{name}", {"evil": 10**10, ATTACK: 10**10})
+    for name in (ATTACK, "worker"):
+        redis.sadd("rq:workers", f"rq:worker:{name}")
+        redis.hset(f"rq:worker:{name}", mapping={"queues": ATTACK, "version": ATTACK, "python_version": ATTACK})
+        redis.hset(f"rq:worker:{name}", mapping={"state": ATTACK, "hostname": ATTACK})
+        redis.sadd(f"rq:worker:{name}:executions", "evil:1")
     redis.hset("rq:execution:evil:1", mapping={"job_id": "evil", "created_at": "1", "last_heartbeat": "1"})
-    quoted = quote(IMAGE, safe="")
-    script = quote("'-(document.title='attacked')-'", safe="")
-    for page, sign in {
-        "/": "onerror",
-        "/0/view/workers": "onerror",
-        "/0/view/job/evil": "onerror",
-        "/0/view/jobs/default/failed/8/asc/1": "onerror",
-        f"/0/view/jobs/{quoted}/failed/8/asc/1": "onerror",
-        f"/0/view/jobs/{script}/failed/8/asc/1": "No jobs",
-    }.items():
-        browser.get(f"{server}{page}")
-        wait_until(shown(browser, sign), what=f"the text of the attack on {page}")
-        assert browser.title == "RQ dashboard", page
-        assert browser.find_elements(By.CSS_SELECTOR, "img[src=x]") == [], page
+    in_script = "');}});window.ran=1;$(window).on('x',function(){if(1){('"  # it ends what it would stand in
+    return {
+        "/": IMAGE,
+        "/0/view/workers": IMAGE,
+        "/0/view/job/evil": IMAGE,
+        "/0/view/job/done": IMAGE,
+        "/0/view/jobs/default/queued/8/asc/1": IMAGE,
+        f"/0/view/jobs/{quote(IMAGE, safe='')}/failed/8/asc/1": IMAGE,
+        f"/0/view/jobs/{quote(in_script, safe='')}/queued/8/asc/1": "No jobs.",
+        f"/0/view/job/{quote(IMAGE, safe='')}": "no such job",
+        f"/0/view/jobs/default/{quote(IMAGE, safe='')}/8/asc/1": "no such registry",
+    }
+
+
+@pytest.mark.parametrize("obeyed", [False, True])
+def test_no_markup_runs_whether_its_policy_is_obeyed_or_not(
+    browser: Chrome, site: str, attacked: dict[str, str], obeyed: bool
+) -> None:
+    found = {}
+    with policy(browser, obeyed=obeyed):
+        for page, sign in attacked.items():
+            browser.get(site + page)
+            wait_until(shows(browser, sign), what=f"the attack on {page}")
+            elements = browser.find_elements(By.CSS_SELECTOR, "img[src=x]")
+            found[page] = (browser.execute_script("return window.ran || null"), len(elements))
+    assert set(found.values()) == {(None, 0)}, found
+
+
+@pytest.mark.parametrize("obeyed", [False, True])
+def test_its_policy_stops_even_markup_that_was_not_escaped(browser: Chrome, site: str, obeyed: bool) -> None:
+    with policy(browser, obeyed=obeyed):
+        browser.get(site)
+        browser.execute_script(f"""
+            document.addEventListener('securitypolicyviolation', function () {{ window.stopped = 1; }});
+            document.body.insertAdjacentHTML('beforeend', {json.dumps(IMAGE)});""")
+        wait_until(lambda: browser.execute_script("return window.ran || window.stopped"), what="the attack")
+        stopped = browser.execute_script("return !window.ran")
+    assert stopped == obeyed
+
+
+def test_another_site_cannot_press_a_button(browser: Chrome, site: str, redis: Redis, tmp_path: Path) -> None:
+    redis.zadd("rq:failed:default", {"it": 10**10})
+    other = Flask("other")
+    other.add_url_rule("/", "form", lambda: f'<form method=post action="{site}/queue/default/failed/empty">')
+    with served(other, "localhost") as address:
+        browser.get(address)
+        browser.execute_script("document.forms[0].submit()")
+        wait_until(shows(browser, "This request comes from another site."), what="the refusal")
+    assert redis.zcard("rq:failed:default") == 1

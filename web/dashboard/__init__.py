@@ -1,59 +1,64 @@
-"""rq-dashboard at `/rq`, mended from outside: behind a login, without pickle, and without scripts of strangers.
+"""rq-dashboard at /rq: its pages, with its defects mended from outside.
 
-- `guard.py` decides before each request: who asks, from where, and whether the address makes sense.
-- `rq_objects.py` is what it reads Redis with: JSON only, and nothing in Redis makes it fail.
-- `templates.py` escapes what its pages show.
+    guard.py     who may ask, and for what: login, origin, address; the headers of every answer
+    shown.py     what its pages show of Redis: JSON only, whatever stands there, and never too much of it
+    actions.py   what its buttons do, in place of its own
+    mended.py    its templates, with everything escaped, and a notice of what went wrong
+    refusals.py  an error as a page for people, or as a problem document for its scripts
+
+It is mounted as a blueprint of our own that has rq-dashboard's name and its pages: its own blueprint belongs to
+the whole process, and connects to Redis anew, without a timeout, with each request.
 """
 
-import rq_dashboard.web as rq_dashboard
-from flask import Flask, jsonify
-from flask.typing import ResponseReturnValue
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.serializers import JSONSerializer
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq_dashboard import web as rq_dashboard_web
 
 from taskqueue.connection import connect_for_requests
 from taskqueue.settings import Settings
-from web.dashboard import guard, rq_objects, templates
+from web.dashboard import actions, guard, mended, refusals, shown
 
-URL_PREFIX = "/rq"
-MAX_REQUEUED = 10_000  # by one click; the next one takes the rest
-
-
-def _mend() -> None:
-    """Put our parts in the place of rq-dashboard's own, once for the process: its blueprint is one object."""
-    blueprint = rq_dashboard.blueprint
-    rq_dashboard.config.serializer = JSONSerializer
-    rq_dashboard.Job = rq_objects.SafeJob
-    rq_dashboard.Queue = rq_objects.SafeQueue
-    rq_dashboard.Worker = rq_objects.SafeWorker
-    rq_dashboard.requeue_job = rq_objects.requeue_job
-    blueprint.jinja_loader = templates.EscapingLoader(blueprint.jinja_loader)
-    # Its own would connect anew for each request, with no time limit.
-    blueprint.before_request_funcs[None].remove(rq_dashboard.push_rq_connection)
-    guard.protect(blueprint)
-
-
-_mend()
+PREFIX = "/rq"
+NAME = rq_dashboard_web.blueprint.name  # its templates ask for addresses under this name
+POLL_MILLISECONDS = 2500  # how often an open page asks for news
 
 
 def mount(app: Flask, settings: Settings) -> None:
-    """Serve the dashboard of the settings' Redis under `/rq`."""
-    app.redis_conn = connect_for_requests(settings.redis_url)  # type: ignore[attr-defined]  # where it looks
-    app.config["RQ_DASHBOARD_REDIS_URL"] = ["TASK_QUEUE_URL"]  # shown on its pages; the URL may have a password
-    app.config["DASHBOARD_AUTH"] = settings.dashboard_auth
-    app.register_blueprint(rq_dashboard.blueprint, url_prefix=URL_PREFIX)
+    """Serve the dashboard of this Redis. It connects with the first request: Redis may be away now."""
+    connection = connect_for_requests(settings.redis_url)
+    # Where rq-dashboard's views look for a connection, and for the names of the servers that they show.
+    app.redis_conn = connection  # type: ignore[attr-defined]
+    app.config["RQ_DASHBOARD_REDIS_URL"] = (_without_password(settings.redis_url),)
+    shown.use_in(rq_dashboard_web)
 
-    def requeue_all(queue_name: str) -> ResponseReturnValue:
-        """Send the failures of a queue again. One that vanished meanwhile does not stop the others."""
-        connection = app.redis_conn  # type: ignore[attr-defined]
-        failed = rq_objects.SafeQueue(queue_name, connection=connection).failed_job_registry
-        count = 0
-        for job_id in failed.get_job_ids(0, MAX_REQUEUED - 1, cleanup=False):
-            try:
-                rq_objects.requeue_job(job_id, connection)
-                count += 1
-            except (NoSuchJobError, InvalidJobOperation):
-                failed.remove(job_id)
-        return jsonify({"status": "OK", "count": count})
+    blueprint = Blueprint(NAME, "rq_dashboard", static_folder="static")
+    blueprint.jinja_loader = mended.loader()
+    blueprint.context_processor(lambda: {"poll_interval": POLL_MILLISECONDS, "csp_nonce": guard.nonce()})
+    guard.register(blueprint, settings.dashboard_auth)
+    refusals.register(blueprint)
+    # RQ puts a job on its queue anew if Redis's answer is lost and asked for again: then it would run twice.
+    for_changes = connect_for_requests(settings.redis_url)
+    for_changes.set_retry(Retry(NoBackoff(), retries=0))
+    actions.register(blueprint, for_changes)
+    _take_pages(blueprint)
+    app.register_blueprint(blueprint, url_prefix=PREFIX)
 
-    app.view_functions["rq_dashboard.requeue_all"] = requeue_all
+
+def _take_pages(blueprint: Blueprint) -> None:
+    """Give `blueprint` those of rq-dashboard's addresses that only show something."""
+    theirs = Flask("rq_dashboard", static_folder=None)
+    theirs.register_blueprint(rq_dashboard_web.blueprint)
+    for rule in theirs.url_map.iter_rules():
+        name = rule.endpoint.removeprefix(f"{NAME}.")
+        if "POST" not in (rule.methods or ()) and name != "static":
+            blueprint.add_url_rule(rule.rule, name, theirs.view_functions[rule.endpoint], defaults=rule.defaults)
+
+
+def _without_password(url: str) -> str:
+    """Where this Redis is, for the top of each page; a URL may have its password in several places."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.hostname or ''}{port}{parts.path}"

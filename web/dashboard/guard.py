@@ -1,137 +1,108 @@
-"""What happens before and after each request to the dashboard, and when one fails."""
+"""Who may ask the dashboard, and for what; and the headers that every answer of it carries."""
 
 import hmac
 import secrets
-from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, g, render_template_string, request
-from redis.exceptions import RedisError
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from flask import Blueprint, Response, g, request
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 
-from web.problems import problem
+from web.dashboard.shown import REGISTRIES
 
-REGISTRIES = ("queued", "scheduled", "deferred", "started", "finished", "failed", "canceled")
-ORDERS = ("asc", "dsc")
-MAX_PER_PAGE = 200  # as the page's own field says
-MAX_PAGE = 1_000_000
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-CHANGES_BY_GET = ("rq_dashboard.requeue_all",)
+MAX_PER_PAGE = 200  # as its form has it
+MAX_PAGE = 1_000_000  # Redis counts further, but nobody turns so many pages
 
-# Its templates are compiled with `new Function`, hence 'unsafe-eval'. Nothing runs that did not come from
-# our own files or has not this answer's nonce: no attribute like onerror=, no <script> in a payload.
-POLICY = (
-    "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
-    " img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self';"
-    " frame-ancestors 'none'"
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        # Scripts run by this answer's nonce only: neither <script> nor onerror= from a job can have it. Its
+        # templates are compiled in the browser (underscore.js), which is 'unsafe-eval'; they are escaped.
+        "script-src 'nonce-{nonce}' 'unsafe-eval'",
+        "style-src 'self'",
+        "style-src-attr 'unsafe-inline'",  # its templates have style="float: right"
+        "img-src 'self' data:",  # Bootstrap's icons are data: URLs
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
 )
-PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>{{ title }}</title>
-<body style="font-family: sans-serif; margin: 3em"><h1>{{ title }}</h1><p>{{ detail }}</p>
-<p><a href="{{ url_for('rq_dashboard.queues_overview') }}">All queues</a></p>"""
 
 
-def protect(blueprint: Blueprint) -> None:
-    """Register the guards on the blueprint."""
-    # In this order: nobody learns anything before the login.
-    for check in (_check_login, _check_origin, _check_address, _check_redis):
-        blueprint.before_request(check)
-    blueprint.after_request(_harden)
-    blueprint.context_processor(lambda: {"csp_nonce": _nonce()})
-    for kind in (NoSuchJobError, InvalidJobOperation, RedisError):
-        blueprint.register_error_handler(kind, _failed)
+def register(blueprint: Blueprint, auth: tuple[str, str] | None) -> None:
+    """Check every request to `blueprint`, in this order, and harden every answer."""
+    if auth is not None:
+        blueprint.before_request(lambda: check_login(*auth))
+    blueprint.before_request(check_origin)
+    blueprint.before_request(check_address)
+    blueprint.after_request(harden)
 
 
-def _check_login() -> Response | None:
-    auth = current_app.config["DASHBOARD_AUTH"]
-    if auth is None:
-        return None
+def check_login(user: str, password: str) -> None:
+    """HTTP Basic (RFC 7617). Raises `Unauthorized`."""
     given = request.authorization
-    if given is not None and given.type == "basic":
-        user, password = (value.encode() for value in auth)
-        # Both are compared, whatever the first says: the time tells nothing.
-        right_user = hmac.compare_digest((given.username or "").encode(), user)
-        right_password = hmac.compare_digest((given.password or "").encode(), password)
-        if right_user and right_password:
-            return None
-    answer = _answer(401, "login", "Log in", "The user and the password are those of DASHBOARD_AUTH.")
-    answer.headers["WWW-Authenticate"] = 'Basic realm="rq-dashboard", charset="UTF-8"'
-    return answer
+    # Both are compared, each in constant time: how long it takes tells nothing of what was right.
+    right_user = hmac.compare_digest(((given and given.username) or "").encode(), user.encode())
+    right_password = hmac.compare_digest(((given and given.password) or "").encode(), password.encode())
+    if not (right_user and right_password):
+        login = WWWAuthenticate("basic", {"realm": "rq", "charset": "UTF-8"})
+        raise Unauthorized("Log in with the user and password of DASHBOARD_AUTH.", www_authenticate=login)
 
 
-def _check_origin() -> Response | None:
-    """A change is asked for by POST, and by our own pages: not by a link or a form of somebody else's."""
-    if request.method in SAFE_METHODS:
-        if request.endpoint not in CHANGES_BY_GET:
-            return None
-        answer = _answer(405, "method-not-allowed", "Use POST", "This address changes something.")
-        answer.headers["Allow"] = "POST"
-        return answer
-    site = request.headers.get("Sec-Fetch-Site")
-    origin = request.headers.get("Origin")
+def check_origin() -> None:
+    """What changes something must come from a page of ours. Raises `Forbidden`."""
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
         ours = site in ("same-origin", "none")
     elif origin is not None:
-        ours = urlsplit(origin).netloc == request.host
+        ours = origin in (f"http://{request.host}", f"https://{request.host}")
     else:
-        ours = True  # no browser sends a POST without an Origin (Fetch Standard, 3.1): this is curl
-    return None if ours else _answer(403, "other-origin", "Not from here", "Another site asked for this change.")
+        # No browser: each sends Origin with a POST from another site, and no page can stop it (Fetch Standard,
+        # "append a request Origin header"). curl sends neither, and has no login that another site could use.
+        ours = True
+    if not ours:
+        raise Forbidden("This request comes from another site. Use the buttons of the dashboard itself.")
 
 
-def _check_address() -> Response | None:
-    """What rq-dashboard takes from the address without a look."""
-    parts = request.view_args or {}
+def check_address() -> None:
+    """rq-dashboard's views fail at a number or a name that they do not expect. Raises `NotFound`, `BadRequest`."""
+    parts = request.view_args
+    if not parts:
+        return
     if parts.get("instance_number", 0) != 0:
-        return _not_found("There is one Redis here: number 0.")
-    if parts.get("registry_name", "queued") not in REGISTRIES:
-        return _not_found(f"A registry is one of {', '.join(REGISTRIES)}.")
-    if parts.get("order", "asc") not in ORDERS:
-        return _not_found(f"The order is one of {', '.join(ORDERS)}.")
+        raise NotFound("There is one Redis here; its pages are under /rq/0/.")
+    if parts.get("registry_name", "queued") not in ("queued", *REGISTRIES):
+        raise NotFound(f"There is no such registry. There are queued, {', '.join(REGISTRIES)}.")
+    if parts.get("order", "asc") not in ("asc", "dsc"):
+        raise BadRequest("The order is asc or dsc.")
     for name, most in (("page", MAX_PAGE), ("per_page", MAX_PER_PAGE)):
-        value = str(parts.get(name, 1))
-        if not (value.isascii() and value.isdigit() and len(value) < 9 and 1 <= int(value) <= most):
-            return _not_found(f"{name} is a number from 1 to {most:,}.")
-    if request.endpoint == "rq_dashboard.empty_queue" and parts["registry_name"] == "started":
-        return _answer(409, "job-runs", "They are running", "A running job cannot be deleted; stop it first.")
-    return None
+        if name in parts:
+            parts[name] = min(_whole_number(name, parts[name]), most)
 
 
-def _check_redis() -> None:
-    """Redis's absence is told alike on every page: `_failed` has the words."""
-    if request.endpoint != "rq_dashboard.static":
-        current_app.redis_conn.ping()  # type: ignore[attr-defined]
+def _whole_number(name: str, text: str | int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise BadRequest(f"{name} must be a whole number, 1 or more.")
+    return number
 
 
-def _harden(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = POLICY.format(nonce=_nonce())
-    response.headers["X-Frame-Options"] = "DENY"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
-
-
-def _nonce() -> str:
+def nonce() -> str:
+    """What this answer's own scripts carry, and nothing else can guess."""
     if "csp_nonce" not in g:
         g.csp_nonce = secrets.token_urlsafe(16)
     return str(g.csp_nonce)
 
 
-def _failed(error: Exception) -> Response:
-    match error:
-        case NoSuchJobError():
-            return _not_found(f"{error} It may have expired.")
-        case InvalidJobOperation():
-            return _answer(
-                409, "not-now", "Not in this state", str(error) or "The job is in another state by now."
-            )
-        case _:
-            return _answer(503, "queue-unavailable", "Redis is out of reach", "Redis did not answer.")
-
-
-def _not_found(detail: str) -> Response:
-    return _answer(404, "not-found", "There is nothing at this address", detail)
-
-
-def _answer(status: int, code: str, title: str, detail: str) -> Response:
-    """A page for a person, a problem document for a script."""
-    if request.method in SAFE_METHODS and "/data/" not in request.path:
-        page = render_template_string(PAGE, title=title, detail=detail)
-        return Response(page, status, content_type="text/html; charset=utf-8")
-    return problem(status, code, title, detail)
+def harden(response: Response) -> Response:
+    """Nothing from elsewhere runs in a page of the dashboard, frames it or reads it."""
+    response.headers["Content-Security-Policy"] = POLICY.format(nonce=nonce())
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"  # its footer links elsewhere; a job's id stays here
+    return response
