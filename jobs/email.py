@@ -5,61 +5,117 @@ import os
 import re
 import smtplib
 import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from email.headerregistry import Address as Mailbox
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, parseaddr
 from ipaddress import ip_address
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from pydantic import AfterValidator, EmailStr, Field
+from email_validator import validate_email
+from pydantic import AfterValidator, BeforeValidator, EmailStr, Field
 from rq.utils import as_text
 
 from taskqueue import PermanentFailure, current_task, files, job
-from taskqueue.errors import InvalidSetting, UnknownFile
-from taskqueue.settings import Environment, text, url
+from taskqueue.errors import FileTooLarge, InvalidSetting, UnknownFile
+from taskqueue.settings import Environment, process_settings, text, url
 
 log = logging.getLogger(__name__)
 
 SOCKET_TIMEOUT_SECONDS = 10.0  # for each answer of the server; the job's own timeout ends the whole
-ACCEPTED_TTL_SECONDS = 7 * 86_400  # longer than any task is tried again
 MAX_RECIPIENTS = 100  # a mailing list is not one message
 MAX_ATTACHMENTS = 20
-MAX_ATTACHED_BYTES = 25 * 1024 * 1024  # what most servers take
-TEMPORARY = range(400, 500)  # RFC 5321, 4.2.1
+MAX_ATTACHED_BYTES = 18 * 1024 * 1024  # as base64 they are 25 MB, which most servers take
+PERMANENT = range(500, 600)  # RFC 5321, 4.2.1
+# What begins a new line, for Python's email package, too; and "=?", behind which it decodes such a character
+# (CVE-2024-6923, in Python before 3.11.10 and 3.12.5).
+UNSAFE_IN_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|=\?")
 
 
-def _one_line(value: str) -> str:
-    if re.search(r"[\x00-\x1f\x7f]", value):
-        raise ValueError("No line breaks or control characters are allowed in a header")
+def _header_text(value: str) -> str:
+    if UNSAFE_IN_HEADER.search(value):
+        raise ValueError("No line breaks, control characters or '=?' are allowed in a header")
     return value
 
 
-Addresses = EmailStr | Annotated[list[EmailStr], Field(max_length=MAX_RECIPIENTS)]
-HeaderText = Annotated[str, Field(max_length=998), AfterValidator(_one_line)]  # 998: RFC 5322, 2.1.1
+def _ascii_domain(address: str) -> str:
+    """With its domain in ASCII (IDNA): only what is before the @ may need a server with SMTPUTF8."""
+    found = validate_email(address, check_deliverability=False)
+    return f"{found.local_part}@{found.ascii_domain}"
+
+
+def _list(addresses: Any) -> Any:
+    return [addresses] if isinstance(addresses, str) else addresses
+
+
+HeaderText = Annotated[str, Field(max_length=998), AfterValidator(_header_text)]  # 998: RFC 5322, 2.1.1
+Address = Annotated[EmailStr, AfterValidator(_header_text), AfterValidator(_ascii_domain)]
+AddressList = Annotated[list[Address], Field(max_length=MAX_RECIPIENTS)]
+# One address or a list. Not written as a union: its errors would speak of both, and point to neither.
+Addresses = Annotated[AddressList, BeforeValidator(_list, json_schema_input_type=Address | AddressList)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailServer:
+    """Who takes our messages."""
+
+    host: str
+    port: int
+    tls_at_once: bool  # smtps://; otherwise STARTTLS where it is offered
+    user: str  # "": no login
+    password: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, smtp_url: str) -> Self:
+        """From `smtp://user:password@host:port`. Raises `InvalidSetting`, without repeating the URL."""
+        parts = urlsplit(smtp_url)
+        if not parts.hostname:
+            raise InvalidSetting("SMTP_URL must name a host, as in smtp://mail.example.com:587")
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise InvalidSetting(
+                "SMTP_URL must end after host:port; in a user or password write / ? # as %2F %3F %23"
+            )
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        if not (user + password).isascii():
+            raise InvalidSetting("SMTP_URL: the user and the password must be ASCII, which is all that SMTP takes")
+        tls_at_once = parts.scheme == "smtps"
+        port = parts.port or (465 if tls_at_once else 587)
+        return cls(host=parts.hostname, port=port, tls_at_once=tls_at_once, user=user, password=password)
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether what is sent to it stays on this machine."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmailSettings:
     """How mail is sent."""
 
-    smtp_url: str | None
-    mail_from: str
+    server: MailServer | None  # None: messages are kept as files
+    sender: Mailbox
 
     @classmethod
     def read(cls, env: Environment) -> Self:
         """From SMTP_URL and MAIL_FROM. Raises `InvalidSetting`."""
         smtp_url = url(env, "SMTP_URL", ("smtp", "smtps"), None)
-        if smtp_url and not urlsplit(smtp_url).hostname:
-            raise InvalidSetting("SMTP_URL must name a host, as in smtp://mail.example.com:587")
         mail_from = text(env, "MAIL_FROM", "taskqueue@localhost")
-        if not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(mail_from)[1]):
+        name, address = parseaddr(mail_from)
+        # ASCII behind the @, because it is in the Message-ID, too.
+        if UNSAFE_IN_HEADER.search(mail_from) or not re.fullmatch(r"[^@\s]+@[A-Za-z0-9.-]+", address):
             raise InvalidSetting(
                 f"MAIL_FROM must be an address, such as 'Shop <shop@example.com>', got {mail_from!r}"
             )
-        return cls(smtp_url=smtp_url, mail_from=mail_from)
+        user, _, domain = address.rpartition("@")
+        return cls(server=MailServer.parse(smtp_url) if smtp_url else None, sender=Mailbox(name, user, domain))
 
 
 @dataclass(frozen=True)
@@ -85,13 +141,13 @@ class SentEmail:
     "email", queue="high", attempts=5, timeout=30, retry_delay=5, max_retry_delay=900, settings=EmailSettings.read
 )
 def send_email(
-    to: Addresses,
+    to: Annotated[Addresses, Field(min_length=1)],
     subject: HeaderText,
     body: str = "",
     html: str | None = None,
     cc: Addresses = [],  # noqa: B006  it is never changed
     bcc: Addresses = [],  # noqa: B006
-    reply_to: EmailStr | None = None,
+    reply_to: Address | None = None,
     attachments: Annotated[list[str], Field(max_length=MAX_ATTACHMENTS)] = [],  # noqa: B006
 ) -> SentEmail:
     """Send one message over SMTP.
@@ -100,40 +156,40 @@ def send_email(
     again, and then only for the recipients who have not got it; a permanent one (5xx) is not.
     """
     settings = EmailSettings.read(os.environ)
-    recipients = list(dict.fromkeys([*_list(to), *_list(cc), *_list(bcc)]))
-    if not recipients:
-        raise PermanentFailure("The message has no recipient.")
+    to, cc, bcc = _list(to), _list(cc), _list(bcc)
+    recipients = list(dict.fromkeys([*to, *cc, *bcc]))
     if len(recipients) > MAX_RECIPIENTS:
         raise PermanentFailure(
             f"The message has {len(recipients)} recipients; at most {MAX_RECIPIENTS} are taken."
         )
-    message = EmailMessage(policy=SMTP)
-    message["From"] = settings.mail_from
-    message["To"] = ", ".join(_list(to))
-    if _list(cc):
-        message["Cc"] = ", ".join(_list(cc))
+    shown = "".join([*to, *cc, reply_to or "", settings.sender.addr_spec])
+    # 7bit: not every server takes other bytes in a body. utf8: an address has no other way (RFC 6532).
+    message = EmailMessage(policy=SMTP.clone(cte_type="7bit", utf8=not shown.isascii()))
+    message["From"] = settings.sender
+    message["To"] = ", ".join(to)
+    if cc:
+        message["Cc"] = ", ".join(cc)
     if reply_to:
         message["Reply-To"] = reply_to
     message["Subject"] = subject
     message["Date"] = formatdate(usegmt=True)
-    message["Message-ID"] = _message_id(settings.mail_from)
-    message.set_content(body)
-    if html is not None:
-        message.add_alternative(html, subtype="html")
+    message["Message-ID"] = _message_id(settings.sender.domain)
+    if html and not body:
+        message.set_content(html, subtype="html")
+    else:
+        message.set_content(body)
+        if html:
+            message.add_alternative(html, subtype="html")
     _attach(message, attachments)
-    if settings.smtp_url is None:
+    if settings.server is None:
         return _keep(message)
-    return _send(message, settings, recipients)
+    return _send(message, settings.server, settings.sender.addr_spec, recipients)
 
 
-def _list(addresses: str | list[str]) -> list[str]:
-    return [addresses] if isinstance(addresses, str) else addresses
-
-
-def _message_id(mail_from: str) -> str:
+def _message_id(domain: str) -> str:
     """The same for each attempt of a task, so that a second copy can be recognised."""
     task = current_task()
-    return f"<{task.id if task else uuid4()}@{parseaddr(mail_from)[1].rpartition('@')[2]}>"
+    return f"<{task.id if task else uuid4()}@{domain}>"
 
 
 def _attach(message: EmailMessage, filenames: list[str]) -> None:
@@ -141,46 +197,44 @@ def _attach(message: EmailMessage, filenames: list[str]) -> None:
     for filename in filenames:
         try:
             file, content = files().read(filename)
-        except UnknownFile as error:
-            raise PermanentFailure(f"The attachment cannot be sent. {error}") from error
+        except (UnknownFile, FileTooLarge) as error:
+            raise PermanentFailure(f"The attachment {filename!r} cannot be sent. {error}") from error
         attached_bytes += file.size
         if attached_bytes > MAX_ATTACHED_BYTES:
             raise PermanentFailure(f"The attachments are larger than {MAX_ATTACHED_BYTES:,} bytes.")
-        main, _, sub = file.content_type.partition("/")
+        main, _, sub = file.content_type.strip().partition("/")
+        if main == "message":  # an .eml: it may not be base64 under its own type (RFC 2046, 5.2.1)
+            main, sub = "application", "octet-stream"
         shown = filename.partition("-")[2] or filename  # without what makes it unique
         message.add_attachment(content, maintype=main, subtype=sub, filename=shown)
 
 
 def _keep(message: EmailMessage) -> SentEmail:
     task = current_task()
-    file = files().write(message.as_bytes(), "email.eml", key=task.id if task else None)
+    try:
+        file = files().write(message.as_bytes(), "email.eml", key=task.id if task else None)
+    except FileTooLarge as error:
+        raise PermanentFailure(f"SMTP_URL is not set, and the message is too large to keep. {error}") from error
     log.warning("The email was not sent: SMTP_URL is not set. It is kept as /files/%s", file.filename)
     return SentEmail(message["Message-ID"], sent=False, file=file.filename)
 
 
-def _send(message: EmailMessage, settings: EmailSettings, recipients: list[str]) -> SentEmail:
+def _send(message: EmailMessage, server: MailServer, sender: str, recipients: list[str]) -> SentEmail:
     """Send to those who have not got it; raise for those to whom it must be sent again."""
     had = _accepted_before()
+    accepted = [recipient for recipient in recipients if recipient in had]
     open_recipients = [recipient for recipient in recipients if recipient not in had]
-    accepted, refused, later = [r for r in recipients if r in had], list[Refusal](), list[Refusal]()
+    refused, later = list[Refusal](), list[Refusal]()
     if open_recipients:
-        with _connect(settings) as server:
-            try:
-                refusals = server.send_message(message, parseaddr(settings.mail_from)[1], open_recipients)
-            except smtplib.SMTPRecipientsRefused as error:
-                refusals = error.recipients
-            except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-                raise _as_failure(error) from error
-            except smtplib.SMTPNotSupportedError as error:
-                raise PermanentFailure(f"The server cannot take this message: {error}") from error
-        # Between the server's answer and this line the process may die: then these get it twice, with one
-        # Message-ID. SMTP knows no way to close that gap (RFC 5321, 4.5.4.1 says as much).
-        now_accepted = [recipient for recipient in open_recipients if recipient not in refusals]
-        _note_accepted(now_accepted)
+        with _connection(server) as smtp:
+            answers = _hand_over(smtp, message, sender, open_recipients)
+            now_accepted = [recipient for recipient in open_recipients if recipient not in answers]
+            # Between the server's answer and this line the process may die, or Redis be away: then they get it
+            # twice, with one Message-ID. SMTP has no way to close that gap (RFC 1047).
+            _note_accepted(now_accepted)
         accepted += now_accepted
-        for address, (code, reason) in refusals.items():
-            refusal = Refusal(address, f"{code} {_words(reason)}")
-            (later if code in TEMPORARY else refused).append(refusal)
+        for address, (code, words) in answers.items():
+            (refused if code in PERMANENT else later).append(Refusal(address, f"{code} {_words(words)}"))
     if later:
         raise smtplib.SMTPException(f"{len(later)} of {len(recipients)} recipients must wait: {later[0].reason}")
     if not accepted:
@@ -189,47 +243,56 @@ def _send(message: EmailMessage, settings: EmailSettings, recipients: list[str])
     return SentEmail(message["Message-ID"], sent=True, accepted=accepted, refused=refused)
 
 
-def _connect(settings: EmailSettings) -> smtplib.SMTP:
-    """A connection that is ready to send: encrypted where there is a password, and logged in."""
-    assert settings.smtp_url  # noqa: S101  the caller has looked
-    parts = urlsplit(settings.smtp_url)
-    host = parts.hostname or ""
-    context = ssl.create_default_context()
-    if parts.scheme == "smtps":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(
-            host, parts.port or 465, timeout=SOCKET_TIMEOUT_SECONDS, context=context
-        )
-    else:
-        server = smtplib.SMTP(host, parts.port or 587, timeout=SOCKET_TIMEOUT_SECONDS)
+def _hand_over(
+    smtp: smtplib.SMTP, message: EmailMessage, sender: str, recipients: list[str]
+) -> dict[str, tuple[int, bytes]]:
+    """Give the message to the server; the recipients for whom it did not take it, each with its answer."""
+    content = message.as_bytes()
+    is_ascii = content.isascii() and "".join([sender, *recipients]).isascii()
     try:
-        server.ehlo_or_helo_if_needed()
-        if parts.scheme == "smtp" and server.has_extn("starttls"):
-            server.starttls(context=context)
-            server.ehlo()
-        elif parts.scheme == "smtp" and parts.username and not _is_this_machine(host):
-            raise PermanentFailure("The server offers no STARTTLS: the password of SMTP_URL is not sent in clear.")
-        if parts.username:
-            server.login(unquote(parts.username), unquote(parts.password or ""))
-    except smtplib.SMTPAuthenticationError as error:
-        server.close()
-        raise _as_failure(error) from error
-    except BaseException:
-        server.close()
+        return smtp.sendmail(sender, recipients, content, () if is_ascii else ("SMTPUTF8", "BODY=8BITMIME"))
+    except smtplib.SMTPRecipientsRefused as error:
+        # Nobody got it. With a 421 the server hangs up: it was not asked about the others, and they wait, too.
+        last_answer = list(error.recipients.values())[-1]
+        return dict.fromkeys(recipients, last_answer) | error.recipients
+
+
+@contextmanager
+def _connection(server: MailServer) -> Iterator[smtplib.SMTP]:
+    """A connection that is ready to send: encrypted where there is a password, and logged in.
+
+    What the server refuses for good, now or while the connection is used, is a `PermanentFailure`.
+    """
+    try:
+        with closing(_connect(server)) as smtp:
+            smtp.ehlo_or_helo_if_needed()
+            if not server.tls_at_once and smtp.has_extn("starttls"):
+                smtp.starttls(context=ssl.create_default_context())
+            elif server.user and not (server.tls_at_once or server.is_this_machine):
+                raise PermanentFailure(
+                    "The server offers no STARTTLS: the password of SMTP_URL is not sent in clear."
+                )
+            if server.user:
+                smtp.login(server.user, server.password)
+            yield smtp
+            with suppress(smtplib.SMTPException):  # the message is sent: how the server says goodbye is nothing
+                smtp.quit()
+    except smtplib.SMTPNotSupportedError as error:
+        raise PermanentFailure(f"The server cannot do what this message or SMTP_URL needs: {error}") from error
+    except smtplib.SMTPResponseException as error:
+        if error.smtp_code in PERMANENT:
+            raise PermanentFailure(f"The server refused: {error.smtp_code} {_words(error.smtp_error)}") from error
         raise
-    return server
+    except OSError as error:
+        what = "TLS" if isinstance(error, ssl.SSLError) else "The connection"
+        raise ConnectionError(f"{what} with {server.host}:{server.port} (SMTP_URL) failed: {error}") from error
 
 
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _as_failure(error: smtplib.SMTPResponseException) -> Exception:
-    if error.smtp_code in TEMPORARY:
-        return error
-    return PermanentFailure(f"The server refused: {error.smtp_code} {_words(error.smtp_error)}")
+def _connect(server: MailServer) -> smtplib.SMTP:
+    if server.tls_at_once:
+        context = ssl.create_default_context()
+        return smtplib.SMTP_SSL(server.host, server.port, timeout=SOCKET_TIMEOUT_SECONDS, context=context)
+    return smtplib.SMTP(server.host, server.port, timeout=SOCKET_TIMEOUT_SECONDS)
 
 
 def _words(answer: bytes | str) -> str:
@@ -247,7 +310,8 @@ def _note_accepted(recipients: list[str]) -> None:
     if task and recipients:
         with task.connection.pipeline() as pipeline:
             pipeline.sadd(_accepted_key(task.id), *recipients)
-            pipeline.expire(_accepted_key(task.id), ACCEPTED_TTL_SECONDS)
+            # A failed task can be sent again for as long as it is kept.
+            pipeline.expire(_accepted_key(task.id), process_settings().failure_ttl_seconds)
             pipeline.execute()
 
 
