@@ -115,7 +115,8 @@ class ObjectFiles:
 def content_type(content: bytes) -> str:
     """The media type that the content itself shows."""
     try:
-        return str(puremagic.from_string(content[:SNIFFED_BYTES], mime=True)) or "application/octet-stream"
+        found = str(puremagic.from_string(content[:SNIFFED_BYTES], mime=True)).strip()
+        return found or "application/octet-stream"
     except (puremagic.PureError, ValueError):  # nothing it knows; an empty file
         pass
     try:

@@ -53,7 +53,9 @@ class JobType:
         try:
             return self.signature.arguments(payload)
         except ValidationError as error:
-            raise InvalidPayload(self.name, payload_errors(error)) from None  # its text repeats the payload
+            raise InvalidPayload(
+                self.name, payload_errors(error, payload)
+            ) from None  # its text repeats the payload
 
 
 class JobTypes(Mapping[str, JobType]):

@@ -115,8 +115,10 @@ def url(env: Environment, name: str, schemes: tuple[str, ...], default: str | No
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018  it raises for a port that is no number
-    except ValueError as error:
-        raise InvalidSetting(f"{name} is not a URL: {error}") from None
+    except ValueError:  # its words may repeat a part of the password
+        raise InvalidSetting(
+            f"{name} is not a URL; in a user or password write / ? # @ as %2F %3F %23 %40"
+        ) from None
     if parts.scheme not in schemes:
         raise InvalidSetting(
             f"{name} must start with {' or '.join(f'{scheme}://' for scheme in schemes)},"

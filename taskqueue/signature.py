@@ -58,10 +58,10 @@ class Signature:
         return plain
 
 
-def payload_errors(error: ValidationError) -> list[PayloadError]:
+def payload_errors(error: ValidationError, payload: Json) -> list[PayloadError]:
     """pydantic's findings in our form, without the values: a payload may hold secrets."""
     return [
-        PayloadError(pointer=_pointer(found["loc"]), message=_sentence(found["type"], found["msg"]))
+        PayloadError(pointer=_pointer(found["loc"], payload), message=_sentence(found["type"], found["msg"]))
         for found in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 
@@ -77,8 +77,17 @@ def _sentence(kind: str, message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
+def _pointer(location: tuple[int | str, ...], payload: Json) -> str:
+    """A JSON Pointer (RFC 6901). Between the fields pydantic also names members of unions: they are left out."""
+    pointer, value = "", payload
+    for depth, part in enumerate(location):
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            if (depth and depth < len(location) - 1) or not isinstance(value, dict):
+                continue
+        pointer += f"/{str(part).replace('~', '~0').replace('/', '~1')}"
+    return pointer
 
 
 def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:

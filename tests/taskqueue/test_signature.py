@@ -37,7 +37,7 @@ def numbers(**amounts: int) -> None:
 def errors_of(function: Any, payload: Any) -> list[PayloadError]:
     with pytest.raises(ValidationError) as found:
         Signature(function).arguments(payload)
-    return payload_errors(found.value)
+    return payload_errors(found.value, payload)
 
 
 def test_a_payload_becomes_arguments_of_the_annotated_types() -> None:
@@ -66,6 +66,12 @@ def test_every_error_has_a_pointer_and_a_message() -> None:
 
 def test_a_pointer_is_escaped_as_rfc_6901_says() -> None:
     assert errors_of(send, {"to": "a@example.com", "subject": "s", "a/b~c": 1})[0].pointer == "/a~1b~0c"
+
+
+def test_a_pointer_names_fields_and_not_members_of_a_union() -> None:
+    def mixed(to: int | list[int]) -> None: ...
+
+    assert {error.pointer for error in errors_of(mixed, {"to": [1, "x"]})} == {"/to", "/to/1"}
 
 
 def test_an_error_does_not_repeat_the_value() -> None:
