@@ -5,11 +5,11 @@ import os
 import sys
 
 from taskqueue import log
-from taskqueue.connection import connect_for_worker, wait_for_redis
+from taskqueue.connection import wait_for_redis
+from taskqueue.engine.worker import Worker
 from taskqueue.errors import InvalidJobType, InvalidSetting
 from taskqueue.job_types import discover
-from taskqueue.settings import Settings, names
-from taskqueue.worker import Worker
+from taskqueue.settings import Settings, names, whole_number
 
 EXIT_USAGE = 2
 
@@ -32,22 +32,58 @@ def main(arguments: list[str] | None = None) -> int:
         wait_for_redis(settings.redis_url)
     except KeyboardInterrupt:
         return 0
-    connection = connect_for_worker(settings.redis_url)
-    Worker(settings, connection, queues, name=options.name).start(burst=options.burst)
+    worker = Worker(
+        settings,
+        queues,
+        name=options.name,
+        horses=options.horses,
+        max_jobs_per_horse=options.max_jobs_per_horse,
+        max_horse_memory_mib=options.max_horse_memory,
+        grace_seconds=options.grace_seconds,
+    )
+    worker.start(burst=options.burst)
     return 0
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="worker.py",
-        description="Run the jobs that wait in Redis, one after the other. Redis is at TASK_QUEUE_URL.",
-        epilog="Ctrl-C or SIGTERM: finish the running job, then stop. A second one: stop now.",
+        description="Run the jobs that wait in Redis. Redis is at TASK_QUEUE_URL.",
+        epilog="Ctrl-C or SIGTERM: finish what runs, then stop. A second one: put it back, and stop now.",
     )
     parser.add_argument(
         "--queues",
         default=",".join(settings.queues),
         metavar="NAMES",
         help="the queues to work on, the most important first (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--horses",
+        type=int,
+        default=whole_number(os.environ, "WORKER_HORSES", os.cpu_count() or 1, "of work-horses"),
+        metavar="N",
+        help="how many jobs run at the same time (default: %(default)s; WORKER_HORSES)",
+    )
+    parser.add_argument(
+        "--max-jobs-per-horse",
+        type=int,
+        default=whole_number(os.environ, "MAX_JOBS_PER_HORSE", 0, "of jobs", minimum=0),
+        metavar="N",
+        help="replace a work-horse after so many jobs; 0: never (default: %(default)s; MAX_JOBS_PER_HORSE)",
+    )
+    parser.add_argument(
+        "--max-horse-memory",
+        type=int,
+        default=whole_number(os.environ, "MAX_HORSE_MEMORY_MIB", 0, "of MiB", minimum=0),
+        metavar="MIB",
+        help="replace a work-horse that is larger; 0: never (default: %(default)s; MAX_HORSE_MEMORY_MIB)",
+    )
+    parser.add_argument(
+        "--grace-seconds",
+        type=int,
+        default=whole_number(os.environ, "GRACE_SECONDS", 25, "of seconds", minimum=0),
+        metavar="N",
+        help="how long a running job may go on when the worker is stopped (default: %(default)s; GRACE_SECONDS)",
     )
     parser.add_argument("--burst", action="store_true", help="stop when the queues are empty")
     parser.add_argument("--name", default="", help="the worker's name (default: host, process id, and chance)")

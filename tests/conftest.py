@@ -167,7 +167,9 @@ def work(env: pytest.MonkeyPatch, project: Path) -> Callable[..., str]:
     """Run a real worker, as a process, until the queues are empty; its log is returned."""
 
     def run(
-        *options: str, command: tuple[str, ...] = (sys.executable, "worker.py", "--burst"), cwd: Path = project
+        *options: str,
+        command: tuple[str, ...] = (sys.executable, "worker.py", "--burst", "--horses", "1"),
+        cwd: Path = project,
     ) -> str:
         done = subprocess.run(
             [*command, *options],

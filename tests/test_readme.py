@@ -17,6 +17,7 @@ from tests.conftest import ROOT, free_port, wait_until
 
 README = (ROOT / "README.md").read_text()
 SOURCES = [path for folder in ("taskqueue", "jobs", "web", "deploy") for path in (ROOT / folder).rglob("*.py")]
+SOURCES.append(ROOT / "worker.py")
 
 
 def curl_lines() -> list[str]:

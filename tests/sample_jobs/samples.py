@@ -4,9 +4,12 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -95,3 +98,44 @@ async def double(number: int) -> int:
 def chatty(words: str) -> None:
     """Log something of its own."""
     log.info("halfway, %d letters", len(words))
+
+
+@job("exit", attempts=2, retry_delay=0)
+def leave(code: int) -> None:
+    """Leave the process without a word."""
+    os._exit(code)
+
+
+@job("segfault", attempts=1)
+def segfault() -> None:
+    """Read where nothing is."""
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+@job("stubborn", attempts=1, timeout=1)
+def stubborn(child_file: str) -> None:
+    """Swallow the time limit, with a child process that does not end by itself."""
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    Path(child_file).write_text(str(child.pid))
+    while True:
+        with suppress(Exception):
+            time.sleep(60)
+
+
+@job("long", attempts=3, timeout=60, retry_delay=0)
+def long(seconds: float) -> int:
+    """Take so long; return the number of the run."""
+    task = current_task()
+    assert task
+    run = int(task.connection.incr(f"test:runs:{task.id}"))
+    time.sleep(seconds)
+    return run
+
+
+@job("deadly", attempts=3, retry_delay=0)
+def deadly() -> None:
+    """Kill the worker, and with it everything."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)

@@ -6,13 +6,13 @@ from redis import Redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
+from taskqueue.engine.job import RegisteredJob
 from taskqueue.errors import QueueUnavailable
 from taskqueue.files import open_files
 from taskqueue.job_types import JobTypes
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 from taskqueue.task import Task
-from taskqueue.worker import RegisteredJob
 
 
 @pytest.fixture

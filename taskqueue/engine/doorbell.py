@@ -1,0 +1,59 @@
+"""Waits until a queue holds something, without taking anything from it.
+
+`BLMOVE q q LEFT LEFT` blocks until the list q has an element, and then moves its first element to where it is. One
+connection waits for each queue; the worker's selector hears them all.
+"""
+
+import selectors
+from collections.abc import Callable, Sequence
+
+from redis.connection import Connection
+from redis.exceptions import RedisError
+
+from taskqueue.connection import connect_for_worker
+
+BLOCK_SECONDS = 2  # the wait is begun anew after this
+
+
+class Doorbell:
+    """Rings when one of the queues holds something."""
+
+    def __init__(
+        self, url: str, queue_keys: Sequence[str], selector: selectors.BaseSelector, ring: Callable[[], None]
+    ) -> None:
+        self._pool = connect_for_worker(url).connection_pool
+        self._queue_keys = queue_keys
+        self._selector = selector
+        self._ring = ring
+        self._waiting: dict[str, Connection] = {}  # by queue
+
+    def listen(self) -> None:
+        """Wait for each queue that is not waited for. Raises the driver's errors."""
+        for key in self._queue_keys:
+            if key in self._waiting:
+                continue
+            connection = self._pool.get_connection()
+            try:
+                connection.send_command("BLMOVE", key, key, "LEFT", "LEFT", BLOCK_SECONDS)
+            except RedisError:
+                self._pool.release(connection)
+                raise
+            self._waiting[key] = connection
+            self._selector.register(_socket_of(connection), selectors.EVENT_READ, lambda key=key: self._heard(key))
+
+    def _heard(self, key: str) -> None:
+        connection = self._waiting.pop(key)
+        self._selector.unregister(_socket_of(connection))
+        try:
+            came = connection.read_response()
+        except RedisError:
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
+        if came is not None:
+            self._ring()
+
+
+def _socket_of(connection: Connection) -> int:
+    return int(connection._sock.fileno())  # type: ignore[attr-defined]  # redis-py has no other way to ask

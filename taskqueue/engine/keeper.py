@@ -1,0 +1,164 @@
+"""What a worker does for Redis every second or two: keep its leases, find lost jobs, move what is due.
+
+Each worker does it, for all workers: whoever looks first settles a lost job, and one at a time is the scheduler.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.resources import files as package_files
+from secrets import token_hex
+from typing import cast
+
+from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
+from rq.queue import Queue
+from rq.scheduler import RQScheduler
+from rq.scripts import acquire_or_refresh_lock, release_lock
+from rq.serializers import JSONSerializer
+from rq.utils import as_text
+
+from taskqueue.engine.by_rq import ByRQ
+from taskqueue.engine.job import RegisteredJob
+from taskqueue.engine.slot import Phase, State
+from taskqueue.engine.story import Story
+from taskqueue.engine.turn import Turns, error_text, failure, moment
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 10  # a job whose worker is silent for so long is given to another
+WORKER_TTL_SECONDS = 90  # a worker that is silent for so long is forgotten
+SCHEDULER_LOCK_SECONDS = 4  # another worker takes over after this
+MAX_DUE = 1000  # jobs moved in one go
+MAX_LOST = 100  # jobs settled in one go
+SILENT = "Its worker was not heard of any more: it was killed, out of memory, or cut off."
+RETURNED = "returned"
+
+
+class Keeper:
+    """One worker's share of that."""
+
+    def __init__(
+        self, connection: Redis, name: str, queues: Sequence[Queue], turns: Turns, by_rq: ByRQ, failure_ttl: int
+    ) -> None:
+        self._connection = connection
+        self._worker_key = f"{RQ_KEY_PREFIX}:worker:{name}"
+        self._queues = queues
+        self._turns = turns
+        self._by_rq = by_rq
+        self._failure_ttl = failure_ttl
+        self._story = Story()
+        self._token = token_hex(8)
+        self._in_touch_since: float | None = None  # with Redis, without a break
+        folder = package_files("taskqueue.engine")
+        self._heartbeat_script = connection.register_script(folder.joinpath("heartbeat.lua").read_text())
+        self._due_script = connection.register_script(folder.joinpath("due.lua").read_text())
+
+    def lost_touch(self) -> bool:
+        """Redis did not answer; whether that is news."""
+        news, self._in_touch_since = self._in_touch_since is not None, None
+        return news
+
+    def heartbeat(self, running: Sequence[State]) -> bool:
+        """Renew the leases of what runs. False where Redis has forgotten this worker."""
+        arguments: list[str | int] = [RQ_KEY_PREFIX, LEASE_SECONDS, moment(), WORKER_TTL_SECONDS]
+        for state in running:
+            arguments += (state.origin, state.job, state.execution)
+        known = self._heartbeat_script(keys=[self._worker_key], args=arguments)
+        if self._in_touch_since is None:
+            self._in_touch_since = time.monotonic()
+        return bool(known)
+
+    def settle_lost(self) -> None:
+        """Give the jobs of silent workers to others."""
+        # After an absence of Redis every lease is old: each worker gets the time to renew its own.
+        if self._in_touch_since is None or time.monotonic() - self._in_touch_since < LEASE_SECONDS:
+            return
+        seconds = self._connection.time()[0]
+        for queue in self._queues:
+            key = f"{RQ_KEY_PREFIX}:wip:{queue.name}"
+            expired = cast("list[bytes]", self._connection.zrangebyscore(key, "-inf", seconds, 0, MAX_LOST))
+            for member in expired:
+                job_id, _, execution = as_text(member).rpartition(":")
+                if not self._settle(job_id, execution, SILENT):
+                    self._connection.zrem(key, member)
+
+    def settle_after_horse(self, state: State, how: str, stopped_job: str) -> None:
+        """Settle what a horse of ours left that has died while it was in `state`."""
+        for member in map(as_text, self._connection.smembers(f"{self._worker_key}:executions")):
+            job_id, _, execution = member.rpartition(":")
+            if state.phase is Phase.RUNNING and execution == state.execution:
+                self._settle(job_id, execution, how, stopped=job_id == stopped_job)
+            elif execution == state.claim:
+                self._settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
+
+    def _settle(self, job_id: str, execution: str, how: str, *, stopped: bool = False) -> bool:
+        """Settle a run that ended without a word; False where there is no such job."""
+        try:
+            job = RegisteredJob.fetch(job_id, connection=self._connection, serializer=JSONSerializer)
+        except Exception as error:  # noqa: BLE001  deleted, or unreadable: there is nothing to give to anybody
+            log.warning("Task %s is gone: %s", job_id, error)
+            return False
+        began = job.started_at.timestamp() if job.started_at else time.time()
+        outcome = failure(job, execution, how, began, self._failure_ttl)
+        if how == RETURNED:
+            outcome = outcome.but(kind="returned")
+        elif stopped:
+            outcome = outcome.but(kind="stopped", text=error_text("Stopped on request."))
+        settled = self._turns.turn(outcome, give_up=lambda: True).settled
+        if settled == "dependents":
+            self._by_rq.settle(outcome)
+        elif settled == "lost":
+            return True
+        if how == RETURNED:
+            log.info("Task %s is put back to the front of its queue", job_id)
+        elif stopped:
+            log.warning("Task %s stopped on request", job_id)
+        else:
+            self._story.failed(job, outcome, how)
+        return True
+
+    def schedule(self) -> None:
+        """Move what is due, if no other worker does. RQ's own locks say who."""
+        locks = [RQScheduler.get_locking_key(queue.name) for queue in self._queues]
+        mine = [
+            acquire_or_refresh_lock(self._connection, lock, self._token, SCHEDULER_LOCK_SECONDS) != "taken"
+            for lock in locks
+        ]
+        if any(mine):
+            self.move_due()
+
+    def move_due(self) -> None:
+        """Move the jobs whose time has come to their queues."""
+        for queue in self._queues:
+            keys = [f"{RQ_KEY_PREFIX}:scheduled:{queue.name}", queue.key, Queue.redis_queues_keys]
+            self._due_script(keys=keys, args=[RQ_KEY_PREFIX, moment(), MAX_DUE])
+
+    def give_up_scheduling(self) -> None:
+        """Let another worker be the scheduler at once."""
+        for queue in self._queues:
+            release_lock(self._connection, RQScheduler.get_locking_key(queue.name), self._token)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below this one, where Linux tells."""
+    found: list[int] = []
+    with suppress(OSError, ValueError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  names only
+            with open(f"/proc/{pid}/task/{thread}/children") as children:  # noqa: PTH123  /proc is no folder of files
+                for child in map(int, children.read().split()):
+                    found += [child, *descendants(child)]
+    return found
+
+
+def kill_all(pid: int) -> None:
+    """End a horse, its process group, and what it started elsewhere."""
+    below = descendants(pid)
+    attempts: list[Callable[[], None]] = [lambda: os.killpg(pid, signal.SIGKILL)]
+    attempts += [lambda child=child: os.kill(child, signal.SIGKILL) for child in below]  # type: ignore[misc]
+    for attempt in attempts:
+        with suppress(OSError):
+            attempt()

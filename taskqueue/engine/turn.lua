@@ -1,0 +1,193 @@
+-- One turn of a work-horse: settle the job that it ran, and claim the next, in a single round trip.
+--
+-- All of it happens at once, or (where Redis refuses writes) none of it: there is no moment in which a job
+-- stands in no list. Both halves may be sent again when the answer was lost; the second time changes nothing.
+--
+-- KEYS[1]   rq:worker:<name>             the worker's hash
+-- KEYS[2…]  rq:queue:<name>              the queues to claim from, the most important first
+--
+-- ARGV[1]   prefix                       "rq", or RQ_KEY_PREFIX
+-- ARGV[2]   worker                       its name
+-- ARGV[3]   lease                        seconds until a job whose worker is silent is given to another
+-- ARGV[4]   moment                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z
+-- ARGV[5]   claim                        the execution's id for the next job; '' claims nothing
+-- ARGV[6]   outcome                      '' settles nothing; or finished, failed, stopped, retried, returned
+-- and, with an outcome:
+-- ARGV[7]   job                          the job's id
+-- ARGV[8]   execution                    its execution's id, as it was claimed
+-- ARGV[9]   origin                       the name of its queue
+-- ARGV[10]  began                        seconds since 1970, as the execution was made
+-- ARGV[11]  ended                        seconds since 1970
+-- ARGV[12]  ttl                          seconds to keep the result or the failure; 0: nothing, -1: for ever
+-- ARGV[13]  text                         finished: the result, base64 of JSON, or '' for None
+--                                        failed, stopped, retried: the traceback, base64 of zlib
+-- ARGV[14]  delay                        retried: seconds until the next attempt; 0: at once
+-- ARGV[15]  retries_left                 retried: to be stored
+--
+-- Returns {settled, claimed, fields…}
+--   settled  'yes'; 'lost': the job is not this execution's any more, its outcome is dropped;
+--            'dependents': others wait for this job, so nothing was done: RQ's own code must settle it;
+--            '' where there was nothing to settle
+--   claimed  the job's id; '' where no job waits; 'suspended' while `rq suspend` holds
+--   fields   the job's hash as HGETALL gives it, before the claim
+
+local prefix, worker, lease, moment, claim, outcome = unpack(ARGV, 1, 6)
+local worker_key = KEYS[1]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000 -- Redis's clock: those of the workers may differ
+
+local RESULT = { finished = 1, failed = 2, stopped = 2, retried = 4 } -- rq.results.Result.Type
+local KEPT_RESULTS = 10                                               -- as RQ has it
+
+local function keys_of(job, execution)
+    return {
+        job = prefix .. ':job:' .. job,
+        results = prefix .. ':results:' .. job,
+        executions = prefix .. ':executions:' .. job,
+        execution = prefix .. ':execution:' .. job .. ':' .. execution,
+        member = job .. ':' .. execution,
+    }
+end
+
+local function keep_result(key, ttl)
+    local execution, began, ended, text = ARGV[8], ARGV[10], ARGV[11], ARGV[13]
+    local fields = {
+        'type', RESULT[outcome], 'worker_name', worker, 'execution_id', execution,
+        'execution_started_at', began, 'execution_ended_at', ended,
+    }
+    if text ~= '' then
+        fields[#fields + 1] = outcome == 'finished' and 'return_value' or 'exc_string'
+        fields[#fields + 1] = text
+    end
+    redis.call('XADD', key, 'MAXLEN', '~', KEPT_RESULTS, '*', unpack(fields))
+    if ttl > 0 then redis.call('EXPIRE', key, ttl) else redis.call('PERSIST', key) end
+end
+
+local function rest_in(registry, key, job, ttl)
+    redis.call('ZADD', registry, ttl > 0 and math.floor(now) + ttl or '+inf', job)
+    if ttl > 0 then redis.call('EXPIRE', key, ttl) else redis.call('PERSIST', key) end
+end
+
+local function settle()
+    local job, execution, origin, ttl = ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[12])
+    local key = keys_of(job, execution)
+    local final = outcome == 'finished' or outcome == 'failed' or outcome == 'stopped'
+    if final and redis.call('EXISTS', key.job .. ':dependents') == 1 then return 'dependents' end
+
+    -- Whose job it is, is decided here and nowhere else: by the entry in the started registry.
+    if redis.call('ZREM', prefix .. ':wip:' .. origin, key.member) == 0 then return 'lost' end
+    redis.call('DEL', key.execution)
+    redis.call('ZREM', key.executions, execution)
+    redis.call('SREM', worker_key .. ':executions', key.member)
+    -- Somebody cancelled or deleted it while it ran: that stays so.
+    if redis.call('HGET', key.job, 'status') ~= 'started' then return 'lost' end
+
+    redis.call('HSET', key.job, 'ended_at', moment, 'last_heartbeat', moment)
+    local seconds = math.max(0, tonumber(ARGV[11]) - tonumber(ARGV[10]))
+    if outcome ~= 'returned' then
+        redis.call('HINCRBY', worker_key, outcome == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
+        redis.call('HINCRBYFLOAT', worker_key, 'total_working_time', string.format('%.6f', seconds))
+    end
+
+    if outcome == 'finished' then
+        redis.call('HSET', key.job, 'status', 'finished')
+        if ttl == 0 then
+            redis.call('DEL', key.job, key.results)
+        else
+            keep_result(key.results, ttl)
+            rest_in(prefix .. ':finished:' .. origin, key.job, job, ttl)
+        end
+    elseif outcome == 'failed' or outcome == 'stopped' then
+        redis.call('HSET', key.job, 'status', outcome)
+        keep_result(key.results, ttl)
+        rest_in(prefix .. ':failed:' .. origin, key.job, job, ttl)
+    elseif outcome == 'retried' then
+        local delay = tonumber(ARGV[14])
+        keep_result(key.results, ttl)
+        redis.call('HSET', key.job, 'retries_left', ARGV[15])
+        if delay > 0 then
+            redis.call('HSET', key.job, 'status', 'scheduled')
+            redis.call('ZADD', prefix .. ':scheduled:' .. origin, math.floor(now) + delay, job)
+        else
+            local front = redis.call('HGET', key.job, 'enqueue_at_front_on_retry') == '1'
+            redis.call('HSET', key.job, 'status', 'queued', 'enqueued_at', moment)
+            redis.call(front and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. origin, job)
+        end
+    else -- returned: it did not run to its end, and that was not its fault
+        redis.call('HSET', key.job, 'status', 'queued')
+        redis.call('HINCRBY', key.job, 'tq:attempt', -1)
+        redis.call('LPUSH', prefix .. ':queue:' .. origin, job)
+    end
+    return 'yes'
+end
+
+local function claimed_before()
+    -- The answer to this very claim may have been lost. A worker has a handful of executions at most.
+    for _, member in ipairs(redis.call('SMEMBERS', worker_key .. ':executions')) do
+        local job, execution = member:match('^(.*):(.*)$')
+        if execution == claim then return job end
+    end
+end
+
+local ENDED = { started = true, finished = true, canceled = true, stopped = true }
+
+local function take(queue_key)
+    while true do
+        local job = redis.call('LPOP', queue_key)
+        if not job then return end
+        local fields = redis.pcall('HGETALL', prefix .. ':job:' .. job)
+        if fields.err then
+            redis.call('HSET', 'tq:aside', job, fields.err) -- something else stands at the job's key
+        elseif #fields > 0 then
+            local status, data
+            for i = 1, #fields, 2 do
+                if fields[i] == 'status' then status = fields[i + 1] end
+                if fields[i] == 'data' then data = true end
+            end
+            if not data then
+                redis.call('HSET', 'tq:aside', job, 'the job hash has no data')
+            elseif not ENDED[status] then -- an id that was pushed twice, or cancelled since, is not run
+                return job, fields
+            end
+        end
+    end
+end
+
+local function begin(queue_key, job)
+    local key = keys_of(job, claim)
+    local origin = queue_key:sub(#prefix + 8) -- behind "rq:queue:"
+    local ttl = lease + 60
+    redis.call('HSET', key.job, 'status', 'started', 'started_at', moment, 'last_heartbeat', moment,
+        'worker_name', worker, 'origin', origin)
+    redis.call('HINCRBY', key.job, 'tq:attempt', 1)
+    redis.call('HDEL', key.job, 'tq:progress')
+    redis.call('PERSIST', key.job)
+    redis.call('ZADD', prefix .. ':wip:' .. origin, now + lease, key.member)
+    redis.call('HSET', key.execution, 'id', claim, 'job_id', job, 'created_at', now, 'last_heartbeat', now,
+        'worker_name', worker)
+    redis.call('EXPIRE', key.execution, ttl)
+    redis.call('ZADD', key.executions, now + ttl, claim)
+    redis.call('EXPIRE', key.executions, ttl)
+    redis.call('SADD', worker_key .. ':executions', key.member)
+    redis.call('EXPIRE', worker_key .. ':executions', ttl)
+    redis.call('HSET', worker_key, 'state', 'busy')
+end
+
+local settled = ''
+if outcome ~= '' then
+    settled = settle()
+    if settled == 'dependents' then return { settled, '' } end
+end
+if claim == '' then return { settled, '' } end
+local before = claimed_before()
+if before then return { settled, before, unpack(redis.call('HGETALL', prefix .. ':job:' .. before)) } end
+if redis.call('EXISTS', prefix .. ':suspended') == 1 then return { settled, 'suspended' } end
+for index = 2, #KEYS do
+    local job, fields = take(KEYS[index])
+    if job then
+        begin(KEYS[index], job)
+        return { settled, job, unpack(fields) }
+    end
+end
+if redis.call('SCARD', worker_key .. ':executions') == 0 then redis.call('HSET', worker_key, 'state', 'idle') end
+return { settled, '' }
