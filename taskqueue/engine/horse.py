@@ -69,7 +69,9 @@ class Horse:
         outcome: Outcome | None = None
         while True:
             claim = "" if self._shall_end() else self._next_claim()
-            self._slot.write(State(Phase.CLAIMING, claim=claim))
+            # Whose outcome is not stored yet stays told: `_replace` keeps the job.
+            last = self._slot.read() if outcome else State(Phase.CLAIMING)
+            self._slot.write(last._replace(phase=Phase.CLAIMING, claim=claim, deadline=0.0))
             answer = self._turns.turn(outcome, claim)
             if answer.settled == "lost" and outcome:
                 self._story.lost(outcome)

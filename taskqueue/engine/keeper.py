@@ -90,7 +90,7 @@ class Keeper:
         """Settle what a horse of ours left that has died while it was in `state`."""
         for member in map(as_text, self._connection.smembers(f"{self._worker_key}:executions")):
             job_id, _, execution = member.rpartition(":")
-            if state.phase is Phase.RUNNING and execution == state.execution:
+            if state.phase is not Phase.RESTING and execution == state.execution:
                 self._settle(job_id, execution, how, stopped=job_id == stopped_job)
             elif execution == state.claim:
                 self._settle(job_id, execution, RETURNED)  # it was claimed, and had not begun

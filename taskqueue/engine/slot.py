@@ -3,7 +3,8 @@
 The horse writes what it is about to do before it does it, so that the parent knows what a horse was doing that
 died at any instruction:
 
-    CLAIMING  `claim` was sent to Redis: a job may stand there under that execution's id, and has not begun
+    CLAIMING  `claim` was sent to Redis: a job may stand there under that execution's id, and has not begun;
+              `execution` of `job`, if there is one, has run, and its outcome was sent with it
     RUNNING   `execution` of `job` has begun, and may run until `deadline`
 
 The parent writes `stop`: settle what runs, claim nothing more, and end. Bytes on the socket: horse to parent, IDLE

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq import Worker as RQWorker
 from rq.command import PUBSUB_CHANNEL_TEMPLATE
 from rq.serializers import JSONSerializer
@@ -176,6 +176,8 @@ class Worker(RQWorker):
         """Redis's absence ends no worker: its horses go on, and it is asked again."""
         try:
             act()
+        except ResponseError as error:
+            log.warning("Redis refused: %s", error)
         except RedisError as error:
             if self._keeper.lost_touch():
                 log.warning("Redis does not answer the worker (%s)", error)
@@ -331,7 +333,7 @@ class Worker(RQWorker):
 
     def _heartbeat(self) -> None:
         states = [stall.slot.read() for stall in self._stalls if stall.pid]
-        if not self._keeper.heartbeat([state for state in states if state.phase is Phase.RUNNING]):
+        if not self._keeper.heartbeat([state for state in states if state.phase is not Phase.RESTING]):
             self.register_birth()  # type: ignore[no-untyped-call]  # RQ\'s, of our base class
 
     def _command(self) -> None:

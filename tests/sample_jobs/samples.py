@@ -139,3 +139,11 @@ def deadly() -> None:
     """Kill the worker, and with it everything."""
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
+
+
+@job("counted", attempts=100, retry_delay=0)
+def counted() -> None:
+    """Count the run, and return."""
+    task = current_task()
+    assert task
+    task.connection.incr(f"test:runs:{task.id}")

@@ -1,12 +1,14 @@
 """What must hold when something dies, freezes, or is taken away: real processes, a real Redis."""
 
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,10 +44,8 @@ class RunningWorker:
         return self._log.read_text()
 
     def horses(self) -> list[int]:
-        shown = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in shown.stdout.split()]
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -132,6 +132,31 @@ def test_a_work_horse_that_dies_is_settled_within_a_second(
     assert registries_of(redis, task.id) == ["failed"]
     after = queue.submit("generic", {})
     until(queue, after.id, "complete")
+
+
+def test_no_job_is_lost_by_horses_that_are_killed_at_any_moment(
+    start: Start, queue: TaskQueue, redis: Redis
+) -> None:
+    chance = random.Random(1)
+    jobs, kills = 4000, 0
+    tasks = [queue.submit("counted", {}, queue=chance.choice(("high", "default", "low"))).id for _ in range(jobs)]
+    workers = [start(), start()]
+
+    def done() -> int:
+        return sum(int(redis.zcard(f"rq:finished:{name}")) for name in ("high", "default", "low"))
+
+    end = time.monotonic() + 60
+    while done() < jobs and time.monotonic() < end:
+        for horse in chance.choice(workers).horses():
+            with suppress(ProcessLookupError):
+                os.kill(horse, signal.SIGKILL)
+                kills += 1
+        time.sleep(chance.uniform(0, 0.02))
+    runs = redis.mget(f"test:runs:{task}" for task in tasks)
+    assert None not in runs  # each ran at least once
+    assert {queue.get(task).status for task in tasks} == {"complete"}
+    assert redis.keys("rq:wip:*") == []
+    assert kills > 100
 
 
 def test_a_worker_that_is_killed_takes_its_horses_along_and_its_job_runs_elsewhere(
