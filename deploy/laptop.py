@@ -219,7 +219,7 @@ class Laptop:
             return url
         folder = self._folder / "redis"
         folder.mkdir(exist_ok=True)
-        port = _free_port()
+        port = free_port()
         self._start("redis", redis_command(port, folder), {})
         url = f"redis://127.0.0.1:{port}/0"
         self._watch(lambda: _answers(url), START_SECONDS)
@@ -276,7 +276,7 @@ def _ready(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,6 @@
+"""What the benchmarks of RQ's own workers run."""
+
+
+def noop() -> dict[str, int]:
+    """Nothing."""
+    return {}
