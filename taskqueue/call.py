@@ -42,8 +42,10 @@ def registered_call(function_name: str) -> Callable[..., Json]:
     `rq enqueue` can be used by hand.
     """
     name = job_type_name(function_name)
+    if name != function_name and name in registered:
+        return _call(registered[name])
     for job_type in registered.values():
-        if function_name in (PREFIX + job_type.name, job_type.path):
+        if job_type.path == function_name:
             return _call(job_type)
     raise UnknownJobType(name, sorted(registered))
 

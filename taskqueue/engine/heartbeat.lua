@@ -25,6 +25,6 @@ for i = 5, #ARGV, 3 do
 end
 redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime)
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'last_heartbeat', moment)
+redis.call('HSET', KEYS[1], 'last_heartbeat', moment, 'state', #ARGV > 4 and 'busy' or 'idle')
 redis.call('EXPIRE', KEYS[1], lifetime)
 return 1

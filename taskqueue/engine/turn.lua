@@ -11,18 +11,19 @@
 -- ARGV[3]   lease                        seconds until a job whose worker is silent is given to another
 -- ARGV[4]   moment                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z
 -- ARGV[5]   claim                        the execution's id for the next job; '' claims nothing
--- ARGV[6]   outcome                      '' settles nothing; or finished, failed, stopped, retried, returned
+-- ARGV[6]   again                        '1': this call is sent again, its answer was lost
+-- ARGV[7]   outcome                      '' settles nothing; or finished, failed, stopped, retried, returned
 -- and, with an outcome:
--- ARGV[7]   job                          the job's id
--- ARGV[8]   execution                    its execution's id, as it was claimed
--- ARGV[9]   origin                       the name of its queue
--- ARGV[10]  began                        seconds since 1970, as the execution was made
--- ARGV[11]  ended                        seconds since 1970
--- ARGV[12]  ttl                          seconds to keep the result or the failure; 0: nothing, -1: for ever
--- ARGV[13]  text                         finished: the result, base64 of JSON, or '' for None
+-- ARGV[8]   job                          the job's id
+-- ARGV[9]   execution                    its execution's id, as it was claimed
+-- ARGV[10]   origin                       the name of its queue
+-- ARGV[11]  began                        seconds since 1970, as the execution was made
+-- ARGV[12]  ended                        seconds since 1970
+-- ARGV[13]  ttl                          seconds to keep the result or the failure; 0: nothing, -1: for ever
+-- ARGV[14]  text                         finished: the result, base64 of JSON, or '' for None
 --                                        failed, stopped, retried: the traceback, base64 of zlib
--- ARGV[14]  delay                        retried: seconds until the next attempt; 0: at once
--- ARGV[15]  retries_left                 retried: to be stored
+-- ARGV[15]  delay                        retried: seconds until the next attempt; 0: at once
+-- ARGV[16]  retries_left                 retried: to be stored
 --
 -- Returns {settled, claimed, fields…}
 --   settled  'yes'; 'lost': the job is not this execution's any more, its outcome is dropped;
@@ -31,7 +32,7 @@
 --   claimed  the job's id; '' where no job waits; 'suspended' while `rq suspend` holds
 --   fields   the job's hash as HGETALL gives it, before the claim
 
-local prefix, worker, lease, moment, claim, outcome = unpack(ARGV, 1, 6)
+local prefix, worker, lease, moment, claim, again, outcome = unpack(ARGV, 1, 7)
 local worker_key = KEYS[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000 -- Redis's clock: those of the workers may differ
@@ -50,7 +51,7 @@ local function keys_of(job, execution)
 end
 
 local function keep_result(key, ttl)
-    local execution, began, ended, text = ARGV[8], ARGV[10], ARGV[11], ARGV[13]
+    local execution, began, ended, text = ARGV[9], ARGV[11], ARGV[12], ARGV[14]
     local fields = {
         'type', RESULT[outcome], 'worker_name', worker, 'execution_id', execution,
         'execution_started_at', began, 'execution_ended_at', ended,
@@ -69,7 +70,7 @@ local function rest_in(registry, key, job, ttl)
 end
 
 local function settle()
-    local job, execution, origin, ttl = ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[12])
+    local job, execution, origin, ttl = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[13])
     local key = keys_of(job, execution)
     local final = outcome == 'finished' or outcome == 'failed' or outcome == 'stopped'
     if final and redis.call('EXISTS', key.job .. ':dependents') == 1 then return 'dependents' end
@@ -82,29 +83,29 @@ local function settle()
     -- Somebody cancelled or deleted it while it ran: that stays so.
     if redis.call('HGET', key.job, 'status') ~= 'started' then return 'lost' end
 
-    redis.call('HSET', key.job, 'ended_at', moment, 'last_heartbeat', moment)
-    local seconds = math.max(0, tonumber(ARGV[11]) - tonumber(ARGV[10]))
+    local ended = { 'ended_at', moment, 'last_heartbeat', moment }
+    local seconds = math.max(0, tonumber(ARGV[12]) - tonumber(ARGV[11]))
     if outcome ~= 'returned' then
         redis.call('HINCRBY', worker_key, outcome == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
         redis.call('HINCRBYFLOAT', worker_key, 'total_working_time', string.format('%.6f', seconds))
     end
 
     if outcome == 'finished' then
-        redis.call('HSET', key.job, 'status', 'finished')
         if ttl == 0 then
             redis.call('DEL', key.job, key.results)
         else
+            redis.call('HSET', key.job, 'status', 'finished', unpack(ended))
             keep_result(key.results, ttl)
             rest_in(prefix .. ':finished:' .. origin, key.job, job, ttl)
         end
     elseif outcome == 'failed' or outcome == 'stopped' then
-        redis.call('HSET', key.job, 'status', outcome)
+        redis.call('HSET', key.job, 'status', outcome, unpack(ended))
         keep_result(key.results, ttl)
         rest_in(prefix .. ':failed:' .. origin, key.job, job, ttl)
     elseif outcome == 'retried' then
-        local delay = tonumber(ARGV[14])
+        local delay = tonumber(ARGV[15])
         keep_result(key.results, ttl)
-        redis.call('HSET', key.job, 'retries_left', ARGV[15])
+        redis.call('HSET', key.job, 'retries_left', ARGV[16], unpack(ended))
         if delay > 0 then
             redis.call('HSET', key.job, 'status', 'scheduled')
             redis.call('ZADD', prefix .. ':scheduled:' .. origin, math.floor(now) + delay, job)
@@ -139,29 +140,25 @@ local function take(queue_key)
         if fields.err then
             redis.call('HSET', 'tq:aside', job, fields.err) -- something else stands at the job's key
         elseif #fields > 0 then
-            local status, data
-            for i = 1, #fields, 2 do
-                if fields[i] == 'status' then status = fields[i + 1] end
-                if fields[i] == 'data' then data = true end
-            end
-            if not data then
+            local hash = {}
+            for i = 1, #fields, 2 do hash[fields[i]] = fields[i + 1] end
+            if not hash.data then
                 redis.call('HSET', 'tq:aside', job, 'the job hash has no data')
-            elseif not ENDED[status] then -- an id that was pushed twice, or cancelled since, is not run
-                return job, fields
+            elseif not ENDED[hash.status] then -- an id that was pushed twice, or cancelled since, is not run
+                return job, fields, hash
             end
         end
     end
 end
 
-local function begin(queue_key, job)
+local function begin(queue_key, job, hash)
     local key = keys_of(job, claim)
     local origin = queue_key:sub(#prefix + 8) -- behind "rq:queue:"
     local ttl = lease + 60
     redis.call('HSET', key.job, 'status', 'started', 'started_at', moment, 'last_heartbeat', moment,
-        'worker_name', worker, 'origin', origin)
-    redis.call('HINCRBY', key.job, 'tq:attempt', 1)
-    redis.call('HDEL', key.job, 'tq:progress')
-    redis.call('PERSIST', key.job)
+        'worker_name', worker, 'origin', origin, 'tq:attempt', (tonumber(hash['tq:attempt']) or 0) + 1)
+    if hash['tq:progress'] then redis.call('HDEL', key.job, 'tq:progress') end
+    if hash.ttl or hash.ended_at then redis.call('PERSIST', key.job) end -- it may expire while it waits
     redis.call('ZADD', prefix .. ':wip:' .. origin, now + lease, key.member)
     redis.call('HSET', key.execution, 'id', claim, 'job_id', job, 'created_at', now, 'last_heartbeat', now,
         'worker_name', worker)
@@ -169,8 +166,6 @@ local function begin(queue_key, job)
     redis.call('ZADD', key.executions, now + ttl, claim)
     redis.call('EXPIRE', key.executions, ttl)
     redis.call('SADD', worker_key .. ':executions', key.member)
-    redis.call('EXPIRE', worker_key .. ':executions', ttl)
-    redis.call('HSET', worker_key, 'state', 'busy')
 end
 
 local settled = ''
@@ -179,15 +174,14 @@ if outcome ~= '' then
     if settled == 'dependents' then return { settled, '' } end
 end
 if claim == '' then return { settled, '' } end
-local before = claimed_before()
+local before = again == '1' and claimed_before()
 if before then return { settled, before, unpack(redis.call('HGETALL', prefix .. ':job:' .. before)) } end
 if redis.call('EXISTS', prefix .. ':suspended') == 1 then return { settled, 'suspended' } end
 for index = 2, #KEYS do
-    local job, fields = take(KEYS[index])
+    local job, fields, hash = take(KEYS[index])
     if job then
-        begin(KEYS[index], job)
+        begin(KEYS[index], job, hash)
         return { settled, job, unpack(fields) }
     end
 end
-if redis.call('SCARD', worker_key .. ':executions') == 0 then redis.call('HSET', worker_key, 'state', 'idle') end
 return { settled, '' }

@@ -93,6 +93,7 @@ class Turns:
 
     def __init__(self, connection: Redis, worker: str, queues: Sequence[str], lease_seconds: float) -> None:
         self._connection = connection
+        self._wire = connection.connection_pool.get_connection()  # ours alone: no pool's work at each turn
         self._keys = [f"{RQ_KEY_PREFIX}:worker:{worker}", *(f"{RQ_KEY_PREFIX}:queue:{name}" for name in queues)]
         self._constant = [RQ_KEY_PREFIX, worker, lease_seconds]
         self._sha = connection.script_load(SCRIPT)
@@ -104,21 +105,21 @@ class Turns:
 
         With `give_up` true in such a pause, the driver's error is raised.
         """
-        arguments = [
-            *self._constant, moment(), claim, *(outcome.arguments() if outcome else [""]),
-        ]  # fmt: skip
+        before = [*self._constant, moment(), claim]
+        after = outcome.arguments() if outcome else [""]
+        again = ""
         wait_seconds = FIRST_WAIT_SECONDS
         while True:
             try:
-                settled, claimed, *fields = self._connection.execute_command(
-                    "EVALSHA", self._sha, len(self._keys), *self._keys, *arguments
-                )
+                self._wire.send_command("EVALSHA", self._sha, len(self._keys), *self._keys, *before, again, *after)
+                settled, claimed, *fields = self._wire.read_response()
                 return Answer(
                     settled.decode(), claimed.decode(), dict(zip(fields[::2], fields[1::2], strict=True))
                 )
             except NoScriptError:
                 self._sha = self._connection.script_load(SCRIPT)
             except (RedisConnectionError, RedisTimeoutError, ResponseError) as error:
+                again = "1"
                 if give_up() or (isinstance(error, ResponseError) and not _may_pass(error)):
                     raise
                 log.warning("Redis does not answer (%s); trying again in %.1f s", error, wait_seconds)
