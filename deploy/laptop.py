@@ -8,6 +8,7 @@
 import contextlib
 import ctypes
 import fcntl
+import math
 import os
 import queue
 import shutil
@@ -17,25 +18,30 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import TextIO
+
+from redis.exceptions import RedisError
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from taskqueue.connection import connect_for_probes, redis_errors  # noqa: E402  found through ROOT
-from taskqueue.errors import InvalidSetting, QueueUnavailable  # noqa: E402
-from taskqueue.settings import Settings, whole_number  # noqa: E402
+from taskqueue.connection import connect_for_probes  # noqa: E402  found through ROOT
+from taskqueue.errors import InvalidSetting  # noqa: E402
+from taskqueue.settings import Environment, Settings, text  # noqa: E402
 
 VAR = ROOT / "var"
+DEFAULT_PORT, LAST_PORT = 8000, 65_535
 START_SECONDS = 30  # a Redis with much data reads it first
 STOP_SECONDS = 30  # gunicorn lets requests end for 25
 STOP_SECONDS_WITHOUT_REDIS = 3
+REDIS_STOP_SECONDS = 10  # it writes its last lines to the disk
+REDIS_STARTS = 3  # another program may take the free port first
+OWN_REDIS_SECONDS = 3  # the one at TASK_QUEUE_URL should run already
 POLL_SECONDS = 0.05
 LINE_BYTES = 64 * 1024  # a longer line is shown in pieces
 LAST_LINES = 20  # of a quiet part; they are shown when it dies
@@ -43,11 +49,16 @@ QUIET = {"redis"}  # it has much to say at each start, and nothing of it about j
 COLOURS = {"redis": "35", "web": "36", "worker": "32"}  # ANSI SGR codes
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 EXIT_USAGE = 2
+FRAME = "-" * 79
 LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec it would not be safe
 
 
 class Ended(Exception):
-    """It cannot start, or cannot go on; the message says why, and what to do."""
+    """It cannot start, or cannot go on; the message says why, and what to do. `lines` of Redis come before it."""
+
+    def __init__(self, message: str, lines: Iterable[bytes] = ()) -> None:
+        super().__init__(message)
+        self.lines = tuple(lines)
 
 
 def redis_command(port: int, folder: Path) -> list[str]:
@@ -65,39 +76,46 @@ def redis_command(port: int, folder: Path) -> list[str]:
         program,
         *("--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--loglevel", "warning"),
         *("--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", ""),
+        # As commands: an older Redis, installed later, cannot read the snapshot that a newer Valkey puts first.
+        *("--aof-use-rdb-preamble", "no"),
     ]
 
 
 class Log:
     """The one log: lines of all parts, whole, each behind its part's name."""
 
-    def __init__(self, out: IO[str]) -> None:
-        self._out = out
+    def __init__(self, out: TextIO) -> None:
+        self._out = out.buffer  # a part's bytes pass as they are, whatever they mean
         self._lock = threading.Lock()
-        self.is_terminal = out.isatty() and not os.environ.get("NO_COLOR")
+        self.is_terminal = out.isatty()
+        self.has_colours = self.is_terminal and not os.environ.get("NO_COLOR")
 
-    def line(self, name: str, text: str) -> None:
+    def line(self, name: str, content: bytes) -> None:
         """Write one line of a part."""
-        label = f"{name:<6} |"
-        if self.is_terminal:
+        label = f"{name:<7} |"
+        if self.has_colours:
             label = f"\033[{COLOURS.get(name, '0')}m{label}\033[0m"
-        with self._lock, contextlib.suppress(BrokenPipeError):
-            self._out.write(f"{label} {text}\n")
-            self._out.flush()
+        self._write(label.encode() + b" " + content)
 
-    def say(self, text: str) -> None:
+    def say(self, words: str) -> None:
         """Write lines of our own."""
-        with self._lock, contextlib.suppress(BrokenPipeError):
-            self._out.write(f"{text}\n")
+        self._write(words.encode(errors="surrogateescape"))
+
+    def _write(self, content: bytes) -> None:
+        # Nobody may read any more: `make run | head`, a closed terminal. The parts must still be read and stopped.
+        with self._lock, contextlib.suppress(OSError):
+            self._out.write(content + b"\n")
             self._out.flush()
 
 
 class Part:
     """One program, in a process group of its own: the terminal's Ctrl-C reaches us only."""
 
-    def __init__(self, name: str, command: list[str], env: dict[str, str], log: Log) -> None:
+    def __init__(
+        self, name: str, command: list[str], env: dict[str, str], log: Log, keep_open: tuple[int, ...]
+    ) -> None:
         self.name = name
-        self.last_lines = deque[str](maxlen=LAST_LINES)
+        self.last_lines = deque[bytes](maxlen=LAST_LINES)
         self._process = subprocess.Popen(  # noqa: S603  our own command lines
             command,
             cwd=ROOT,
@@ -106,6 +124,7 @@ class Part:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=keep_open,
             preexec_fn=_end_with_parent,
         )
         self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
@@ -114,10 +133,9 @@ class Part:
     def _read(self, log: Log) -> None:
         assert self._process.stdout  # noqa: S101  a pipe was asked for
         while line := self._process.stdout.readline(LINE_BYTES):
-            text = line.decode(errors="backslashreplace").rstrip("\r\n")
-            self.last_lines.append(text)
+            self.last_lines.append(line.rstrip(b"\r\n"))
             if self.name not in QUIET:
-                log.line(self.name, text)
+                log.line(self.name, self.last_lines[-1])
 
     def died(self) -> str | None:
         """How it ended, in words; None while it runs."""
@@ -132,18 +150,19 @@ class Part:
         if self._process.poll() is None:
             self._process.terminate()
 
-    def wait(self, seconds: float) -> None:
-        """Wait for its end; after so many seconds, and for whatever it left behind, SIGKILL."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(seconds, 0))
-        with contextlib.suppress(ProcessLookupError):
+    def end(self) -> None:
+        """SIGKILL to whatever still runs of it: the program, and what it left behind."""
+        # macOS refuses (PermissionError) where only zombies are left.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join(1)
+        if self._process.stdout and not self._reader.is_alive():
+            self._process.stdout.close()
 
 
 def _end_with_parent() -> None:
-    """Linux: this part gets SIGTERM if we are killed. Elsewhere only Ctrl-C and SIGTERM stop it."""
+    """Linux: this part gets SIGTERM if we are killed. On macOS it lives on then, and is stopped by hand."""
     if sys.platform == "linux":
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -161,13 +180,15 @@ class Laptop:
     def run(self) -> int:
         """Start everything and stay until it ends; the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._note_signal)
+            nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+            if not nohup:
+                signal.signal(number, self._note_signal)
         began = time.monotonic()
         try:
-            _check_port(self._port)
-            with self._only_one():
+            with self._only_one() as lock:
+                _check_port(self._port)
                 try:
-                    url = self._redis_url()
+                    url = self._redis_url(lock)
                     self._start_programs(url)
                     self._log.say(_welcome(self._port, url, time.monotonic() - began, self._log.is_terminal))
                     self._watch(lambda: False)
@@ -177,52 +198,68 @@ class Laptop:
         except _Asked:
             return 0
         except Ended as error:
+            for line in error.lines:
+                self._log.line("redis", line)
             self._log.say(f"make run: {error}")
             return 1
 
     def _note_signal(self, number: int, _frame: FrameType | None) -> None:
         self._asked.put(number)
 
-    def _watch(self, done: Callable[[], bool], seconds: float | None = None) -> None:
+    def _watch(self, done: Callable[[], bool], seconds: float = math.inf, late: str = "") -> None:
         """Return when `done`. Raises `_Asked` on a signal, `Ended` when a part dies or time is over."""
-        end = None if seconds is None else time.monotonic() + seconds
-        while not done():
+        end = time.monotonic() + seconds
+        while True:
             for part in self._parts:
                 if how := part.died():
-                    part.wait(0)
-                    for line in part.last_lines if part.name in QUIET else ():
-                        self._log.line(part.name, line)
-                    raise Ended(f"{how}; its last lines are above. Everything stops.")
-            if end is not None and time.monotonic() > end:
-                raise Ended(f"no answer within {seconds:.0f} seconds")
+                    part.end()
+                    lines = part.last_lines if part.name in QUIET else ()
+                    raise Ended(f"{how}; its last lines are above. Everything stops.", lines)
+            if done():
+                return
+            if time.monotonic() > end:
+                raise Ended(f"{late} within {seconds:.0f} seconds")
             with contextlib.suppress(queue.Empty):
                 raise _Asked(self._asked.get(timeout=POLL_SECONDS))
 
     @contextlib.contextmanager
-    def _only_one(self) -> Iterator[None]:
-        """Two Redis servers must not write one append-only file."""
+    def _only_one(self) -> Iterator[int]:
+        """Two Redis servers must not write one append-only file. The file descriptor of the lock."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise Ended(f"it runs already, with its data in {self._folder}; stop that one first") from None
-            yield
+            yield lock.fileno()
 
-    def _redis_url(self) -> str:
-        if os.environ.get("TASK_QUEUE_URL", "").strip():
-            url = Settings.read(os.environ).redis_url
-            try:
-                self._watch(lambda: _answers(url), 5)
-            except Ended:
-                raise Ended("the Redis at TASK_QUEUE_URL does not answer; start it, or unset it") from None
-            return url
+    def _redis_url(self, lock: int) -> str:
+        if not os.environ.get("TASK_QUEUE_URL", "").strip():
+            return self._start_redis(lock)
+        url = Settings.read(os.environ).redis_url
+        try:
+            self._watch(lambda: not _refusal(url), OWN_REDIS_SECONDS)
+        except Ended:
+            raise Ended(
+                f"the Redis at TASK_QUEUE_URL does not answer ({_refusal(url)}); start it, mend the URL,"
+                " or unset TASK_QUEUE_URL: then one is started for you"
+            ) from None
+        return url
+
+    def _start_redis(self, lock: int, starts_left: int = REDIS_STARTS) -> str:
+        """Start a Redis of our own. It holds the lock too: where we are killed, it may live on with its data."""
         folder = self._folder / "redis"
         folder.mkdir(exist_ok=True)
         port = free_port()
-        self._start("redis", redis_command(port, folder), {})
         url = f"redis://127.0.0.1:{port}/0"
-        self._watch(lambda: _answers(url), START_SECONDS)
+        self._start("redis", redis_command(port, folder), {}, keep_open=(lock,))
+        try:
+            self._watch(lambda: not _refusal(url), START_SECONDS, "Redis did not answer")
+        except Ended as error:
+            if starts_left == 1 or not any(b"already in use" in line for line in error.lines):
+                raise
+            self._parts.clear()  # it was the only one, and has ended
+            return self._start_redis(lock, starts_left - 1)
         return url
 
     def _start_programs(self, url: str) -> None:
@@ -230,13 +267,15 @@ class Laptop:
         gunicorn = (sys.executable, "-m", "gunicorn", "-c", "python:web.gunicorn_conf", *bind, "web.wsgi:app")
         self._start("web", [*gunicorn], {"TASK_QUEUE_URL": url})
         self._start("worker", [sys.executable, "worker.py"], {"TASK_QUEUE_URL": url})
-        self._watch(lambda: _ready(self._port), START_SECONDS)
+        self._watch(lambda: _ready(self._port), START_SECONDS, "the web server was not ready")
 
-    def _start(self, name: str, command: list[str], variables: dict[str, str]) -> None:
+    def _start(
+        self, name: str, command: list[str], variables: dict[str, str], keep_open: tuple[int, ...] = ()
+    ) -> None:
         env = os.environ | {"PYTHONUNBUFFERED": "1"} | variables
-        if self._log.is_terminal:
+        if self._log.has_colours:
             env["FORCE_COLOR"] = "1"
-        self._parts.append(Part(name, command, env, self._log))
+        self._parts.append(Part(name, command, env, self._log, keep_open))
 
     def _stop(self) -> None:
         """The web server and the worker first, then Redis: what they still write must be kept."""
@@ -244,36 +283,42 @@ class Laptop:
         others = [part for part in self._parts if part.name != "redis"]
         # Without Redis there is nothing that they could still finish.
         patience = STOP_SECONDS_WITHOUT_REDIS if any(part.died() for part in redis) else STOP_SECONDS
-        end = time.monotonic() + patience
-        for group in (others, redis):
+        for group, seconds in ((others, patience), (redis, REDIS_STOP_SECONDS)):
             for part in group:
                 part.ask_to_stop()
+            end = time.monotonic() + seconds
             while any(part.died() is None for part in group) and time.monotonic() < end:
-                try:
-                    self._asked.get(timeout=POLL_SECONDS)
-                    end = 0  # asked again: at once
-                except queue.Empty:
-                    pass
+                with contextlib.suppress(queue.Empty):
+                    # Ctrl-C again: at once. Not SIGTERM: `timeout make run` sends it twice, and make once more.
+                    if self._asked.get(timeout=POLL_SECONDS) == signal.SIGINT:
+                        break
             for part in group:
-                part.wait(0)
+                part.end()
 
 
 class _Asked(Exception):
     """A signal asked us to stop."""
 
 
-def _answers(url: str) -> bool:
-    with contextlib.suppress(QueueUnavailable), connect_for_probes(url) as connection, redis_errors():
-        return bool(connection.ping())
-    return False
+def _refusal(url: str) -> str:
+    """Why the Redis at `url` takes no commands, in the driver's words, which hold no password; "" if it does."""
+    try:
+        with connect_for_probes(url) as connection:
+            connection.ping()
+    except RedisError as error:
+        return str(error).rstrip(".")
+    return ""
 
 
 def _ready(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=1)  # not urllib: it would ask the proxy of http_proxy
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 def free_port() -> int:
@@ -287,8 +332,11 @@ def _check_port(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise Ended(f"port {port} is taken; choose another: PORT={port + 1} make run") from None
+        except OSError as error:
+            other = DEFAULT_PORT + 1 if port == DEFAULT_PORT else DEFAULT_PORT
+            raise Ended(
+                f"port {port} cannot be used ({error.strerror}); choose another: PORT={other} make run"
+            ) from None
 
 
 def _welcome(port: int, redis_url: str, seconds: float, terminal: bool) -> str:
@@ -297,6 +345,7 @@ def _welcome(port: int, redis_url: str, seconds: float, terminal: bool) -> str:
         return f"ready: {address}"
     shown = redis_url if "@" not in redis_url else "TASK_QUEUE_URL"  # it may have a password
     return f"""
+{FRAME}
   Ready in {seconds:.1f} s
 
   The API         {address}
@@ -306,17 +355,27 @@ def _welcome(port: int, redis_url: str, seconds: float, terminal: bool) -> str:
   Try it:
   curl -i -X POST '{address}/tasks?task_type=generic' -H 'Content-Type: application/json' -d '{{"hello": "world"}}'
 
-  Ctrl-C stops everything.
+  Ctrl-C stops everything; a second one at once.
+{FRAME}
 """
+
+
+def _port(env: Environment) -> int:
+    value = text(env, "PORT", str(DEFAULT_PORT))
+    try:
+        port = int(value)
+    except ValueError:
+        port = 0
+    if not 1 <= port <= LAST_PORT:
+        raise InvalidSetting(f"PORT must be a port number, 1 to {LAST_PORT}, got {value!r}")
+    return port
 
 
 def main() -> int:
     """Read PORT, and run."""
     try:
-        port = whole_number(os.environ, "PORT", 8000, "from 1 to 65535")
-        if port > 65535:
-            raise InvalidSetting(f"PORT must be a port number from 1 to 65535, got {port}")
-        return Laptop(port, Log(sys.stdout)).run()
+        Settings.read(os.environ)  # a bad value is told before anything starts
+        return Laptop(_port(os.environ), Log(sys.stdout)).run()
     except InvalidSetting as error:
         print(f"make run: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -4,11 +4,15 @@ import json
 import os
 import pty
 import re
+import select
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,11 @@ import pytest
 from redis import Redis
 from rq.suspension import resume, suspend
 
-from tests.conftest import ROOT, RedisServer, free_port, wait_until
+from deploy.laptop import LINE_BYTES, Log, Part, redis_command
+from tests.conftest import ROOT, START_SECONDS, RedisServer, free_port, wait_until
 
 VARIABLES = {"TASK_QUEUE_URL": "", "NO_COLOR": "", "FORCE_COLOR": ""}
+NUMBERS = count()  # of log files
 START = """
 import sys
 from pathlib import Path
@@ -32,7 +38,7 @@ class Running:
 
     def __init__(self, folder: Path, port: int, stdout: int | None = None, **variables: str) -> None:
         self.address = f"http://127.0.0.1:{port}"
-        self.log_file = folder / f"log-{port}"
+        self.log_file = folder / f"log-{next(NUMBERS)}"
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", START, str(port), str(folder / "var")],
@@ -85,9 +91,10 @@ class Running:
             return json.load(answer)
 
 
-def processes_of(group: int) -> list[str]:
+def processes_of(*sessions: int) -> list[str]:
+    """What still runs of these parts."""
     listed = subprocess.run(
-        ["ps", "-o", "args=", "--sid", str(group)], capture_output=True, text=True, check=False
+        ["ps", "-o", "args=", "--sid", ",".join(map(str, sessions))], capture_output=True, text=True, check=False
     )
     return [line for line in listed.stdout.splitlines() if "<defunct>" not in line]
 
@@ -107,6 +114,49 @@ def make_run(tmp_path: Path) -> Iterator[Callable[..., Running]]:
             running.process.wait(40)
 
 
+@pytest.fixture
+def redis_in_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a `redis-server` first in the PATH: this line of sh, with `exec $server "$@"` for the real one."""
+
+    def put(line: str) -> None:
+        program = tmp_path / "bin" / "redis-server"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\nserver={redis_command(0, tmp_path)[0]}\n{line}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    return put
+
+
+@pytest.fixture
+def valkey_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No Redis is in the PATH: there is the one in the wheel."""
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")
+        yield
+
+
+def log_of(folder: Path, *programs: str) -> bytes:
+    """The log of parts that run these lines of Python."""
+    file = folder / "log"
+    with file.open("w") as out:
+        log = Log(out)
+        parts = [Part("web", [sys.executable, "-c", program], dict(os.environ), log, ()) for program in programs]
+        for part in parts:
+            wait_until(part.died, what="the part")
+            part.end()
+    return file.read_bytes()
+
+
+def read_until(terminal: int, words: str) -> str:
+    """What is shown on a terminal, until it has shown these words."""
+    shown = b""
+    while words.encode() not in shown:
+        assert select.select([terminal], [], [], START_SECONDS)[0], shown
+        shown += os.read(terminal, 65_536)
+    return shown.decode()
+
+
 MakeRun = Callable[..., Running]
 
 
@@ -121,9 +171,9 @@ def test_everything_runs_until_it_is_asked_to_stop_and_nothing_is_left(
     wait_until(lambda: running.get(f"/tasks/{task['id']}")["status"] == "complete", what="the task")
     running.process.send_signal(number)
     assert running.process.wait(40) == 0
-    assert [processes_of(pid) for pid in parts.values()] == [[], [], []]
-    assert "worker | " in running.log()
-    assert "web    | " in running.log()
+    assert processes_of(*parts.values()) == []
+    assert "worker  | " in running.log()
+    assert "web     | " in running.log()
 
 
 @pytest.mark.parametrize("part", ["redis", "web", "worker"])
@@ -133,7 +183,7 @@ def test_the_death_of_one_part_stops_everything_and_says_so(make_run: MakeRun, p
     os.kill(parts[part], signal.SIGKILL)
     assert running.process.wait(40) == 1
     assert f"make run: {part} has ended (signal SIGKILL)" in running.log()
-    assert [processes_of(pid) for pid in parts.values()] == [[], [], []]
+    assert processes_of(*parts.values()) == []
 
 
 def test_a_task_that_was_queued_before_the_end_is_done_after_the_next_start(make_run: MakeRun) -> None:
@@ -152,16 +202,102 @@ def test_a_task_that_was_queued_before_the_end_is_done_after_the_next_start(make
 
 
 def test_a_second_start_on_the_same_data_is_refused(make_run: MakeRun) -> None:
-    make_run().wait_until_ready()
-    second = make_run()
+    port = free_port()
+    make_run(port).wait_until_ready()
+    second = make_run(port)
     assert second.process.wait(20) == 1
     assert "it runs already" in second.log()
+
+
+def test_nothing_is_left_when_it_is_killed(make_run: MakeRun) -> None:
+    running = make_run().wait_until_ready()
+    parts = running.children()
+    running.process.kill()
+    wait_until(lambda: not processes_of(*parts.values()), what="the parts' end")
+
+
+def test_a_redis_that_outlives_it_keeps_its_data_to_itself(make_run: MakeRun) -> None:
+    first = make_run().wait_until_ready()
+    parts = first.children()
+    os.kill(parts["redis"], signal.SIGSTOP)
+    first.process.kill()
+    first.process.wait()
+    try:
+        second = make_run()
+        assert second.process.wait(20) == 1
+        assert "it runs already" in second.log()
+    finally:
+        os.kill(parts["redis"], signal.SIGCONT)
+    wait_until(lambda: not processes_of(*parts.values()), seconds=40, what="the parts' end")
+
+
+def test_a_second_ctrl_c_stops_at_once_and_redis_still_writes_its_data(
+    make_run: MakeRun, redis_in_path: Callable[[str], None], tmp_path: Path
+) -> None:
+    redis_in_path(f'exec $server "$@" --logfile {tmp_path}/redis.log')
+    running = make_run().wait_until_ready()
+    parts = running.children()
+    os.kill(parts["worker"], signal.SIGSTOP)  # it will not stop when asked
+    running.process.send_signal(signal.SIGINT)
+    wait_until(lambda: not processes_of(parts["web"]), what="the web server's end")
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(5) == 0
+    assert processes_of(*parts.values()) == []
+    assert "bye bye" in (tmp_path / "redis.log").read_text()
+
+
+def test_a_second_sigterm_hurries_nobody(make_run: MakeRun) -> None:
+    running = make_run().wait_until_ready()
+    parts = running.children()
+    os.kill(parts["worker"], signal.SIGSTOP)
+    running.process.terminate()
+    wait_until(lambda: not processes_of(parts["web"]), what="the web server's end")
+    running.process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.process.wait(0.5)
+    os.kill(parts["worker"], signal.SIGCONT)
+    assert running.process.wait(20) == 0
+    assert "has stopped" in running.log()
+
+
+def test_another_port_is_found_when_redis_finds_its_own_taken(
+    make_run: MakeRun, redis_in_path: Callable[[str], None], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        redis_in_path(f'mkdir {tmp_path}/first && exec $server "$@" --port {taken}\nexec $server "$@"')
+        running = make_run().wait_until_ready()
+    assert (tmp_path / "first").exists()
+    assert "redis" in running.children()
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server to read Valkey's data")
+def test_a_redis_that_is_installed_later_reads_what_the_one_in_the_wheel_wrote(
+    valkey_only: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = RedisServer(tmp_path)
+    server.start()
+    with Redis(port=server.port) as connection:
+        connection.set("written by", "Valkey")
+    server.stop()
+    monkeypatch.undo()
+    server.start()
+    with Redis(port=server.port) as connection:
+        assert connection.get("written by") == b"Valkey"
+    server.stop()
+
+
+def test_a_proxy_in_the_environment_is_not_asked(make_run: MakeRun) -> None:
+    make_run(http_proxy=f"http://127.0.0.1:{free_port()}").wait_until_ready()
 
 
 def test_a_taken_port_is_named_before_anything_starts(own_redis: RedisServer, make_run: MakeRun) -> None:
     running = make_run(port=own_redis.port)
     assert running.process.wait(20) == 1
-    assert f"port {own_redis.port} is taken; choose another: PORT={own_redis.port + 1}" in running.log()
+    assert running.log() == (
+        f"make run: port {own_redis.port} cannot be used (Address already in use);"
+        " choose another: PORT=8000 make run\n"
+    )
 
 
 def test_a_redis_of_ones_own_is_used(own_redis: RedisServer, make_run: MakeRun) -> None:
@@ -172,7 +308,7 @@ def test_a_redis_of_ones_own_is_used(own_redis: RedisServer, make_run: MakeRun) 
 def test_a_redis_of_ones_own_that_is_away_is_told(make_run: MakeRun) -> None:
     running = make_run(TASK_QUEUE_URL=f"redis://user:hunter2@127.0.0.1:{free_port()}/0")
     assert running.process.wait(20) == 1
-    assert "the Redis at TASK_QUEUE_URL does not answer" in running.log()
+    assert "the Redis at TASK_QUEUE_URL does not answer (Error 111" in running.log()
     assert "hunter2" not in running.log()
 
 
@@ -181,30 +317,70 @@ def test_without_a_redis_in_the_path_the_one_in_the_wheel_is_started(make_run: M
     assert "redis" in running.children()
 
 
-def test_a_terminal_is_shown_the_addresses_and_a_line_to_try(make_run: MakeRun) -> None:
+@pytest.mark.parametrize(("no_color", "label"), [("", "\033[32mworker  |\033[0m "), ("1", "worker  | ")])
+def test_a_terminal_is_shown_the_addresses_and_a_line_to_try(make_run: MakeRun, no_color: str, label: str) -> None:
     ours, theirs = pty.openpty()
-    running = make_run(stdout=theirs)
+    running = make_run(stdout=theirs, NO_COLOR=no_color)
     os.close(theirs)
-    shown = b""
-    while b"Ctrl-C stops everything" not in shown:
-        shown += os.read(ours, 65536)
-    for part in (running.address, f"{running.address}/rq", "curl -i -X POST", "\033[32mworker |\033[0m"):
-        assert part.encode() in shown
+    shown = read_until(ours, "Ctrl-C stops everything")
+    for part in (running.address, f"{running.address}/rq", "curl -i -X POST", label):
+        assert part in shown
+    assert ("\033" in shown) == (no_color == "")
     running.process.send_signal(signal.SIGINT)
-    try:
-        while os.read(ours, 65536):
-            pass
-    except OSError:  # the other end is closed: it has ended
-        pass
+    with pytest.raises(OSError, match="Input/output"):  # the other end is closed: it has ended
+        read_until(ours, "nothing that is ever shown")
+    os.close(ours)
     assert running.process.wait(40) == 0
 
 
+def test_a_file_is_written_one_plain_line_instead(make_run: MakeRun) -> None:
+    running = make_run().wait_until_ready()
+    assert f"\nready: {running.address}\n" in running.log()
+    assert "curl" not in running.log()
+    assert "\033" not in running.log()
+
+
+def test_nothing_is_left_when_the_terminal_is_closed(make_run: MakeRun) -> None:
+    ours, theirs = pty.openpty()
+    running = make_run(stdout=theirs)
+    os.close(theirs)
+    read_until(ours, "Ctrl-C stops everything")
+    parts = running.children()
+    os.close(ours)
+    running.process.send_signal(signal.SIGHUP)
+    assert running.process.wait(20) == 0
+    assert processes_of(*parts.values()) == []
+
+
+def test_bytes_that_are_no_text_pass_as_they_are(tmp_path: Path) -> None:
+    log = log_of(tmp_path, r"import sys; sys.stdout.buffer.write(b'caf\xe9 \xff\nnext\n')")
+    assert log == b"web     | caf\xe9 \xff\nweb     | next\n"
+
+
+def test_a_line_without_end_is_shown_in_pieces(tmp_path: Path) -> None:
+    lines = log_of(tmp_path, f"print('x' * {3 * LINE_BYTES}, end='')").splitlines()
+    assert lines == [b"web     | " + b"x" * LINE_BYTES] * 3
+
+
+def test_lines_of_several_parts_do_not_mix(tmp_path: Path) -> None:
+    program = "for _ in range(2000): print('{0}' * 20, end='', flush=True); print('{0}' * 20, flush=True)"
+    lines = log_of(tmp_path, program.format("a"), program.format("b")).splitlines()
+    assert sorted(set(lines)) == [b"web     | " + b"a" * 40, b"web     | " + b"b" * 40]
+    assert len(lines) == 4000
+
+
 @pytest.mark.parametrize(
-    ("port", "message"), [("x", "PORT must be a whole number"), ("70000", "PORT must be a port")]
+    ("variable", "value", "message"),
+    [
+        ("PORT", "x", "PORT must be a port number, 1 to 65535, got 'x'"),
+        ("PORT", "0", "PORT must be a port number, 1 to 65535, got '0'"),
+        ("PORT", "65536", "PORT must be a port number, 1 to 65535, got '65536'"),
+        ("RESULT_TTL_SECONDS", "soon", "RESULT_TTL_SECONDS must be a whole number of seconds, got 'soon'"),
+    ],
 )
-def test_a_bad_port_is_refused(port: str, message: str) -> None:
-    env = os.environ | {"PORT": port}
+def test_a_bad_value_is_refused_before_anything_starts(variable: str, value: str, message: str) -> None:
+    env = os.environ | {variable: value}
     done = subprocess.run(
         [sys.executable, "deploy/laptop.py"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, message in done.stderr) == (2, True)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"make run: {message}\n")
