@@ -2,14 +2,17 @@
 
 import argparse
 import os
+import signal
 import sys
 
 from taskqueue import log
-from taskqueue.connection import wait_for_redis
+from taskqueue.connection import connect_for_worker, wait_for_redis
+from taskqueue.engine.horse import Limits
+from taskqueue.engine.options import Options
 from taskqueue.engine.worker import Worker
 from taskqueue.errors import InvalidJobType, InvalidSetting
 from taskqueue.job_types import discover
-from taskqueue.settings import Settings, names, whole_number
+from taskqueue.settings import Settings, names
 
 EXIT_USAGE = 2
 
@@ -28,24 +31,30 @@ def main(arguments: list[str] | None = None) -> int:
     except (InvalidSetting, InvalidJobType) as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return EXIT_USAGE
+    # Until it has horses there is nothing to put in order; as a container's first process it gets no signal
+    # that it does not ask for.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         wait_for_redis(settings.redis_url)
+        worker = Worker(
+            queues,
+            options.name,
+            connection=connect_for_worker(settings.redis_url),
+            options=Options(
+                options.horses, Limits(options.max_jobs_per_horse, options.max_horse_memory), options.grace_seconds
+            ),
+        )
+        worker.work(burst=options.burst)
     except KeyboardInterrupt:
         return 0
-    worker = Worker(
-        settings,
-        queues,
-        name=options.name,
-        horses=options.horses,
-        max_jobs_per_horse=options.max_jobs_per_horse,
-        max_horse_memory_mib=options.max_horse_memory,
-        grace_seconds=options.grace_seconds,
-    )
-    worker.start(burst=options.burst)
+    except ValueError as error:  # RQ: an active worker has this name
+        print(f"worker.py: --name: {error}", file=sys.stderr)
+        return EXIT_USAGE
     return 0
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
+    default = Options.read(os.environ)
     parser = argparse.ArgumentParser(
         prog="worker.py",
         description="Run the jobs that wait in Redis. Redis is at TASK_QUEUE_URL.",
@@ -60,28 +69,28 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser.add_argument(
         "--horses",
         type=int,
-        default=whole_number(os.environ, "WORKER_HORSES", os.cpu_count() or 1, "of work-horses"),
+        default=default.horses,
         metavar="N",
         help="how many jobs run at the same time (default: %(default)s; WORKER_HORSES)",
     )
     parser.add_argument(
         "--max-jobs-per-horse",
         type=int,
-        default=whole_number(os.environ, "MAX_JOBS_PER_HORSE", 0, "of jobs", minimum=0),
+        default=default.limits.jobs,
         metavar="N",
         help="replace a work-horse after so many jobs; 0: never (default: %(default)s; MAX_JOBS_PER_HORSE)",
     )
     parser.add_argument(
         "--max-horse-memory",
         type=int,
-        default=whole_number(os.environ, "MAX_HORSE_MEMORY_MIB", 0, "of MiB", minimum=0),
+        default=default.limits.memory_mib,
         metavar="MIB",
         help="replace a work-horse that is larger; 0: never (default: %(default)s; MAX_HORSE_MEMORY_MIB)",
     )
     parser.add_argument(
         "--grace-seconds",
         type=int,
-        default=whole_number(os.environ, "GRACE_SECONDS", 25, "of seconds", minimum=0),
+        default=default.grace_seconds,
         metavar="N",
         help="how long a running job may go on when the worker is stopped (default: %(default)s; GRACE_SECONDS)",
     )

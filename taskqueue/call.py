@@ -35,7 +35,7 @@ def job_type_name(function_name: str) -> str:
     return function_name.removeprefix(PREFIX)
 
 
-def registered_call(function_name: str) -> Callable[..., Json]:
+def registered_call(function_name: str) -> "Call":
     """What stands behind a name in Redis: a registered job type, or `UnknownJobType`.
 
     Besides `taskqueue.call.email`, the function's own path (`jobs.email.send_email`) is understood, so that
@@ -43,10 +43,10 @@ def registered_call(function_name: str) -> Callable[..., Json]:
     """
     name = job_type_name(function_name)
     if name != function_name and name in registered:
-        return _call(registered[name])
+        return Call(registered[name])
     for job_type in registered.values():
         if job_type.path == function_name:
-            return _call(job_type)
+            return Call(job_type)
     raise UnknownJobType(name, sorted(registered))
 
 
@@ -62,37 +62,43 @@ def __getattr__(name: str) -> Callable[..., Json]:
         raise AttributeError(str(error)) from error
 
 
-def _call(job_type: JobType) -> Callable[..., Json]:
+class Call:
     """The function that RQ calls with a payload as keyword arguments."""
 
-    def call(*arguments: Json, **payload: Json) -> Json:
+    def __init__(self, job_type: JobType) -> None:
+        self._job_type = job_type
+
+    def __call__(self, *arguments: Json, **payload: Json) -> Json:
+        """The result, as JSON values."""
+        return json.loads(self.text(*arguments, **payload))
+
+    def text(self, *arguments: Json, **payload: Json) -> str:
+        """The result, as JSON text. Raises what the function raises, `PermanentFailure`, `InvalidResult`."""
         _count_attempt()
         try:
             if arguments:
                 raise PermanentFailure("A job type takes named fields only, not positional arguments.")
             try:
-                given = job_type.arguments(payload)
+                given = self._job_type.arguments(payload)
             except InvalidPayload as error:
                 raise PermanentFailure(str(error)) from error
-            result = job_type.function(**given)
-            return _json(job_type, asyncio.run(result) if inspect.iscoroutine(result) else result)
+            result = self._job_type.function(**given)
+            return _result_text(self._job_type, asyncio.run(result) if inspect.iscoroutine(result) else result)
         except PermanentFailure:
             _give_up()
             raise
 
-    return call
 
-
-def _json(job_type: JobType, value: Any) -> Json:
+def _result_text(job_type: JobType, value: Any) -> str:
     try:
-        result = job_type.signature.result(value)
+        result = job_type.signature.result_text(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidResult(
             f"{job_type.path} returned what JSON cannot say ({error});"
             " return plain values, a dataclass, a TypedDict or a pydantic model"
         ) from error
     limit = process_settings().max_result_bytes
-    if len(json.dumps(result)) > limit:
+    if len(result) > limit:
         raise InvalidResult(
             f"{job_type.path} returned more than {limit:,} bytes (MAX_RESULT_BYTES);"
             " keep it as a file (taskqueue.files) and return its name"

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -22,10 +23,10 @@ WORKER_CONNECT_TIMEOUT_SECONDS = 5.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
 
 
-def connect_for_requests(url: str) -> Redis:
+def connect_for_requests(to: str | Redis) -> Redis:
     """For a web process: short timeouts, and one more try, which the enqueue script makes safe."""
-    return Redis.from_url(
-        url,
+    return _connect(
+        to,
         socket_connect_timeout=REQUEST_TIMEOUT_SECONDS,
         socket_timeout=REQUEST_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), retries=1),
@@ -33,25 +34,34 @@ def connect_for_requests(url: str) -> Redis:
     )
 
 
-def connect_for_probes(url: str) -> Redis:
+def connect_for_probes(to: str | Redis) -> Redis:
     """For health checks: an answer in well under a second, or an error."""
-    return Redis.from_url(
-        url,
+    return _connect(
+        to,
         socket_connect_timeout=PROBE_TIMEOUT_SECONDS,
         socket_timeout=PROBE_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), retries=0),
     )
 
 
-def connect_for_worker(url: str) -> Redis:
+def connect_for_worker(to: str | Redis) -> Redis:
     """For a worker: a lost connection is tried again for about half a minute before a command fails."""
-    return Redis.from_url(
-        url,
+    return _connect(
+        to,
         socket_connect_timeout=WORKER_CONNECT_TIMEOUT_SECONDS,
         socket_keepalive=True,
         retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=LONGEST_WAIT_SECONDS), retries=10),
         health_check_interval=30,
     )
+
+
+def _connect(to: str | Redis, **options: Any) -> Redis:
+    """A new pool of connections to a URL, or to where another one goes."""
+    if isinstance(to, str):
+        return Redis.from_url(to, **options)
+    pool = to.connection_pool
+    kind, arguments = pool.connection_class, pool.connection_kwargs | options
+    return Redis(connection_pool=pool.__class__(connection_class=kind, **arguments))
 
 
 @contextmanager

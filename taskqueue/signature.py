@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from taskqueue.errors import PayloadError
 
+_encode = json.JSONEncoder(allow_nan=False).encode  # NaN and Infinity are no JSON
 Json = Any  # what `json.loads` gives: no better type exists that is also pleasant to use
 
 
@@ -50,12 +51,10 @@ class Signature:
         return given | (model.model_extra or {})
 
     @staticmethod
-    def result(value: Any) -> Json:
-        """What the function returned, as JSON values. Raises ValueError if JSON cannot say it."""
+    def result_text(value: Any) -> str:
+        """What the function returned, as JSON text. Raises ValueError if JSON cannot say it."""
         # The annotation is not held against it: what JSON can say is an answer.
-        plain = to_jsonable_python(value, inf_nan_mode="constants")
-        json.dumps(plain, allow_nan=False)  # NaN and Infinity are no JSON
-        return plain
+        return _encode(to_jsonable_python(value, inf_nan_mode="constants"))
 
 
 def payload_errors(error: ValidationError, payload: Json) -> list[PayloadError]:

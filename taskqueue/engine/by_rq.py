@@ -1,18 +1,28 @@
-"""RQ's own code, for the jobs that use more of RQ than a turn can settle: dependents, repeats, groups, limits."""
+"""RQ's own code, for the jobs that use more of RQ than a turn can settle.
+
+Dependents, repeats, groups, rate limits, webhooks and callbacks.
+"""
 
 import json
+import os
+import signal
 import zlib
 from base64 import b64decode
 from datetime import UTC, datetime
 
 from redis import Redis
 from rq import Worker as RQWorker
+from rq.callbacks import execute_failure_callback, execute_stopped_callback
 from rq.executions import Execution
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
 from taskqueue.engine.job import RegisteredJob
 from taskqueue.engine.turn import Outcome
+
+
+class WorkHorseDied(Exception):
+    """What a failure callback is given where the job's own exception died with its work-horse."""
 
 
 class ByRQ:
@@ -22,9 +32,9 @@ class ByRQ:
         self._worker = worker
         self._connection = connection
 
-    def run(self, job: RegisteredJob, execution_id: str) -> None:
-        """Run the job and settle it."""
-        self._worker.perform_job(job, self._queue(job), self._execution(job.id, execution_id))
+    def run(self, job: RegisteredJob, execution_id: str) -> bool:
+        """Run the job and settle it; whether it succeeded."""
+        return self._worker.perform_job(job, self._queue(job), self._execution(job.id, execution_id))
 
     def settle(self, outcome: Outcome) -> None:
         """Settle a job that has run already, for whose end others wait."""
@@ -36,8 +46,32 @@ class ByRQ:
             self._worker.handle_job_success(job, queue, queue.started_job_registry, execution)
         else:
             job.retries_left = 0
+            self._worker._stopped_job_id = job.id if outcome.kind == "stopped" else None
             text = zlib.decompress(b64decode(outcome.text)).decode()
             self._worker.handle_job_failure(job, queue, exc_string=text, execution=execution)
+
+    def call_back(self, job: RegisteredJob, kind: str, how: str) -> None:
+        """Call the callback of a job whose run ended without a word, in a process of its own.
+
+        For the worker, which calls nobody's code itself. Whether it succeeds changes nothing any more.
+        """
+        if not (job.stopped_callback if kind == "stopped" else job.failure_callback):
+            return
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:
+            if os.fork() == 0:  # a child's child: nobody needs to wait for its end
+                os.setpgid(0, 0)
+                signal.set_wakeup_fd(-1)
+                if kind == "stopped":
+                    execute_stopped_callback(job, self._worker.death_penalty_class)
+                else:
+                    error = WorkHorseDied(how)
+                    execute_failure_callback(job, self._worker.death_penalty_class, type(error), error, None)
+        finally:
+            os._exit(0)
 
     def _queue(self, job: RegisteredJob) -> Queue:
         return Queue(job.origin, connection=self._connection, job_class=RegisteredJob, serializer=JSONSerializer)

@@ -7,10 +7,9 @@ connection waits for each queue; the worker's selector hears them all.
 import selectors
 from collections.abc import Callable, Sequence
 
+from redis import Redis
 from redis.connection import Connection
 from redis.exceptions import RedisError
-
-from taskqueue.connection import connect_for_worker
 
 BLOCK_SECONDS = 2  # the wait is begun anew after this
 
@@ -19,9 +18,9 @@ class Doorbell:
     """Rings when one of the queues holds something."""
 
     def __init__(
-        self, url: str, queue_keys: Sequence[str], selector: selectors.BaseSelector, ring: Callable[[], None]
+        self, redis: Redis, queue_keys: Sequence[str], selector: selectors.BaseSelector, ring: Callable[[], None]
     ) -> None:
-        self._pool = connect_for_worker(url).connection_pool
+        self._pool = redis.connection_pool
         self._queue_keys = queue_keys
         self._selector = selector
         self._ring = ring

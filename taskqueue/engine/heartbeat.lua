@@ -5,13 +5,16 @@
 -- ARGV[2]  lease       seconds
 -- ARGV[3]  moment      now, as RQ writes it
 -- ARGV[4]  lifetime    seconds for which the worker's hash is kept
--- ARGV[5…] origin, job, execution; origin, job, execution …: what runs
+-- ARGV[5]  finished    runs that have finished since the last heartbeat
+-- ARGV[6]  failed      runs that have not
+-- ARGV[7]  seconds     of work
+-- ARGV[8…] origin, job, execution; origin, job, execution …: what runs
 --
 -- Returns 0 where the worker's hash had expired: it must register again.
-local prefix, lease, moment, lifetime = unpack(ARGV, 1, 4)
+local prefix, lease, moment, lifetime, finished, failed, seconds = unpack(ARGV, 1, 7)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-for i = 5, #ARGV, 3 do
+for i = 8, #ARGV, 3 do
     local origin, job, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     local member = job .. ':' .. execution
     local wip = prefix .. ':wip:' .. origin
@@ -25,6 +28,9 @@ for i = 5, #ARGV, 3 do
 end
 redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime)
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'last_heartbeat', moment, 'state', #ARGV > 4 and 'busy' or 'idle')
+if finished ~= '0' then redis.call('HINCRBY', KEYS[1], 'successful_job_count', finished) end
+if failed ~= '0' then redis.call('HINCRBY', KEYS[1], 'failed_job_count', failed) end
+if finished ~= '0' or failed ~= '0' then redis.call('HINCRBYFLOAT', KEYS[1], 'total_working_time', seconds) end
+redis.call('HSET', KEYS[1], 'last_heartbeat', moment, 'state', #ARGV > 7 and 'busy' or 'idle')
 redis.call('EXPIRE', KEYS[1], lifetime)
 return 1

@@ -1,7 +1,6 @@
 """A work-horse: the child process that runs jobs, one turn after another, until it is told to stop."""
 
 import ctypes
-import json
 import logging
 import os
 import random
@@ -9,20 +8,21 @@ import resource
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from uuid import uuid4
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq.exceptions import DeserializationError
 from rq.job import _current_job
 from rq.job_lifecycle import format_exc_info
-from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
-from rq.utils import now
 
 from taskqueue.engine.by_rq import ByRQ
-from taskqueue.engine.job import RegisteredJob
+from taskqueue.engine.job import ClaimedJob
 from taskqueue.engine.slot import IDLE, SUSPENDED, Phase, Slot, State
 from taskqueue.engine.story import Story
+from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Answer, Outcome, Turns, error_text, failure, moment, result_text
 from taskqueue.errors import PermanentFailure
 from taskqueue.settings import Settings
@@ -33,7 +33,15 @@ PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 LIBC = ctypes.CDLL(None)
 DEFAULT_TIMEOUT_SECONDS = 180  # as RQ's, of a job that says nothing
 HARD_LIMIT_SECONDS = 1.5  # past its timeout a job that swallowed it is killed, by the parent
-MEMORY_CHECK_SECONDS = 1.0
+HOUSEKEEPING_SECONDS = 1.0  # how often it looks at its memory, and tells what it has counted
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a horse shall end, to be replaced by a new one; 0: never."""
+
+    jobs: int = 0
+    memory_mib: int = 0
 
 
 class Horse:
@@ -47,9 +55,7 @@ class Horse:
         settings: Settings,
         worker_name: str,
         by_rq: ByRQ,
-        *,
-        max_jobs: int,
-        max_memory_mib: int,
+        limits: Limits,
     ) -> None:
         self._slot = slot
         self._connection = connection
@@ -57,102 +63,117 @@ class Horse:
         self._settings = settings
         self._worker_name = worker_name
         self._by_rq = by_rq
-        self._jobs_left = max_jobs or sys.maxsize
-        self._max_memory_kib = max_memory_mib * 1024 or sys.maxsize
-        self._memory_checked_at = 0.0
+        self._jobs_left = limits.jobs or sys.maxsize
+        self._max_memory_kib = limits.memory_mib * 1024 or sys.maxsize
+        self._kept_house_at = time.monotonic()
         self._story = Story()
+        self._tally = Tally()
         self._token = uuid4().hex[:24]
         self._count = 0
 
     def run(self) -> None:
         """Turn after turn."""
+        logging.getLogger().addHandler(LastLine(self._slot))
         outcome: Outcome | None = None
         while True:
-            claim = "" if self._shall_end() else self._next_claim()
-            # Whose outcome is not stored yet stays told: `_replace` keeps the job.
-            last = self._slot.read() if outcome else State(Phase.CLAIMING)
-            self._slot.write(last._replace(phase=Phase.CLAIMING, claim=claim, deadline=0.0))
-            answer = self._turns.turn(outcome, claim)
-            if answer.settled == "lost" and outcome:
-                self._story.lost(outcome)
-            if answer.settled == "dependents" and outcome:
-                self._by_rq.settle(outcome)
+            self._keep_house()
+            claim = "" if self._stopping() or self._jobs_left <= 0 else self._next_claim()
+            # Whose outcome is not stored yet stays told.
+            told = (outcome.job, outcome.execution, outcome.origin, outcome.began) if outcome else ()
+            self._slot.write(State(Phase.CLAIMING, claim, *told))
+            try:
+                answer = self._turns.turn(outcome, claim, give_up=_never if outcome else self._stopping)
+            except RedisError:
+                if self._stopping():
+                    return  # the worker settles what stands in the slot
+                raise
+            if outcome:
+                self._settled(outcome, answer.settled)
                 outcome = None
-                continue
-            if outcome and answer.settled == "yes":
-                self._story.settled(outcome)
-            outcome = None
-            if not claim:
+            if answer.claimed == "suspended":
+                self._sleep(SUSPENDED)
+            elif answer.claimed:
+                outcome = self._perform(answer, claim)
+                self._jobs_left -= 1
+            elif not claim:
+                self._tell_tally()
                 return
-            if not answer.claimed or answer.claimed == "suspended":
-                self._slot.write(State(Phase.RESTING))
-                self._sleep(SUSPENDED if answer.claimed else IDLE)
-                continue
-            outcome = self._perform(answer, claim)
-            self._jobs_left -= 1
+            elif answer.settled != "dependents":  # where nothing was claimed, either
+                self._sleep(IDLE)
 
-    def _shall_end(self) -> bool:
-        return self._slot.stop or self._jobs_left <= 0 or self._is_too_large()
+    def _settled(self, outcome: Outcome, settled: str) -> None:
+        if settled == "lost":
+            self._story.lost(outcome)
+            return
+        if settled == "dependents":
+            self._by_rq.settle(outcome)
+        self._story.settled(outcome)
+        self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
 
-    def _is_too_large(self) -> bool:
+    def _stopping(self) -> bool:
+        return self._slot.stop
+
+    def _keep_house(self) -> None:
         moment = time.monotonic()
-        if moment - self._memory_checked_at < MEMORY_CHECK_SECONDS:
-            return False
-        self._memory_checked_at = moment
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._max_memory_kib
+        if moment - self._kept_house_at < HOUSEKEEPING_SECONDS:
+            return
+        self._kept_house_at = moment
+        self._tell_tally()
+        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._max_memory_kib:
+            self._jobs_left = 0
+
+    def _tell_tally(self) -> None:
+        self._slot.tell(self._tally.take().encode())
 
     def _next_claim(self) -> str:
         self._count += 1
         return f"{self._token}{self._count:08x}"
 
     def _sleep(self, why: bytes) -> None:
-        self._slot.horses_end.send(why)
+        self._slot.write(State(Phase.RESTING))
+        self._tell_tally()
+        self._slot.tell(why)
         if not self._slot.horses_end.recv(1):  # the parent has closed its end
             sys.exit(0)
 
     def _perform(self, answer: Answer, claim: str) -> Outcome | None:
         """Run the job that was claimed; how it ended, or None where RQ's own code has settled it."""
         began = time.time()
-        fields = answer.fields
-        origin = fields.get(b"origin", b"default").decode()
-        job = RegisteredJob(answer.claimed, connection=self._connection, serializer=JSONSerializer)
         limit = 0.0
         try:
-            job.restore(fields)
-            job.claimed = True
-            job.attempt += 1
-            job.worker_name = self._worker_name
-            job.started_at = now()
+            job = ClaimedJob.of(answer.claimed, answer.fields, self._connection, self._worker_name)
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001  whatever another program wrote: this job fails, the horse goes on
-            return self._unreadable(answer.claimed, claim, origin, began)
+            return self._unreadable(answer, claim, began)
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
-        self._slot.write(State(Phase.RUNNING, claim, job.id, claim, origin, began, deadline))
+        self._slot.last_line = ""
+        self._slot.write(State(Phase.RUNNING, claim, answer.claimed, claim, job.origin, began, deadline))
         self._story.begins(job)
         if not job.is_ordinary:
-            self._by_rq.run(job, claim)
+            succeeded = self._by_rq.run(job, claim)
+            self._tally.add(job.type_name, "finished" if succeeded else "failed", time.time() - began)
             return None
         token = _current_job.set(job)
         try:
-            with UnixSignalDeathPenalty(int(limit), JobTimeoutException, job_id=job.id):
-                value = job.func(*job.args, **job.kwargs)
-            text = b"" if value is None else result_text(json.dumps(value))
+            with UnixSignalDeathPenalty(int(limit), JobTimeoutException, job_id=answer.claimed):
+                text = job.func.text(*job.args, **job.kwargs)
         except BaseException:  # noqa: BLE001  sys.exit in a job is its failure, too
             return self._failure(job, claim, began)
         finally:
             _current_job.reset(token)
         return Outcome(
             kind="finished",
-            job=job.id,
+            job=answer.claimed,
             execution=claim,
-            origin=origin,
+            origin=job.origin,
+            job_type=job.type_name,
             began=began,
             ended=time.time(),
-            ttl=job.get_result_ttl(self._settings.result_ttl_seconds),
-            text=text,
+            ttl=self._settings.result_ttl_seconds if job.result_ttl is None else job.result_ttl,
+            text=b"" if text == "null" else result_text(text),
         )
 
-    def _failure(self, job: RegisteredJob, execution: str, began: float) -> Outcome:
+    def _failure(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
         """A run that raised: tried again, or failed for good."""
         if isinstance(sys.exc_info()[1], PermanentFailure | DeserializationError):
             job.retries_left = 0
@@ -161,21 +182,39 @@ class Horse:
         self._story.failed(job, outcome, traceback)
         return outcome
 
-    def _unreadable(self, job_id: str, execution: str, origin: str, began: float) -> Outcome:
+    def _unreadable(self, answer: Answer, execution: str, began: float) -> Outcome:
         traceback = format_exc_info(sys.exc_info())
-        log.error("Task %s cannot be read, and is set aside as failed: %s", job_id, sys.exc_info()[1])
+        log.error("Task %s cannot be read, and is set aside as failed: %s", answer.claimed, sys.exc_info()[1])
         # What cannot be read now could not be read later: RQ's own tools stumble over it too.
-        self._connection.hset(f"rq:job:{job_id}", mapping={"created_at": moment(), "status": "started"})
+        self._connection.hset(f"rq:job:{answer.claimed}", mapping={"created_at": moment(), "status": "started"})
         return Outcome(
             kind="failed",
-            job=job_id,
+            job=answer.claimed,
             execution=execution,
-            origin=origin,
+            origin=answer.fields.get(b"origin", b"default").decode(errors="replace"),
+            job_type="unreadable",
             began=began,
             ended=time.time(),
             ttl=self._settings.failure_ttl_seconds,
             text=error_text(traceback),
         )
+
+
+def _never() -> bool:
+    return False
+
+
+class LastLine(logging.Handler):
+    """Keeps what a job has logged last where the worker finds it when the horse is dead."""
+
+    def __init__(self, slot: Slot) -> None:
+        super().__init__()
+        self._slot = slot
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the job's own lines; those of the engine say nothing new."""
+        if not record.name.startswith("taskqueue.engine"):
+            self._slot.last_line = record.getMessage()
 
 
 def become_a_horse(parent: int) -> None:

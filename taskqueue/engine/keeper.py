@@ -4,11 +4,8 @@ Each worker does it, for all workers: whoever looks first settles a lost job, an
 """
 
 import logging
-import os
-import signal
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from importlib.resources import files as package_files
 from secrets import token_hex
 from typing import cast
@@ -25,6 +22,7 @@ from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.job import RegisteredJob
 from taskqueue.engine.slot import Phase, State
 from taskqueue.engine.story import Story
+from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns, error_text, failure, moment
 
 log = logging.getLogger(__name__)
@@ -42,7 +40,14 @@ class Keeper:
     """One worker's share of that."""
 
     def __init__(
-        self, connection: Redis, name: str, queues: Sequence[Queue], turns: Turns, by_rq: ByRQ, failure_ttl: int
+        self,
+        connection: Redis,
+        name: str,
+        queues: Sequence[Queue],
+        turns: Turns,
+        by_rq: ByRQ,
+        failure_ttl: int,
+        tally: Tally,
     ) -> None:
         self._connection = connection
         self._worker_key = f"{RQ_KEY_PREFIX}:worker:{name}"
@@ -50,6 +55,8 @@ class Keeper:
         self._turns = turns
         self._by_rq = by_rq
         self._failure_ttl = failure_ttl
+        self._tally = tally
+        self._told = (0, 0, 0.0)  # of the tally, in Redis
         self._story = Story()
         self._token = token_hex(8)
         self._in_touch_since: float | None = None  # with Redis, without a break
@@ -64,10 +71,15 @@ class Keeper:
 
     def heartbeat(self, running: Sequence[State]) -> bool:
         """Renew the leases of what runs. False where Redis has forgotten this worker."""
-        arguments: list[str | int] = [RQ_KEY_PREFIX, LEASE_SECONDS, moment(), WORKER_TTL_SECONDS]
+        totals = self._tally.totals()
+        finished, failed, seconds = (now - told for now, told in zip(totals, self._told, strict=True))
+        arguments: list[str | int | float] = [RQ_KEY_PREFIX, LEASE_SECONDS, moment(), WORKER_TTL_SECONDS]
+        arguments += [finished, failed, round(seconds, 6)]
         for state in running:
             arguments += (state.origin, state.job, state.execution)
         known = self._heartbeat_script(keys=[self._worker_key], args=arguments)
+        if known:
+            self._told = totals
         if self._in_touch_since is None:
             self._in_touch_since = time.monotonic()
         return bool(known)
@@ -83,36 +95,47 @@ class Keeper:
             expired = cast("list[bytes]", self._connection.zrangebyscore(key, "-inf", seconds, 0, MAX_LOST))
             for member in expired:
                 job_id, _, execution = as_text(member).rpartition(":")
-                if not self._settle(job_id, execution, SILENT):
+                if not self._settle(job_id, execution, SILENT, died=True):
                     self._connection.zrem(key, member)
+                    self._connection.delete(f"{RQ_KEY_PREFIX}:execution:{as_text(member)}")
 
-    def settle_after_horse(self, state: State, how: str, stopped_job: str) -> None:
-        """Settle what a horse of ours left that has died while it was in `state`."""
+    def settle_after_horse(self, state: State, how: str, stopped_job: str, *, died: bool) -> None:
+        """Settle what a horse of ours left that has ended while it was in `state`.
+
+        `died`: nobody killed it on purpose.
+        """
         for member in map(as_text, self._connection.smembers(f"{self._worker_key}:executions")):
             job_id, _, execution = member.rpartition(":")
             if state.phase is not Phase.RESTING and execution == state.execution:
-                self._settle(job_id, execution, how, stopped=job_id == stopped_job)
+                self._settle(job_id, execution, how, stopped=job_id == stopped_job, died=died)
             elif execution == state.claim:
                 self._settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
 
-    def _settle(self, job_id: str, execution: str, how: str, *, stopped: bool = False) -> bool:
+    def _settle(self, job_id: str, execution: str, how: str, *, stopped: bool = False, died: bool = False) -> bool:
         """Settle a run that ended without a word; False where there is no such job."""
         try:
             job = RegisteredJob.fetch(job_id, connection=self._connection, serializer=JSONSerializer)
         except Exception as error:  # noqa: BLE001  deleted, or unreadable: there is nothing to give to anybody
             log.warning("Task %s is gone: %s", job_id, error)
             return False
+        if died and (job.deaths + 1 == job.attempt > 1) and not job.should_retry:
+            how = f"Poison job: each of its {job.attempt} attempts ended its work-horse. {how}"
         began = job.started_at.timestamp() if job.started_at else time.time()
         outcome = failure(job, execution, how, began, self._failure_ttl)
         if how == RETURNED:
-            outcome = outcome.but(kind="returned")
+            outcome = outcome._replace(kind="returned")
         elif stopped:
-            outcome = outcome.but(kind="stopped", text=error_text("Stopped on request."))
+            outcome = outcome._replace(kind="stopped", text=error_text("Stopped on request."))
+        elif died:
+            outcome = outcome._replace(deaths=job.deaths + 1)
         settled = self._turns.turn(outcome, give_up=lambda: True).settled
+        if settled == "lost":
+            return True
         if settled == "dependents":
             self._by_rq.settle(outcome)
-        elif settled == "lost":
-            return True
+        if outcome.kind in ("failed", "stopped"):
+            self._by_rq.call_back(job, outcome.kind, how)
+        self._tally.add(outcome.job_type, outcome.kind, outcome.ended - began)
         if how == RETURNED:
             log.info("Task %s is put back to the front of its queue", job_id)
         elif stopped:
@@ -141,24 +164,3 @@ class Keeper:
         """Let another worker be the scheduler at once."""
         for queue in self._queues:
             release_lock(self._connection, RQScheduler.get_locking_key(queue.name), self._token)
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes below this one, where Linux tells."""
-    found: list[int] = []
-    with suppress(OSError, ValueError):
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  names only
-            with open(f"/proc/{pid}/task/{thread}/children") as children:  # noqa: PTH123  /proc is no folder of files
-                for child in map(int, children.read().split()):
-                    found += [child, *descendants(child)]
-    return found
-
-
-def kill_all(pid: int) -> None:
-    """End a horse, its process group, and what it started elsewhere."""
-    below = descendants(pid)
-    attempts: list[Callable[[], None]] = [lambda: os.killpg(pid, signal.SIGKILL)]
-    attempts += [lambda child=child: os.kill(child, signal.SIGKILL) for child in below]  # type: ignore[misc]
-    for attempt in attempts:
-        with suppress(OSError):
-            attempt()

@@ -7,8 +7,11 @@ died at any instruction:
               `execution` of `job`, if there is one, has run, and its outcome was sent with it
     RUNNING   `execution` of `job` has begun, and may run until `deadline`
 
-The parent writes `stop`: settle what runs, claim nothing more, and end. Bytes on the socket: horse to parent, IDLE
-(nothing to claim, asleep until a byte comes) and SUSPENDED (the same, `rq suspend` holds); parent to horse, WAKE.
+The parent writes `stop`: settle what runs, claim nothing more, and end. The last line that the job has logged
+stands there too, for the report of its death.
+
+Lines on the socket: horse to parent, IDLE (nothing to claim, asleep until it is woken), SUSPENDED (the same,
+`rq suspend` holds), and `{…}`, what `Tally` has counted; parent to horse, WAKE, a single byte.
 """
 
 import mmap
@@ -22,6 +25,8 @@ IDLE, SUSPENDED, WAKE = b"i", b"s", b"w"
 _STOP = struct.Struct("?")
 _STATE = struct.Struct("B40s128s40s128sdd")  # ids are at most as long as Redis keys of RQ's are in practice
 _STATE_OFFSET = 8
+_LINE = struct.Struct("H400s")
+_LINE_OFFSET = 1024
 
 
 class Phase(IntEnum):
@@ -80,6 +85,21 @@ class Slot:
     @stop.setter
     def stop(self, value: bool) -> None:
         _STOP.pack_into(self._memory, 0, value)
+
+    @property
+    def last_line(self) -> str:
+        """What the job has logged last."""
+        length, text = _LINE.unpack_from(self._memory, _LINE_OFFSET)
+        return str(text[:length].decode(errors="ignore"))
+
+    @last_line.setter
+    def last_line(self, line: str) -> None:
+        text = line[:400].encode(errors="replace")[:400]
+        _LINE.pack_into(self._memory, _LINE_OFFSET, len(text), text)
+
+    def tell(self, line: bytes) -> None:
+        """Horse to parent."""
+        self.horses_end.sendall(line + b"\n")
 
     def close(self) -> None:
         """Give the memory and the sockets back."""

@@ -25,6 +25,8 @@ class Story:
 
     def begins(self, job: RegisteredJob) -> None:
         """Before the function runs."""
+        if not log.isEnabledFor(logging.INFO):
+            return
         again = f" ({job.runs})" if job.attempt > 1 else ""
         log.info("Processing %s task %s…%s", job.type_name, job.id, again)
 

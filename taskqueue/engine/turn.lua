@@ -24,6 +24,7 @@
 --                                        failed, stopped, retried: the traceback, base64 of zlib
 -- ARGV[15]  delay                        retried: seconds until the next attempt; 0: at once
 -- ARGV[16]  retries_left                 retried: to be stored
+-- ARGV[17]  deaths                       how many of its attempts ended their work-horse, this one included; '' none did
 --
 -- Returns {settled, claimed, fields…}
 --   settled  'yes'; 'lost': the job is not this execution's any more, its outcome is dropped;
@@ -34,8 +35,10 @@
 
 local prefix, worker, lease, moment, claim, again, outcome = unpack(ARGV, 1, 7)
 local worker_key = KEYS[1]
+-- Redis's clock: those of the workers may differ. Texts, since a number costs Redis a microsecond to print each time.
 local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000 -- Redis's clock: those of the workers may differ
+local function seconds_from_now(seconds) return string.format('%d', time[1] + seconds) end
+local function precisely(seconds) return string.format('%d.%06d', time[1] + seconds, time[2]) end
 
 local RESULT = { finished = 1, failed = 2, stopped = 2, retried = 4 } -- rq.results.Result.Type
 local KEPT_RESULTS = 10                                               -- as RQ has it
@@ -50,6 +53,10 @@ local function keys_of(job, execution)
     }
 end
 
+local function keep_for(key, ttl)
+    if ttl > 0 then redis.call('EXPIRE', key, ARGV[13]) else redis.call('PERSIST', key) end
+end
+
 local function keep_result(key, ttl)
     local execution, began, ended, text = ARGV[9], ARGV[11], ARGV[12], ARGV[14]
     local fields = {
@@ -61,12 +68,12 @@ local function keep_result(key, ttl)
         fields[#fields + 1] = text
     end
     redis.call('XADD', key, 'MAXLEN', '~', KEPT_RESULTS, '*', unpack(fields))
-    if ttl > 0 then redis.call('EXPIRE', key, ttl) else redis.call('PERSIST', key) end
+    keep_for(key, ttl)
 end
 
 local function rest_in(registry, key, job, ttl)
-    redis.call('ZADD', registry, ttl > 0 and math.floor(now) + ttl or '+inf', job)
-    if ttl > 0 then redis.call('EXPIRE', key, ttl) else redis.call('PERSIST', key) end
+    redis.call('ZADD', registry, ttl > 0 and seconds_from_now(ttl) or '+inf', job)
+    keep_for(key, ttl)
 end
 
 local function settle()
@@ -84,12 +91,7 @@ local function settle()
     if redis.call('HGET', key.job, 'status') ~= 'started' then return 'lost' end
 
     local ended = { 'ended_at', moment, 'last_heartbeat', moment }
-    local seconds = math.max(0, tonumber(ARGV[12]) - tonumber(ARGV[11]))
-    if outcome ~= 'returned' then
-        redis.call('HINCRBY', worker_key, outcome == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
-        redis.call('HINCRBYFLOAT', worker_key, 'total_working_time', string.format('%.6f', seconds))
-    end
-
+    if ARGV[17] ~= '' then redis.call('HSET', key.job, 'tq:deaths', ARGV[17]) end
     if outcome == 'finished' then
         if ttl == 0 then
             redis.call('DEL', key.job, key.results)
@@ -108,7 +110,7 @@ local function settle()
         redis.call('HSET', key.job, 'retries_left', ARGV[16], unpack(ended))
         if delay > 0 then
             redis.call('HSET', key.job, 'status', 'scheduled')
-            redis.call('ZADD', prefix .. ':scheduled:' .. origin, math.floor(now) + delay, job)
+            redis.call('ZADD', prefix .. ':scheduled:' .. origin, seconds_from_now(delay), job)
         else
             local front = redis.call('HGET', key.job, 'enqueue_at_front_on_retry') == '1'
             redis.call('HSET', key.job, 'status', 'queued', 'enqueued_at', moment)
@@ -132,10 +134,13 @@ end
 
 local ENDED = { started = true, finished = true, canceled = true, stopped = true }
 
-local function take(queue_key)
+local function take()
+    local pop = { 'LMPOP', #KEYS - 1, unpack(KEYS, 2) }
+    pop[#pop + 1] = 'LEFT'
     while true do
-        local job = redis.call('LPOP', queue_key)
-        if not job then return end
+        local popped = redis.call(unpack(pop))
+        if not popped then return end
+        local queue_key, job = popped[1], popped[2][1]
         local fields = redis.pcall('HGETALL', prefix .. ':job:' .. job)
         if fields.err then
             redis.call('HSET', 'tq:aside', job, fields.err) -- something else stands at the job's key
@@ -145,7 +150,7 @@ local function take(queue_key)
             if not hash.data then
                 redis.call('HSET', 'tq:aside', job, 'the job hash has no data')
             elseif not ENDED[hash.status] then -- an id that was pushed twice, or cancelled since, is not run
-                return job, fields, hash
+                return queue_key, job, fields, hash
             end
         end
     end
@@ -154,18 +159,17 @@ end
 local function begin(queue_key, job, hash)
     local key = keys_of(job, claim)
     local origin = queue_key:sub(#prefix + 8) -- behind "rq:queue:"
-    local ttl = lease + 60
+    local now, ends = precisely(0), precisely(lease)
     redis.call('HSET', key.job, 'status', 'started', 'started_at', moment, 'last_heartbeat', moment,
-        'worker_name', worker, 'origin', origin, 'tq:attempt', (tonumber(hash['tq:attempt']) or 0) + 1)
+        'worker_name', worker, 'origin', origin, 'tq:attempt', string.format('%d', (hash['tq:attempt'] or 0) + 1))
     if hash['tq:progress'] then redis.call('HDEL', key.job, 'tq:progress') end
     if hash.ttl or hash.ended_at then redis.call('PERSIST', key.job) end -- it may expire while it waits
-    redis.call('ZADD', prefix .. ':wip:' .. origin, now + lease, key.member)
+    redis.call('ZADD', prefix .. ':wip:' .. origin, ends, key.member)
+    redis.call('ZADD', key.executions, ends, claim)
+    redis.call('SADD', worker_key .. ':executions', key.member)
+    -- RQ gives this hash a lifetime; ours is deleted with the execution, and the heartbeat gives it one.
     redis.call('HSET', key.execution, 'id', claim, 'job_id', job, 'created_at', now, 'last_heartbeat', now,
         'worker_name', worker)
-    redis.call('EXPIRE', key.execution, ttl)
-    redis.call('ZADD', key.executions, now + ttl, claim)
-    redis.call('EXPIRE', key.executions, ttl)
-    redis.call('SADD', worker_key .. ':executions', key.member)
 end
 
 local settled = ''
@@ -177,11 +181,7 @@ if claim == '' then return { settled, '' } end
 local before = again == '1' and claimed_before()
 if before then return { settled, before, unpack(redis.call('HGETALL', prefix .. ':job:' .. before)) } end
 if redis.call('EXISTS', prefix .. ':suspended') == 1 then return { settled, 'suspended' } end
-for index = 2, #KEYS do
-    local job, fields, hash = take(KEYS[index])
-    if job then
-        begin(KEYS[index], job, hash)
-        return { settled, job, unpack(fields) }
-    end
-end
-return { settled, '' }
+local queue_key, job, fields, hash = take()
+if not job then return { settled, '' } end
+begin(queue_key, job, hash)
+return { settled, job, unpack(fields) }

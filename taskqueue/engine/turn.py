@@ -1,15 +1,16 @@
 """Settles a job and claims the next, in one round trip to Redis; again, until Redis has answered."""
 
+import hashlib
 import logging
 import time
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files as package_files
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from hiredis import pack_command
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
@@ -22,34 +23,33 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
 SCRIPT = package_files("taskqueue.engine").joinpath("turn.lua").read_text()
+WHOLE = ("EVAL", SCRIPT)
+BY_DIGEST = ("EVALSHA", hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest())
 
 Kind = Literal["finished", "failed", "stopped", "retried", "returned"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How one execution of a job ended; see turn.lua for each field."""
+class Outcome(NamedTuple):
+    """How one execution of a job ended; see turn.lua for each field that it has, too."""
 
     kind: Kind
     job: str
     execution: str
     origin: str
+    job_type: str  # for the tally
     began: float
     ended: float
     ttl: int = -1
     text: bytes = b""
     delay: int = 0
     retries_left: int = 0
-
-    def but(self, **changes: Any) -> "Outcome":
-        """The same, with these fields changed."""
-        return replace(self, **changes)
+    deaths: int = 0
 
     def arguments(self) -> list[str | bytes | float]:
         """As turn.lua takes them."""
         return [
             self.kind, self.job, self.execution, self.origin, repr(self.began), repr(self.ended),
-            self.ttl, self.text, self.delay, self.retries_left,
+            self.ttl, self.text, self.delay, self.retries_left, self.deaths or "",
         ]  # fmt: skip
 
 
@@ -79,6 +79,7 @@ def failure(job: RegisteredJob, execution: str, traceback: str, began: float, tt
         job=job.id,
         execution=execution,
         origin=job.origin,
+        job_type=job.type_name,
         began=began,
         ended=time.time(),
         ttl=ttl if job.failure_ttl is None else job.failure_ttl,
@@ -91,12 +92,10 @@ def failure(job: RegisteredJob, execution: str, traceback: str, began: float, tt
 class Turns:
     """A worker's turns on one connection."""
 
-    def __init__(self, connection: Redis, worker: str, queues: Sequence[str], lease_seconds: float) -> None:
-        self._connection = connection
+    def __init__(self, connection: Redis, worker: str, queues: Sequence[str], lease_seconds: int) -> None:
         self._wire = connection.connection_pool.get_connection()  # ours alone: no pool's work at each turn
-        self._keys = [f"{RQ_KEY_PREFIX}:worker:{worker}", *(f"{RQ_KEY_PREFIX}:queue:{name}" for name in queues)]
-        self._constant = [RQ_KEY_PREFIX, worker, lease_seconds]
-        self._sha = connection.script_load(SCRIPT)
+        keys = [f"{RQ_KEY_PREFIX}:worker:{worker}", *(f"{RQ_KEY_PREFIX}:queue:{name}" for name in queues)]
+        self._constant = [len(keys), *keys, RQ_KEY_PREFIX, worker, lease_seconds]
 
     def turn(
         self, outcome: Outcome | None = None, claim: str = "", *, give_up: Callable[[], bool] = lambda: False
@@ -105,19 +104,19 @@ class Turns:
 
         With `give_up` true in such a pause, the driver's error is raised.
         """
-        before = [*self._constant, moment(), claim]
         after = outcome.arguments() if outcome else [""]
-        again = ""
+        script, again = BY_DIGEST, ""
         wait_seconds = FIRST_WAIT_SECONDS
         while True:
             try:
-                self._wire.send_command("EVALSHA", self._sha, len(self._keys), *self._keys, *before, again, *after)
+                call = pack_command((*script, *self._constant, moment(), claim, again, *after))
+                self._wire.send_packed_command([call])
                 settled, claimed, *fields = self._wire.read_response()
                 return Answer(
                     settled.decode(), claimed.decode(), dict(zip(fields[::2], fields[1::2], strict=True))
                 )
             except NoScriptError:
-                self._sha = self._connection.script_load(SCRIPT)
+                script = WHOLE  # this Redis has not seen it yet, or has restarted
             except (RedisConnectionError, RedisTimeoutError, ResponseError) as error:
                 again = "1"
                 if give_up() or (isinstance(error, ResponseError) and not _may_pass(error)):
@@ -133,4 +132,4 @@ def _may_pass(error: ResponseError) -> bool:
 
 def moment() -> str:
     """Now, as RQ writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"

@@ -14,7 +14,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -22,17 +22,24 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 from rq import Worker as RQWorker
 from rq.command import PUBSUB_CHANNEL_TEMPLATE
+from rq.executions import Execution
+from rq.queue import Queue
 from rq.serializers import JSONSerializer
+from rq.worker.base import DequeueStrategy
 
 from taskqueue.connection import connect_for_requests, connect_for_worker
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.doorbell import Doorbell
-from taskqueue.engine.horse import Horse, become_a_horse
+from taskqueue.engine.horse import Horse, Limits
 from taskqueue.engine.job import RegisteredJob
-from taskqueue.engine.keeper import LEASE_SECONDS, RETURNED, WORKER_TTL_SECONDS, Keeper, kill_all
-from taskqueue.engine.slot import IDLE, SUSPENDED, WAKE, Phase, Slot
+from taskqueue.engine.keeper import LEASE_SECONDS, RETURNED, WORKER_TTL_SECONDS, Keeper
+from taskqueue.engine.options import Options
+from taskqueue.engine.slot import IDLE, Phase
+from taskqueue.engine.stall import Stall
+from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns
-from taskqueue.settings import Settings
+from taskqueue.job_types import discover, registered
+from taskqueue.settings import process_settings
 
 log = logging.getLogger(__name__)
 
@@ -43,85 +50,108 @@ KEEPER_SECONDS = 1.0  # how often jobs of silent workers are looked for
 SUSPENDED_SECONDS = 1.0
 
 
-class Stall:
-    """One place for a horse, and the horse that stands in it."""
-
-    def __init__(self) -> None:
-        self.slot = Slot()
-        self.pid = 0
-        self.sleeps: bytes = b""  # IDLE or SUSPENDED; b"": it is awake
-        self.stopped_job = ""  # by the stop command
-        self.killed_for = ""  # why the parent killed it, in words
-
-
 class Worker(RQWorker):
-    """RQ's worker as everybody sees it, with horses of our own."""
+    """RQ's worker as everybody sees it, with horses of our own.
+
+    Also for RQ's command: `rq worker -w taskqueue.engine.worker.Worker high default low`. What RQ lets a worker
+    choose and this one decides itself (serializer, job class, lifetimes, logging of descriptions, the scheduler,
+    maintenance) is ignored.
+    """
 
     job_class = RegisteredJob
     log_result_lifespan = False
 
     def __init__(
         self,
-        settings: Settings,
-        queues: tuple[str, ...],
+        queues: Sequence[str | Queue],
+        name: str | None = None,
         *,
-        horses: int = 1,
-        name: str = "",
-        max_jobs_per_horse: int = 0,
-        max_horse_memory_mib: int = 0,
-        grace_seconds: float = 25,
+        connection: Redis,
+        options: Options | None = None,
+        exception_handlers: object = None,
+        prepare_for_work: bool = True,
+        **ignored: object,
     ) -> None:
-        self._redis_url = settings.redis_url
+        if exception_handlers:
+            raise ValueError("Exception handlers are not called by this worker; use a failure callback.")
+        self._given = connection
+        self._settings = process_settings()
         # Short time limits: while the parent waits for Redis it watches nobody.
         super().__init__(
-            list(queues),
+            [queue if isinstance(queue, str) else queue.name for queue in queues],
             name=name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}",
-            connection=connect_for_requests(settings.redis_url),
+            connection=connect_for_requests(connection),
             job_class=RegisteredJob,
             serializer=JSONSerializer,
-            default_result_ttl=settings.result_ttl_seconds,
+            default_result_ttl=self._settings.result_ttl_seconds,
             worker_ttl=WORKER_TTL_SECONDS,
-            log_job_description=False,
+            prepare_for_work=prepare_for_work,
         )
-        self._settings = settings
-        self._stalls = [Stall() for _ in range(horses)]
-        self._max_jobs, self._max_memory_mib = max_jobs_per_horse, max_horse_memory_mib
-        self._grace_seconds = grace_seconds
+        self._options = options or Options.read(os.environ)
+        self.tally = Tally()
+        self._stalls: list[Stall] = []
         self._grace_ends = float("inf")
-        self._selector = selectors.DefaultSelector()
-        self._doorbell = Doorbell(settings.redis_url, self.queue_keys(), self._selector, self._ring)
+        self._asleep_since = time.monotonic()
 
     def _set_connection(self, connection: Redis) -> Redis:
         return connection  # RQ would raise its time limit to minutes
 
     # The life of the worker
 
-    def start(self, *, burst: bool = False) -> None:
-        """Work until asked to stop; with `burst`, until the queues are empty."""
-        self._install_signals()
-        self._registered()
-        log.info(
-            "Worker %s works on %s with %d horses", self.name, ", ".join(self.queue_names()), len(self._stalls)
-        )
+    def work(
+        self,
+        burst: bool = False,
+        logging_level: str | None = None,
+        date_format: str = "",
+        log_format: str = "",
+        max_jobs: int | None = None,
+        max_idle_time: int | None = None,
+        with_scheduler: bool = False,
+        dequeue_strategy: DequeueStrategy = DequeueStrategy.DEFAULT,
+    ) -> bool:
+        """Work until asked to stop; with `burst`, until the queues are empty. Whether any job was run.
+
+        `max_jobs`: stop after so many, run one at a time. `max_idle_time`: stop after so many idle seconds.
+        """
+        if dequeue_strategy != DequeueStrategy.DEFAULT:
+            raise ValueError("This worker takes the queues in their order; use the dequeue strategy 'default'.")
+        if not registered:
+            discover()
+        if max_jobs:
+            self._options = self._options._replace(horses=1, limits=Limits(jobs=max_jobs))
+        self._last_horse = bool(max_jobs)
+        self._selector = selectors.DefaultSelector()
+        self._doorbell = Doorbell(connect_for_worker(self._given), self.queue_keys(), self._selector, self._ring)
+        self._register()
         self._keeper = Keeper(
             self.connection,
             self.name,
             self.queues,
-            Turns(self.connection, self.name, self.queue_names(), LEASE_SECONDS),
+            self._turns(self.connection),
             ByRQ(self, self.connection),
             self._settings.failure_ttl_seconds,
+            self.tally,
         )
         self._keeper.move_due()
+        self._install_signals()
+        log.info(
+            "Worker %s works on %s with %d horses",
+            self.name, ", ".join(self.queue_names()), self._options.horses,
+        )  # fmt: skip
+        self._stalls = [Stall(self.tally) for _ in range(self._options.horses)]
         for stall in self._stalls:
             self._fork(stall)
         try:
-            self._loop(burst)
+            self._loop(burst, max_idle_time or float("inf"))
         finally:
-            self._kill(self._stalls)
+            for stall in self._stalls:
+                stall.kill()
             with contextlib.suppress(RedisError):
+                self._heartbeat()
                 self._keeper.give_up_scheduling()
-                self.register_death()  # type: ignore[no-untyped-call]  # RQ\'s, of our base class
+                self.register_death()  # type: ignore[no-untyped-call]  # RQ's, of our base class
         log.info("Worker %s has stopped", self.name)
+        return bool(self.tally.by_type)
 
     def _install_signals(self) -> None:
         self._wakeup, writes = socket.socketpair()
@@ -139,14 +169,14 @@ class Worker(RQWorker):
             self._grace_ends = 0.0  # asked again: at once
         self._stop_requested = True
 
-    def _registered(self) -> None:
-        self.register_birth()  # type: ignore[no-untyped-call]  # RQ\'s, of our base class
+    def _register(self) -> None:
+        self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
         self.set_state("idle")
-        self._pubsub = connect_for_worker(self._redis_url).pubsub(ignore_subscribe_messages=True)
+        self._pubsub = connect_for_worker(self._given).pubsub(ignore_subscribe_messages=True)
         self._pubsub.subscribe(PUBSUB_CHANNEL_TEMPLATE % self.name)
         self._selector.register(self._pubsub.connection._sock, selectors.EVENT_READ, self._command)
 
-    def _loop(self, burst: bool) -> None:
+    def _loop(self, burst: bool, max_idle_seconds: float) -> None:
         timers: list[tuple[Callable[[], None], float]] = [
             (self._watch, WATCH_SECONDS),
             (self._heartbeat, HEARTBEAT_SECONDS),
@@ -159,7 +189,7 @@ class Worker(RQWorker):
             self._reap()
             if self._stop_requested and self._stopped():
                 return
-            if burst and not self._stop_requested and self._all_asleep() and self._nothing_waits():
+            if not self._stop_requested and self._is_done(burst, max_idle_seconds):
                 self._stop_requested = True
                 continue
             if not self._stop_requested and any(stall.sleeps == IDLE for stall in self._stalls):
@@ -185,156 +215,111 @@ class Worker(RQWorker):
     # Horses
 
     def _fork(self, stall: Stall) -> None:
-        parent = os.getpid()
-        stall.slot.stop = self._stop_requested
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                become_a_horse(parent)
-                self._be_a_horse(stall)
-                code = 0
-            except SystemExit:
-                code = 0
-            except BaseException:
-                log.critical("A work-horse ends by a bug of ours", exc_info=True)
-            finally:
-                logging.shutdown()
-                os._exit(code)
-        stall.pid, stall.sleeps, stall.stopped_job, stall.killed_for = pid, b"", "", ""
-        with contextlib.suppress(OSError):
-            os.setpgid(pid, pid)
-        self._register_bell(stall)
-
-    def _register_bell(self, stall: Stall) -> None:
-        end = stall.slot.parents_end
-        end.setblocking(False)
+        stall.fork(lambda: self._be_a_horse(stall), stop=self._stop_requested)
         with contextlib.suppress(KeyError):
-            self._selector.unregister(end)
-        self._selector.register(end, selectors.EVENT_READ, lambda: self._heard(stall))
+            self._selector.unregister(stall.slot.parents_end)
+        self._selector.register(stall.slot.parents_end, selectors.EVENT_READ, stall.hear)
 
     def _be_a_horse(self, stall: Stall) -> None:
         self._is_horse = True
-        connection = connect_for_worker(self._redis_url)
-        turns = Turns(connection, self.name, self.queue_names(), LEASE_SECONDS)
-        self.connection = connection
+        self.connection = connection = connect_for_worker(self._given)
         self.job_monitoring_interval = LEASE_SECONDS
         Horse(
             stall.slot,
             connection,
-            turns,
+            self._turns(connection),
             self._settings,
             self.name,
             ByRQ(self, connection),
-            max_jobs=self._max_jobs,
-            max_memory_mib=self._max_memory_mib,
+            self._options.limits,
         ).run()
 
-    def _heard(self, stall: Stall) -> None:
-        with contextlib.suppress(BlockingIOError):
-            stall.sleeps = stall.slot.parents_end.recv(64)[-1:]
-
-    def _wake(self, stall: Stall) -> None:
-        stall.sleeps = b""
-        with contextlib.suppress(OSError):
-            stall.slot.parents_end.send(WAKE)
+    def _turns(self, connection: Redis) -> Turns:
+        return Turns(connection, self.name, self.queue_names(), LEASE_SECONDS)
 
     def _wake_suspended(self) -> None:
         for stall in self._stalls:
-            if stall.sleeps == SUSPENDED:
-                self._wake(stall)
+            if stall.is_suspended:
+                stall.wake()
 
-    def _all_asleep(self) -> bool:
-        return all(stall.sleeps for stall in self._stalls)
+    def _is_done(self, burst: bool, max_idle_seconds: float) -> bool:
+        if not all(stall.sleeps for stall in self._stalls):
+            self._asleep_since = time.monotonic()
+            return False
+        if time.monotonic() - self._asleep_since > max_idle_seconds:
+            return True
+        return burst and self._nothing_waits()
 
     def _nothing_waits(self) -> bool:
         """In a burst: also nothing that is due now."""
-        if any(stall.sleeps == SUSPENDED for stall in self._stalls):
+        if any(stall.is_suspended for stall in self._stalls):
             return True
         self._keeper.move_due()
         if not any(self.connection.llen(key) for key in self.queue_keys()):
             return True
         for stall in self._stalls:
-            self._wake(stall)
+            stall.wake()
         return False
 
     def _reap(self) -> None:
         """Settle what a horse left that has ended, and put another in its place."""
         for stall in self._stalls:
-            if not stall.pid:
+            how = stall.bury()
+            if how is None:
                 continue
-            pid, status, usage = os.wait4(stall.pid, os.WNOHANG)
-            if pid == 0:
-                continue
-            with contextlib.suppress(OSError):
-                os.killpg(pid, signal.SIGKILL)  # what it left behind
-            stall.pid = 0
             try:
-                how = stall.killed_for or _how(status, usage.ru_maxrss // 1024)
-                self._keeper.settle_after_horse(stall.slot.read(), how, stall.stopped_job)
+                self._keeper.settle_after_horse(
+                    stall.slot.read(), how, stall.stopped_job, died=not stall.killed_for
+                )
             except RedisError as error:
                 log.warning("What a work-horse left is settled when its lease ends: %s", error)
+            if self._last_horse:
+                self._stop_requested = True
             if not self._stop_requested:
-                stall.slot.close()
                 with contextlib.suppress(KeyError, ValueError):
                     self._selector.unregister(stall.slot.parents_end)
-                stall.slot = Slot()
+                stall.renew()
                 self._fork(stall)
 
     def _watch(self) -> None:
         """End what runs past its hard limit."""
         for stall in self._stalls:
-            state = stall.slot.read()
-            if stall.pid and state.phase is Phase.RUNNING and 0 < state.deadline < time.monotonic():
-                self._kill_if_still(stall, state.execution, "It did not end at its time limit, and was killed.")
-
-    def _kill_if_still(self, stall: Stall, execution: str, why: str) -> bool:
-        """Kill a horse if it still runs that job: it is held first, so it cannot begin another meanwhile."""
-        os.kill(stall.pid, signal.SIGSTOP)
-        os.waitpid(stall.pid, os.WUNTRACED)
-        state = stall.slot.read()
-        if state.phase is Phase.RUNNING and state.execution == execution:
-            stall.killed_for = why
-            self._kill([stall])
-            return True
-        os.kill(stall.pid, signal.SIGCONT)
-        return False
-
-    def _kill(self, stalls: Iterable[Stall]) -> None:
-        for stall in stalls:
-            if stall.pid:
-                kill_all(stall.pid)
+            if stall.is_overdue:
+                stall.kill_if_still(
+                    stall.slot.read().execution, "It did not end at its time limit, and was killed."
+                )
 
     # Stopping
 
     def _stopped(self) -> bool:
         """Let the horses finish, within the grace time; then put back what runs."""
         if self._grace_ends == float("inf"):
-            self._grace_ends = time.monotonic() + self._grace_seconds
+            self._grace_ends = time.monotonic() + self._options.grace_seconds
             for stall in self._stalls:
                 stall.slot.stop = True
         for stall in self._stalls:
             if stall.sleeps:
-                self._wake(stall)
+                stall.wake()
         if time.monotonic() > self._grace_ends:
             for stall in self._stalls:
                 stall.killed_for = RETURNED
-            self._kill(self._stalls)
+                stall.kill()
         return all(stall.pid == 0 for stall in self._stalls)
 
     def _ring(self) -> None:
         """A queue holds something: wake one horse. The next one is woken by the next ring."""
         for stall in self._stalls:
             if stall.sleeps == IDLE:
-                self._wake(stall)
+                stall.wake()
                 return
 
     # Redis
 
     def _heartbeat(self) -> None:
         states = [stall.slot.read() for stall in self._stalls if stall.pid]
-        if not self._keeper.heartbeat([state for state in states if state.phase is not Phase.RESTING]):
-            self.register_birth()  # type: ignore[no-untyped-call]  # RQ\'s, of our base class
+        running = [state for state in states if state.phase is not Phase.RESTING]
+        if not self._keeper.heartbeat(running):
+            self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
 
     def _command(self) -> None:
         """RQ's commands to this worker."""
@@ -347,28 +332,48 @@ class Worker(RQWorker):
                 self._stop_requested = True
             case "stop-job" | "stop-execution":
                 for stall in self._stalls:
-                    state = stall.slot.read()
-                    if (
-                        stall.pid
-                        and state.phase is Phase.RUNNING
-                        and (state.job == command.get("job_id") or state.execution == command.get("execution_id"))
-                    ):
+                    if stall.runs(command.get("job_id"), command.get("execution_id")):
+                        state = stall.slot.read()
                         stall.stopped_job = state.job
-                        if not self._kill_if_still(stall, state.execution, "Stopped on request."):
+                        if not stall.kill_if_still(state.execution, "Stopped on request."):
                             stall.stopped_job = ""
             case "kill-horse":
-                self._kill(self._stalls)
+                for stall in self._stalls:
+                    stall.kill()
 
+    # Called by RQ's own code, in a horse, for the jobs that it runs (see by_rq.py)
 
-def _how(status: int, peak_mib: int) -> str:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        with contextlib.suppress(ValueError):
-            return (
-                f"Work-horse terminated unexpectedly; killed by {signal.Signals(number).name} (signal {number});"
-                f" it had used up to {peak_mib} MiB"
-            )
-    return (
-        f"Work-horse terminated unexpectedly; exit code {os.waitstatus_to_exitcode(status)};"
-        f" it had used up to {peak_mib} MiB"
-    )
+    def handle_job_success(self, job: Any, queue: Any, started_job_registry: Any, execution: Any = None) -> None:
+        """Store a result, unless the job is this execution's no more."""
+        if self._owns(execution):
+            super().handle_job_success(job, queue, started_job_registry, execution)
+
+    def handle_job_failure(
+        self,
+        job: Any,
+        queue: Any,
+        started_job_registry: Any = None,
+        exc_string: str = "",
+        execution: Any = None,
+    ) -> None:
+        """Store a failure, unless the job is this execution's no more."""
+        if self._owns(execution):
+            super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
+
+    def _owns(self, execution: Execution) -> bool:
+        key = execution.job.started_job_registry.key
+        if self.connection.zscore(key, execution.composite_key) is not None:
+            return True
+        log.warning("Task %s was given to another worker, canceled or deleted meanwhile", execution.job_id)
+        return False
+
+    # RQ counts with each job; the heartbeat does it here.
+
+    def increment_failed_job_count(self, pipeline: object = None) -> None:
+        """Nothing: see `Tally`."""
+
+    def increment_successful_job_count(self, pipeline: object = None) -> None:
+        """Nothing: see `Tally`."""
+
+    def increment_total_working_time(self, job_execution_time: object, pipeline: object) -> None:
+        """Nothing: see `Tally`."""

@@ -1,5 +1,6 @@
 """A signature as the contract of a payload and a result."""
 
+import json
 import math
 from dataclasses import dataclass
 from datetime import date
@@ -115,13 +116,13 @@ def test_a_constraint_is_checked_and_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "json"),
+    ("value", "expected"),
     [(Point(1), {"x": 1}), (date(2026, 1, 2), "2026-01-02"), ((1, 2), [1, 2]), (None, None)],
 )
-def test_a_result_becomes_json(value: Any, json: Any) -> None:
+def test_a_result_becomes_json(value: Any, expected: Any) -> None:
     def result() -> Any: ...
 
-    assert Signature(result).result(value) == json
+    assert json.loads(Signature(result).result_text(value)) == expected
 
 
 @pytest.mark.parametrize("value", [object(), math.nan, {"a": math.inf}, b"\xff"])
@@ -129,7 +130,7 @@ def test_a_result_that_json_cannot_say_is_refused(value: Any) -> None:
     def result() -> Any: ...
 
     with pytest.raises(ValueError, match=r"\w"):
-        Signature(result).result(value)
+        Signature(result).result_text(value)
 
 
 def positional(a: int, /) -> None: ...
