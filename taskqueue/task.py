@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal, TypedDict
 
 from rq.job import Job, JobStatus
 from rq.results import Result
@@ -13,7 +14,17 @@ from taskqueue import fields
 from taskqueue.call import job_type_name
 from taskqueue.signature import Json
 
-STATUSES = {
+Status = Literal["queued", "scheduled", "deferred", "processing", "complete", "failed", "canceled"]
+
+
+class Progress(TypedDict):
+    done: float
+    total: float | None
+    message: str
+    at: str
+
+
+STATUSES: dict[JobStatus, Status] = {
     JobStatus.CREATED: "queued",
     JobStatus.QUEUED: "queued",
     JobStatus.RATE_LIMITED: "queued",
@@ -46,7 +57,7 @@ class Task:
 
     id: str
     type: str
-    status: str  # one of STATUSES' values
+    status: Status
     queue: str
     payload: Json
     created_at: datetime
@@ -55,7 +66,7 @@ class Task:
     scheduled_for: datetime | None = None  # when a delayed task, or its next attempt, is due
     attempt: int = 0  # the attempt that runs or ran last; 0 before the first
     attempts: int = 1
-    progress: Mapping[str, Json] | None = None
+    progress: Progress | None = None
     result: Json = None
     error: AttemptError | None = None  # why it failed; while it is tried again, the last attempt's
     errors: tuple[AttemptError, ...] = ()  # every failed attempt's, oldest first

@@ -1,6 +1,7 @@
 """`/files`: bring a file for a job to read, and fetch one that a job made."""
 
 from io import BytesIO
+from typing import TypedDict
 
 from flask import Blueprint, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
@@ -9,6 +10,7 @@ from taskqueue.errors import FileTooLarge
 from taskqueue.files import FileStore
 from taskqueue.settings import Settings
 from taskqueue.task import timestamp
+from web.operation import Query, operation, read_query
 from web.problems import BadRequest
 
 FORM_BYTES = 64 * 1024  # what a multipart body has besides the file: names, boundaries
@@ -16,15 +18,38 @@ SHOWN_INLINE = {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avi
 """What a browser may show in its window: it can run none of these."""
 
 
+class FileJson(TypedDict):
+    """A file that is kept, until `expires_at`."""
+
+    filename: str
+    size: int
+    content_type: str
+    expires_at: str | None
+
+
+class UploadQuery(Query):
+    """Only for a body that is the file itself."""
+
+    filename: str = "file"
+
+
 def views(store: FileStore, settings: Settings) -> Blueprint:
     """The views of `/files`."""
     blueprint = Blueprint("files", __name__)
 
     @blueprint.post("/files")
+    @operation(
+        "Bring a file for a job to read",
+        scope="submit",
+        query=UploadQuery,
+        body=bytes,
+        answers={201: FileJson},
+        problems=(400, 413, 503),
+    )
     def upload() -> ResponseReturnValue:
         content, name = _uploaded(settings.max_file_bytes)
         file = store.write(content, name)
-        answer = {
+        answer: FileJson = {
             "filename": file.filename,
             "size": file.size,
             "content_type": file.content_type,
@@ -33,6 +58,7 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
         return jsonify(answer), 201, {"Location": url_for("files.download", filename=file.filename)}
 
     @blueprint.get("/files/<filename>")
+    @operation("Fetch a file", scope="read", answers={200: "application/octet-stream"}, problems=(404, 503))
     def download(filename: str) -> ResponseReturnValue:
         file, content = store.read(filename)
         inline = file.content_type in SHOWN_INLINE
@@ -57,7 +83,7 @@ def _uploaded(limit_bytes: int) -> tuple[bytes, str]:
     if (request.content_length or 0) > request.max_content_length:
         raise FileTooLarge(limit_bytes)
     if not multipart:
-        return _not_empty(request.get_data()), request.args.get("filename", "file")
+        return _not_empty(request.get_data()), read_query(UploadQuery).filename
     sent = list(request.files.values())
     if len(sent) != 1:
         raise BadRequest(

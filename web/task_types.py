@@ -1,12 +1,33 @@
 """`/task-types`: what can be posted."""
 
+from typing import TypedDict
+
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from taskqueue.errors import UnknownJobType
 from taskqueue.job_types import JobType, JobTypes
 from taskqueue.signature import Json
+from web.operation import operation
 from web.problems import BadRequest
+
+
+class TaskTypeJson(TypedDict):
+    """A job type as clients see it. Times are in seconds; the schemas are JSON Schema 2020-12."""
+
+    name: str
+    description: str
+    queue: str
+    attempts: int
+    timeout: int
+    payload_schema: dict[str, Json]
+    result_schema: dict[str, Json] | None
+
+
+class TaskTypesJson(TypedDict):
+    """All job types, by name."""
+
+    task_types: list[TaskTypeJson]
 
 
 def views(job_types: JobTypes) -> Blueprint:
@@ -14,10 +35,12 @@ def views(job_types: JobTypes) -> Blueprint:
     blueprint = Blueprint("task_types", __name__)
 
     @blueprint.get("/task-types")
+    @operation("List what can be posted", scope="read", answers={200: TaskTypesJson})
     def all_types() -> ResponseReturnValue:
         return jsonify({"task_types": [job_type_json(job_types[name]) for name in sorted(job_types)]})
 
     @blueprint.get("/task-types/<name>")
+    @operation("Describe one task type", scope="read", answers={200: TaskTypeJson}, problems=(404,))
     def one_type(name: str) -> ResponseReturnValue:
         try:
             return jsonify(job_type_json(job_types.find(name)))
@@ -28,8 +51,8 @@ def views(job_types: JobTypes) -> Blueprint:
     return blueprint
 
 
-def job_type_json(job_type: JobType) -> Json:
-    """A job type as clients see it. Times are in seconds; the schemas are JSON Schema 2020-12."""
+def job_type_json(job_type: JobType) -> TaskTypeJson:
+    """A job type as clients see it."""
     return {
         "name": job_type.name,
         "description": job_type.description,

@@ -1,15 +1,63 @@
 """`/tasks`: send a task, and ask how it went."""
 
+from typing import TypedDict
+
 from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic_core import from_json
 
 from taskqueue.queue import TaskQueue
 from taskqueue.signature import Json
-from taskqueue.task import AttemptError, Task, timestamp
+from taskqueue.task import AttemptError, Status, Task, timestamp
+from web.operation import Query, operation, read_query
 from web.problems import BadRequest
 
-PARAMETERS = ("task_type", "queue")
+
+class ErrorJson(TypedDict):
+    """How one attempt failed."""
+
+    type: str
+    message: str
+    at: str | None
+    worker: str | None
+    traceback: str
+
+
+class ProgressJson(TypedDict):
+    """How far a task is, as its job told it last."""
+
+    done: float
+    total: float | None
+    message: str
+    at: str
+
+
+class TaskJson(TypedDict):
+    """A task as clients see it. Times are RFC 3339, in UTC."""
+
+    id: str
+    type: str
+    status: Status
+    payload: Json
+    queue: str
+    created_at: str | None
+    scheduled_for: str | None
+    started_at: str | None
+    ended_at: str | None
+    attempt: int
+    attempts: int
+    progress: ProgressJson | None
+    result: Json
+    error: ErrorJson | None
+    errors: list[ErrorJson]
+    worker: str | None
+
+
+class SubmitQuery(Query):
+    """What can be said besides the payload."""
+
+    task_type: str | None = None
+    queue: str | None = None
 
 
 def views(queue: TaskQueue) -> Blueprint:
@@ -17,38 +65,36 @@ def views(queue: TaskQueue) -> Blueprint:
     blueprint = Blueprint("tasks", __name__)
 
     @blueprint.post("/tasks")
+    @operation(
+        "Queue a task",
+        scope="submit",
+        query=SubmitQuery,
+        body=dict[str, Json],
+        answers={202: TaskJson},
+        problems=(400, 413, 415, 422, 503),
+    )
     def submit() -> ResponseReturnValue:
-        parameters = query_parameters()
+        """The body is the payload: a JSON object that fits the task type's signature."""
+        asked = read_query(SubmitQuery)
         payload = json_body(queue.settings.max_payload_bytes)
-        task = queue.submit(_task_type(parameters, queue), payload, queue=parameters.get("queue"))
+        task = queue.submit(_task_type(asked, queue), payload, queue=asked.queue)
         return jsonify(task_json(task)), 202, {"Location": url_for("tasks.get", task_id=task.id)}
 
     @blueprint.get("/tasks/<task_id>")
+    @operation("Ask how a task goes", scope="read", answers={200: TaskJson}, problems=(404, 503))
     def get(task_id: str) -> ResponseReturnValue:
+        """Its status, progress, result and errors."""
         return jsonify(task_json(queue.get(task_id)))
 
     return blueprint
 
 
-def _task_type(parameters: dict[str, str], queue: TaskQueue) -> str:
-    if "task_type" not in parameters:
+def _task_type(asked: SubmitQuery, queue: TaskQueue) -> str:
+    if asked.task_type is None:
         detail = "Say what to run: POST /tasks?task_type=NAME. GET /task-types describes each."
         known = sorted(queue.job_types)
         raise BadRequest(422, "no-task-type", "The query parameter task_type is missing", detail, known=known)
-    return parameters["task_type"]
-
-
-def query_parameters() -> dict[str, str]:
-    """The query's parameters. A misspelt one is an error: it would be silently without effect."""
-    for name in request.args:
-        if name not in PARAMETERS:
-            raise BadRequest(
-                400,
-                "unknown-parameter",
-                "There is no such query parameter",
-                f"{name!r} is none of {', '.join(PARAMETERS)}.",
-            )
-    return request.args.to_dict()
+    return asked.task_type
 
 
 def json_body(limit_bytes: int) -> Json:
@@ -67,7 +113,7 @@ def json_body(limit_bytes: int) -> Json:
         raise BadRequest(400, "invalid-json", "The body is not JSON", f"{error}. Send a JSON object.") from None
 
 
-def task_json(task: Task) -> Json:
+def task_json(task: Task) -> TaskJson:
     """A task as clients see it."""
     return {
         "id": task.id,
@@ -83,13 +129,13 @@ def task_json(task: Task) -> Json:
         "attempts": task.attempts,
         "progress": task.progress,
         "result": task.result,
-        "error": task.error and _error_json(task.error),
+        "error": _error_json(task.error) if task.error else None,
         "errors": [_error_json(error) for error in task.errors],
         "worker": task.worker,
     }
 
 
-def _error_json(error: AttemptError) -> Json:
+def _error_json(error: AttemptError) -> ErrorJson:
     return {
         "type": error.type,
         "message": error.message,
