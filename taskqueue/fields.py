@@ -4,3 +4,4 @@ ATTEMPT = "tq:attempt"  # attempts begun so far
 ATTEMPTS = "tq:attempts"  # attempts allowed
 PROGRESS = "tq:progress"  # JSON: what progress() was last told
 DEATHS = "tq:deaths"  # how many of its attempts ended their work-horse
+TAGS = "tq:tags"  # names with commas between them

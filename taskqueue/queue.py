@@ -21,6 +21,7 @@ from taskqueue.call import function_name
 from taskqueue.connection import redis_errors
 from taskqueue.errors import InvalidPayload, PayloadError, UnknownQueue, UnknownTask
 from taskqueue.job_types import JobType, JobTypes
+from taskqueue.options import ORDINARY, SubmitOptions
 from taskqueue.settings import Settings
 from taskqueue.signature import Json
 from taskqueue.task import Task, read_task
@@ -28,6 +29,7 @@ from taskqueue.task import Task, read_task
 log = logging.getLogger(__name__)
 
 COMPRESSED_FROM_BYTES = 1024  # RQ reads a job's data compressed or plain; a small payload is better plain
+INDEX = "tq:index"  # all tasks by the time at which they were created; INDEX:type:<type>, INDEX:tag:<tag> likewise
 MAX_ERRORS = 100  # at most this many of a task's failed attempts are read
 
 
@@ -41,14 +43,14 @@ class TaskQueue:
         script = package_files("taskqueue").joinpath("scripts/enqueue.lua").read_text()
         self._enqueue_script = connection.register_script(script)
 
-    def submit(self, type_name: str, payload: Json, *, queue: str | None = None) -> Task:
-        """Validate a payload and queue its job, in one round trip; `queue` overrides the job type's own.
+    def submit(self, type_name: str, payload: Json, options: SubmitOptions = ORDINARY) -> Task:
+        """Validate a payload and queue its job, in one round trip.
 
         Raises `UnknownJobType`, `UnknownQueue`, `InvalidPayload`; `QueueUnavailable` if Redis did not
         acknowledge it.
         """
         job_type = self.job_types.find(type_name)
-        queue_name = self._queue_name(queue or job_type.queue)
+        queue_name = self._queue_name(options.queue or job_type.queue)
         job_type.arguments(payload)
         try:
             data = job_data(job_type.name, payload)
@@ -61,15 +63,19 @@ class TaskQueue:
             queue=queue_name,
             payload=payload,
             created_at=datetime.now(UTC),
-            attempts=job_type.attempts,
+            attempts=options.attempts or job_type.attempts,
+            tags=options.tags,
         )
-        arguments: list[str | bytes | int] = [task.id]
-        for field, value in self._job_hash(task, job_type, data).items():
+        arguments: list[str | bytes | int] = [task.id, int(task.created_at.timestamp() * 1_000_000)]
+        for field, value in self._job_hash(task, job_type, options, data).items():
             arguments += (field, value)
         keys = [
             Job.key_for(task.id),
             f"{Queue.redis_queue_namespace_prefix}{queue_name}",
             Queue.redis_queues_keys,
+            INDEX,
+            f"{INDEX}:type:{task.type}",
+            *[f"{INDEX}:tag:{tag}" for tag in task.tags],
         ]
         with redis_errors(task.id):
             self._enqueue_script(keys=keys, args=arguments)
@@ -115,24 +121,29 @@ class TaskQueue:
             raise UnknownQueue(name, self.settings.queues)
         return name
 
-    def _job_hash(self, task: Task, job_type: JobType, data: bytes) -> dict[str, str | bytes | int]:
+    def _job_hash(
+        self, task: Task, job_type: JobType, options: SubmitOptions, data: bytes
+    ) -> dict[str, str | bytes | int]:
         """The job's hash as `rq.job.Job.to_dict` writes it, without the fields that RQ may miss."""
-        retries = job_type.attempts - 1
+        retries = task.attempts - 1
         created = utcformat(task.created_at)
-        return {
+        stored: dict[str, str | bytes | int] = {
             "created_at": created,
             "enqueued_at": created,
             "data": zlib.compress(data) if len(data) >= COMPRESSED_FROM_BYTES else data,
             "origin": task.queue,
             "status": JobStatus.QUEUED.value,
             "description": job_type.name,  # RQ's own default repeats the arguments, in logs and on pages
-            "timeout": job_type.timeout,
+            "timeout": options.timeout or job_type.timeout,
             "result_ttl": self.settings.result_ttl_seconds,
             "failure_ttl": self.settings.failure_ttl_seconds,
             "retries_left": retries,
             "retry_intervals": json.dumps(job_type.retry_delays.seconds(retries)),
-            fields.ATTEMPTS: job_type.attempts,
+            fields.ATTEMPTS: task.attempts,
         }
+        if task.tags:
+            stored[fields.TAGS] = ",".join(task.tags)
+        return stored
 
 
 def job_data(job_type: str, payload: Json) -> bytes:

@@ -71,6 +71,7 @@ class Task:
     error: AttemptError | None = None  # why it failed; while it is tried again, the last attempt's
     errors: tuple[AttemptError, ...] = ()  # every failed attempt's, oldest first
     worker: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 def timestamp(moment: datetime | None) -> str | None:
@@ -106,6 +107,7 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
         error=errors[-1] if errors and status not in ("complete", "canceled") else None,
         errors=errors,
         worker=None if waits else job.worker_name,
+        tags=tuple(tags.decode().split(",")) if (tags := stored.get(fields.TAGS.encode())) else (),
     )
 
 

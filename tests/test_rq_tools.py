@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 
 RQ = str(Path(sys.executable).parent / "rq")
@@ -65,7 +66,7 @@ def test_rq_info_shows_the_queues(queue: TaskQueue, rq: Callable[..., str]) -> N
 
 
 def test_rq_requeue_sends_failures_again(queue: TaskQueue, rq: Callable[..., str], work: Work) -> None:
-    task = queue.submit("flaky", {"failures": 4}, queue="default")
+    task = queue.submit("flaky", {"failures": 4}, SubmitOptions(queue="default"))
     work()
     assert queue.get(task.id).status == "failed"
     rq("requeue", "--all", "--queue", "default")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from flask import Flask, request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from taskqueue.options import parts
 from web.problems import BadRequest
 
 Scope = Literal["read", "submit", "operate"]
@@ -21,13 +22,7 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _parts(value: object) -> object:
-    if isinstance(value, str):
-        return value.split(",")
-    return value
-
-
-Names = Annotated[list[str], BeforeValidator(_parts)]
+Names = Annotated[list[str], BeforeValidator(parts)]
 """Several values of one parameter: `tag=a&tag=b`, or `tag=a,b`."""
 
 

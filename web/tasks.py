@@ -6,6 +6,7 @@ from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic_core import from_json
 
+from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.signature import Json
 from taskqueue.task import AttemptError, Status, Task, timestamp
@@ -51,13 +52,13 @@ class TaskJson(TypedDict):
     error: ErrorJson | None
     errors: list[ErrorJson]
     worker: str | None
+    tags: list[str]
 
 
-class SubmitQuery(Query):
+class SubmitQuery(SubmitOptions, Query):
     """What can be said besides the payload."""
 
     task_type: str | None = None
-    queue: str | None = None
 
 
 def views(queue: TaskQueue) -> Blueprint:
@@ -77,7 +78,7 @@ def views(queue: TaskQueue) -> Blueprint:
         """The body is the payload: a JSON object that fits the task type's signature."""
         asked = read_query(SubmitQuery)
         payload = json_body(queue.settings.max_payload_bytes)
-        task = queue.submit(_task_type(asked, queue), payload, queue=asked.queue)
+        task = queue.submit(_task_type(asked, queue), payload, asked)
         return jsonify(task_json(task)), 202, {"Location": url_for("tasks.get", task_id=task.id)}
 
     @blueprint.get("/tasks/<task_id>")
@@ -132,6 +133,7 @@ def task_json(task: Task) -> TaskJson:
         "error": _error_json(task.error) if task.error else None,
         "errors": [_error_json(error) for error in task.errors],
         "worker": task.worker,
+        "tags": list(task.tags),
     }
 
 

@@ -11,6 +11,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from taskqueue.errors import InvalidPayload, QueueUnavailable, UnknownJobType, UnknownQueue, UnknownTask
+from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 
 
@@ -69,14 +70,31 @@ def test_what_is_submitted_can_be_read(queue: TaskQueue) -> None:
 
 
 def test_the_queue_can_be_chosen(queue: TaskQueue) -> None:
-    assert queue.get(queue.submit("week", {"of": "2026-11-23"}, queue="high").id).queue == "high"
+    assert queue.get(queue.submit("week", {"of": "2026-11-23"}, SubmitOptions(queue="high")).id).queue == "high"
+
+
+def test_attempts_and_timeout_can_be_said(redis: Redis, queue: TaskQueue) -> None:
+    task = queue.submit("week", {"of": "2026-11-23"}, SubmitOptions(attempts=7, timeout=5))
+    assert queue.get(task.id).attempts == 7
+    job = Job.fetch(task.id, connection=redis, serializer=JSONSerializer)
+    assert (job.timeout, job.retries_left, len(job.retry_intervals or [])) == (5, 6, 6)
+
+
+def test_a_task_is_found_by_its_type_its_tags_and_its_time(redis: Redis, queue: TaskQueue) -> None:
+    first = queue.submit("week", {"of": "2026-11-23"}, SubmitOptions(tags=("customer:7", "blue")))
+    second = queue.submit("generic", {}, SubmitOptions(tags=("blue",)))
+    ids = [first.id.encode(), second.id.encode()]
+    assert redis.zrange("tq:index", 0, -1) == redis.zrange("tq:index:tag:blue", 0, -1) == ids
+    assert redis.zrange("tq:index:type:week", 0, -1) == redis.zrange("tq:index:tag:customer:7", 0, -1) == ids[:1]
+    assert redis.zscore("tq:index", first.id) == pytest.approx(first.created_at.timestamp() * 1e6, abs=2)
+    assert queue.get(first.id).tags == ("customer:7", "blue")
 
 
 def test_a_task_that_does_not_fit_is_refused_and_nothing_is_queued(redis: Redis, queue: TaskQueue) -> None:
     with pytest.raises(UnknownJobType):
         queue.submit("wek", {})
     with pytest.raises(UnknownQueue, match=r"no queue 'hihg'. Known: high, default, low"):
-        queue.submit("generic", {}, queue="hihg")
+        queue.submit("generic", {}, SubmitOptions(queue="hihg"))
     with pytest.raises(InvalidPayload, match="/weeks: Input should be less than or equal to 52"):
         queue.submit("week", {"of": "2026-11-23", "weeks": 53})
     with pytest.raises(InvalidPayload, match="A number in it is too large"):
@@ -97,7 +115,7 @@ def test_an_enqueue_that_is_sent_twice_queues_one_job(redis: Redis, queue: TaskQ
     """A client sends its command again when the answer was lost."""
     task = queue.submit("generic", {})
     keys = [Job.key_for(task.id), "rq:queue:default", "rq:queues"]
-    assert queue._enqueue_script(keys=keys, args=[task.id, "status", "queued"]) == 0
+    assert queue._enqueue_script(keys=keys, args=[task.id, 1, "status", "queued"]) == 0
     assert redis.llen("rq:queue:default") == 1
 
 

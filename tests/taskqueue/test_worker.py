@@ -11,6 +11,7 @@ from rq import Callback, Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.task import Task
 
@@ -151,13 +152,13 @@ def test_a_result_that_is_too_large_is_a_failure_that_says_so(run: Run) -> None:
 
 def test_queues_are_worked_in_their_order(queue: TaskQueue, work: Work) -> None:
     for name in ("low", "default", "high"):
-        queue.submit("chatty", {"words": "x"}, queue=name)
+        queue.submit("chatty", {"words": "x"}, SubmitOptions(queue=name))
     first, second, third = re.findall(r"Processing chatty task (\S+)…", work())
     assert [queue.get(task).queue for task in (first, second, third)] == ["high", "default", "low"]
 
 
 def test_the_queues_of_a_worker_can_be_chosen(queue: TaskQueue, work: Work) -> None:
-    low, high = (queue.submit("generic", {}, queue=name) for name in ("low", "high"))
+    low, high = (queue.submit("generic", {}, SubmitOptions(queue=name)) for name in ("low", "high"))
     work("--queues", "low")
     assert [queue.get(task.id).status for task in (low, high)] == ["complete", "queued"]
 

@@ -50,6 +50,30 @@ def test_the_queue_can_be_chosen(client: FlaskClient) -> None:
     assert client.post("/tasks?task_type=generic&queue=high", json={}).get_json()["queue"] == "high"
 
 
+def test_tags_can_be_given(client: FlaskClient) -> None:
+    task = client.post("/tasks?task_type=generic&tags=a,b&attempts=5&timeout=9", json={}).get_json()
+    assert (task["tags"], task["attempts"]) == (["a", "b"], 5)
+    assert client.get(f"/tasks/{task['id']}").get_json()["tags"] == ["a", "b"]
+    assert client.post("/tasks?task_type=generic&tags=a&tags=b&tags=a", json={}).get_json()["tags"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [
+        ("attempts=0", "greater than or equal to 1"),
+        ("attempts=101", "less than or equal to 100"),
+        ("timeout=soon", "valid integer"),
+        ("tags=a%20b", "A tag is 1 to 64 letters"),
+        ("tags=" + ",".join(f"t{n}" for n in range(17)), "at most 16 items"),
+    ],
+)
+def test_a_wrong_option_is_named(client: FlaskClient, redis: Redis, option: str, what: str) -> None:
+    document = problem(client.post(f"/tasks?task_type=generic&{option}", json={}), 400)
+    assert document["errors"][0]["parameter"] == option.partition("=")[0]
+    assert what in document["errors"][0]["message"]
+    assert redis.dbsize() == 0
+
+
 def test_an_unknown_task_is_a_404(client: FlaskClient) -> None:
     assert problem(client.get("/tasks/nope"), 404)["type"] == "urn:problem:unknown-task"
 

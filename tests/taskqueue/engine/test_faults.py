@@ -21,6 +21,7 @@ from rq.suspension import resume, suspend
 
 from taskqueue.connection import connect_for_worker
 from taskqueue.job_types import JobTypes
+from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 from tests.conftest import RedisServer, wait_until
@@ -139,7 +140,10 @@ def test_no_job_is_lost_by_horses_that_are_killed_at_any_moment(
 ) -> None:
     chance = random.Random(1)
     jobs, kills = 4000, 0
-    tasks = [queue.submit("counted", {}, queue=chance.choice(("high", "default", "low"))).id for _ in range(jobs)]
+    tasks = [
+        queue.submit("counted", {}, SubmitOptions(queue=chance.choice(("high", "default", "low")))).id
+        for _ in range(jobs)
+    ]
     workers = [start(), start()]
 
     def done() -> int:
