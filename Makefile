@@ -19,7 +19,7 @@ check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 bench: $(VENV)/ready  ## how fast it is, beside its peers, in one run: benchmarks/results.md
-	@$(BIN)/python benchmarks/drain.py
+	@$(BIN)/python benchmarks/workers.py
 
 format: $(VENV)/ready ## let ruff mend what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

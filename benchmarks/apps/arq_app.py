@@ -1,0 +1,42 @@
+"""arq, as it comes: it looks for jobs every half second."""
+
+import asyncio
+import os
+
+from arq import create_pool
+from arq.connections import RedisSettings
+from drive import started
+
+loop = asyncio.new_event_loop()
+redis_settings = RedisSettings.from_dsn(os.environ["TASK_QUEUE_URL"])
+pools = []
+
+
+async def noop(context: dict[str, object]) -> None:
+    pass
+
+
+async def stamp(context: dict[str, object], at: float) -> None:
+    started(at)
+
+
+class WorkerSettings:
+    """What `arq arq_app.WorkerSettings` reads."""
+
+    functions = (noop, stamp)
+    redis_settings = redis_settings
+
+
+async def enqueue(*calls: tuple[object, ...]) -> None:
+    if not pools:
+        pools.append(await create_pool(redis_settings))
+    for call in calls:
+        await pools[0].enqueue_job(*call)
+
+
+def enqueue_noops(count: int) -> None:
+    loop.run_until_complete(enqueue(*[("noop",)] * count))
+
+
+def enqueue_stamp(at: float) -> None:
+    loop.run_until_complete(enqueue(("stamp", at)))

@@ -1,0 +1,34 @@
+"""SAQ, as it comes."""
+
+import asyncio
+import os
+
+from drive import started
+from saq import Queue
+
+loop = asyncio.new_event_loop()
+queue = Queue.from_url(os.environ["TASK_QUEUE_URL"], name="bench")
+
+
+async def noop(context: dict[str, object]) -> None:
+    pass
+
+
+async def stamp(context: dict[str, object], *, at: float) -> None:
+    started(at)
+
+
+settings = {"queue": queue, "functions": [noop, stamp]}
+
+
+async def enqueue(count: int, name: str, **arguments: object) -> None:
+    for _ in range(count):
+        await queue.enqueue(name, **arguments)
+
+
+def enqueue_noops(count: int) -> None:
+    loop.run_until_complete(enqueue(count, "noop"))
+
+
+def enqueue_stamp(at: float) -> None:
+    loop.run_until_complete(enqueue(1, "stamp", at=at))

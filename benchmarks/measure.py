@@ -1,0 +1,204 @@
+"""What is measured of a worker, on a Redis of the benchmark's own: how fast, how soon, how large, how busy."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import quantiles
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from redis import Redis
+from systems import APPS, System, environment
+
+from deploy.laptop import free_port, redis_command
+
+WARM_UP = 0.2  # of the jobs, before the clock starts: start-up is not what is measured
+LIMIT_SECONDS = 180
+STOP_SECONDS = 20
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Server:
+    """A Redis of the benchmark's own, append-only as in production."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self.connection = Redis(port=port)
+
+    def cpu_seconds(self) -> float:
+        """What it has used so far."""
+        cpu = self.connection.info("cpu")
+        return float(cpu["used_cpu_sys"] + cpu["used_cpu_user"])
+
+
+@contextmanager
+def redis_server() -> Iterator[Server]:
+    """Started here, and gone afterwards."""
+    port = free_port()
+    with TemporaryDirectory() as folder:
+        process = subprocess.Popen(redis_command(port, Path(folder)), stdout=subprocess.DEVNULL)
+        server = Server(port)
+        try:
+            wait(lambda: _answers(server.connection), 10)
+            yield server
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _answers(connection: Redis) -> bool:
+    try:
+        return bool(connection.ping())
+    except OSError:
+        return False
+    except Exception as error:
+        return "loading" in str(error).lower()
+
+
+@contextmanager
+def workers(commands: Sequence[list[str]], server: Server) -> Iterator[list[int]]:
+    """Workers that run meanwhile; their process ids."""
+    started = [
+        subprocess.Popen(
+            command,
+            cwd=APPS,
+            env=environment(server.url),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        for command in commands
+    ]
+    try:
+        yield [process.pid for process in started]
+    finally:
+        for process in started:
+            process.send_signal(signal.SIGTERM)
+        for process in started:
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def enqueue(system: System, count: int, server: Server) -> None:
+    """So many no-op jobs on an empty Redis."""
+    server.connection.flushall()
+    subprocess.run(
+        system.drive("noops", str(count)), cwd=APPS, env=environment(server.url), check=True, timeout=LIMIT_SECONDS
+    )
+
+
+def waiting(system: System, server: Server) -> int:
+    """How many jobs nobody has taken yet."""
+    match server.connection.type(system.queue):
+        case b"zset":
+            return int(server.connection.zcard(system.queue))
+        case b"list":
+            return int(server.connection.llen(system.queue))
+    return 0
+
+
+class Drain(NamedTuple):
+    """How fast jobs were run."""
+
+    rate: float  # jobs a second
+    redis_us: float  # microseconds of Redis's processor for each job
+
+
+def drain(system: System, commands: Sequence[list[str]], server: Server, *, jobs: int, leave: int = 0) -> Drain:
+    """Queue jobs, let workers warm up, and take the time until `leave` wait."""
+    enqueue(system, jobs, server)
+    with workers(commands, server):
+        wait(lambda: waiting(system, server) <= leave + (jobs - leave) * (1 - WARM_UP))
+        left, cpu, began = waiting(system, server), server.cpu_seconds(), time.monotonic()
+        wait(lambda: waiting(system, server) <= leave)
+        done, seconds = left - waiting(system, server), time.monotonic() - began
+        return Drain(done / seconds, (server.cpu_seconds() - cpu) / done * 1e6)
+
+
+class Latency(NamedTuple):
+    """From the call that queues a job to its first line, in milliseconds; the worker was idle."""
+
+    p50: float
+    p99: float
+    count: int
+
+
+class Idle(NamedTuple):
+    """A worker that has run jobs and has nothing to do."""
+
+    memory_mib: float  # PSS: what it shares with others counts in part
+    cpu_percent: float  # of a core
+
+
+def latency(system: System, command: list[str], server: Server, seconds: float) -> Latency:
+    """One job after another, to one worker."""
+    server.connection.flushall()
+    with workers([command], server):
+        asked = subprocess.run(
+            system.drive("latency", str(seconds)),
+            cwd=APPS,
+            env=environment(server.url),
+            check=True,
+            capture_output=True,
+            timeout=LIMIT_SECONDS,
+        )
+    delays = sorted(json.loads(asked.stdout))
+    cuts = quantiles(delays, n=100) if len(delays) > 1 else delays * 99
+    return Latency(cuts[49] * 1000, cuts[98] * 1000, len(delays))
+
+
+def idle(system: System, commands: Sequence[list[str]], server: Server, seconds: float = 5) -> Idle:
+    """Workers after a thousand jobs, in sum."""
+    enqueue(system, 200, server)
+    with workers(commands, server) as pids:
+        wait(lambda: waiting(system, server) == 0)
+        time.sleep(2)
+        before, began = cpu_seconds(pids), time.monotonic()
+        time.sleep(seconds)
+        busy = (cpu_seconds(pids) - before) / (time.monotonic() - began)
+        return Idle(memory_mib(pids), busy * 100)
+
+
+def memory_mib(pids: Sequence[int]) -> float:
+    """PSS of these processes and all below them."""
+    kib = 0
+    for pid in family(pids):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                kib += int(line.split()[1])
+    return kib / 1024
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """What these processes and all below them have used."""
+    ticks = 0
+    for pid in family(pids):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICK
+
+
+def family(pids: Sequence[int]) -> list[int]:
+    """These processes and all below them."""
+    found = list(pids)
+    for pid in found:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    return found
+
+
+def wait(condition: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> None:
+    """Until it is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds} seconds")
+        time.sleep(0.002)

@@ -1,0 +1,149 @@
+"""The job systems that are measured: what each installs, how its worker starts, and how many jobs wait.
+
+Each peer has an environment of its own under var/bench, made when it is missing. Its app is benchmarks/apps/<app>.py.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+APPS = ROOT / "benchmarks" / "apps"
+ENVIRONMENTS = ROOT / "var" / "bench"
+OURS = Path(sys.executable).parent  # where the project's own environment has its programs
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A job system whose worker runs one job at a time (the asynchronous ones: as they come)."""
+
+    name: str
+    app: str
+    worker: tuple[str, ...]  # its command; the program is looked for in its environment
+    queue: str  # the key of the list or set of waiting jobs
+    packages: tuple[str, ...] = ()  # none: the project's own environment
+    jobs: int = 10_000  # to drain: some seconds of work
+
+    @property
+    def programs(self) -> Path:
+        """Where its environment has its programs."""
+        return ENVIRONMENTS / self.app / "bin" if self.packages else OURS
+
+    def command(self, *more: str) -> list[str]:
+        """The command line of a worker."""
+        return [str(self.programs / self.worker[0]), *self.worker[1:], *more]
+
+    def drive(self, *arguments: str) -> list[str]:
+        """The command line that queues its jobs."""
+        return [str(self.programs / "python"), str(APPS / "drive.py"), self.app, *arguments]
+
+
+RQ = ("rq", "worker", "-q", "-S", "json")
+
+PROJECT = System(
+    name="this project",
+    app="ours",
+    worker=("python", "-P", str(ROOT / "worker.py")),  # -P: benchmarks/jobs, not jobs/
+    queue="rq:queue:default",
+    jobs=40_000,
+)
+STOCK_RQ = System(
+    name="rq worker",
+    app="rq_app",
+    worker=(*RQ, "high", "default", "low"),
+    queue="rq:queue:default",
+    jobs=500,
+)
+BARE_LOOP = System(
+    name="bare BRPOP loop",
+    app="loop_app",
+    worker=("python", str(APPS / "loop_app.py")),
+    queue="tasks:default",
+    jobs=30_000,
+)
+PEERS = (
+    STOCK_RQ,
+    System(
+        name="rq SimpleWorker",
+        app="rq_app",
+        worker=(*RQ, "-w", "rq.SimpleWorker", "high", "default", "low"),
+        queue="rq:queue:default",
+        jobs=3_000,
+    ),
+    System(
+        name="Huey",
+        app="huey_app",
+        worker=("huey_consumer", "huey_app.huey", "-w", "1", "-k", "process", "-q", "-n"),
+        queue="huey.redis.bench",
+        packages=("huey", "redis"),
+        jobs=30_000,
+    ),
+    System(
+        name="Celery prefork",
+        app="celery_app",
+        worker=("celery", "-A", "celery_app", "worker", "-c", "1", "-l", "error", "--without-mingle"),
+        queue="celery",
+        packages=("celery[redis]",),
+        jobs=6_000,
+    ),
+    System(
+        name="Dramatiq",
+        app="dramatiq_app",
+        worker=("dramatiq", "dramatiq_app", "-p", "1", "-t", "1"),
+        queue="dramatiq:default",
+        packages=("dramatiq[redis]",),
+    ),
+    System(
+        name="arq",
+        app="arq_app",
+        worker=("arq", "arq_app.WorkerSettings"),
+        queue="arq:queue",
+        packages=("arq",),
+        jobs=6_000,
+    ),
+    System(
+        name="taskiq",
+        app="taskiq_app",
+        worker=("taskiq", "worker", "taskiq_app:broker", "-w", "1", "--log-level", "ERROR"),
+        queue="taskiq",
+        packages=("taskiq", "taskiq-redis"),
+    ),
+    System(
+        name="SAQ",
+        app="saq_app",
+        worker=("saq", "saq_app.settings"),
+        queue="saq:bench:queued",
+        packages=("saq[redis]", "typing-extensions"),
+    ),
+)
+
+
+def install(system: System) -> bool:
+    """Make the system's environment if it is missing; False where its packages cannot be had."""
+    if not system.packages:
+        return True
+    folder = ENVIRONMENTS / system.app
+    ready = folder / "ready"
+    if ready.exists():
+        return True
+    print(f"Installing {', '.join(system.packages)} …", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    pip = [f"{folder}/bin/pip", "install", "-qq", "--disable-pip-version-check", *system.packages, "hiredis"]
+    if subprocess.run(pip, check=False).returncode:
+        return False
+    ready.touch()
+    return True
+
+
+def environment(url: str) -> dict[str, str]:
+    """Quiet, and on the benchmark's Redis."""
+    return os.environ | {
+        "TASK_QUEUE_URL": url,
+        "RQ_REDIS_URL": url,
+        "LOG_LEVEL": "WARNING",
+        "WORKER_PORT": "0",
+        "PYTHONPATH": os.pathsep.join(map(str, (APPS, ROOT / "benchmarks", ROOT))),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
