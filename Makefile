@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run setup test check format bench lock clean
+.PHONY: help run setup test check format bench bench-web lock clean
 help:                ## what can be made
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -19,7 +19,10 @@ check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 bench: $(VENV)/ready  ## how fast it is, beside its peers, in one run: benchmarks/results.md
-	@$(BIN)/python benchmarks/workers.py
+	@PYTHONPATH=. $(BIN)/python benchmarks/workers.py $(ARGS)
+
+bench-web: $(VENV)/ready ## the web server beside others, in one run: benchmarks/web.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/web.py $(ARGS)
 
 format: $(VENV)/ready ## let ruff mend what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -12,7 +13,9 @@ from statistics import quantiles
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import redis
 from redis import Redis
+from redis.exceptions import RedisError
 from systems import APPS, System, environment
 
 from deploy.laptop import free_port, redis_command
@@ -54,10 +57,8 @@ def redis_server() -> Iterator[Server]:
 def _answers(connection: Redis) -> bool:
     try:
         return bool(connection.ping())
-    except OSError:
+    except RedisError:
         return False
-    except Exception as error:
-        return "loading" in str(error).lower()
 
 
 @contextmanager
@@ -202,3 +203,18 @@ def wait(condition: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"not within {seconds} seconds")
         time.sleep(0.002)
+
+
+def machine(server: Server) -> str:
+    """Where this was measured."""
+    version = server.connection.info("server")["redis_version"]
+    return (
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, Redis {version} beside (append-only on),"
+        f" redis-py {redis.__version__}"
+    )
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; all but the first column are numbers."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,12 +1,12 @@
 """The job systems that are measured: what each installs, how its worker starts, and how many jobs wait.
 
-Each peer has an environment of its own under var/bench, made when it is missing. Its app is benchmarks/apps/<app>.py.
+Each peer has an environment of its own under var/bench, made when it is missing. Its app is apps/<app>.py.
 """
 
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,12 +43,15 @@ class System:
 RQ = ("rq", "worker", "-q", "-S", "json")
 
 PROJECT = System(
-    name="this project",
+    name="this project, one horse",
     app="ours",
-    worker=("python", "-P", str(ROOT / "worker.py")),  # -P: benchmarks/jobs, not jobs/
+    worker=("python", "-P", str(ROOT / "worker.py"), "--horses", "1"),  # -P: benchmarks/jobs, not jobs/
     queue="rq:queue:default",
     jobs=40_000,
 )
+AS_IT_COMES = replace(
+    PROJECT, name="this project, as it comes", worker=PROJECT.worker[:-2]
+)  # a horse for each core
 STOCK_RQ = System(
     name="rq worker",
     app="rq_app",
@@ -118,6 +121,9 @@ PEERS = (
         packages=("saq[redis]", "typing-extensions"),
     ),
 )
+
+
+PLOT = System(name="plot", app="plot", worker=(), queue="", packages=("matplotlib",))  # draws the figures
 
 
 def install(system: System) -> bool:

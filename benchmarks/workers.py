@@ -5,17 +5,16 @@ results.json and results.svg.
 """
 
 import json
-import os
-import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import redis
-from measure import Server, drain, idle, latency, redis_server
-from systems import BARE_LOOP, PEERS, PROJECT, ROOT, STOCK_RQ, System, install
+from measure import Server, drain, idle, latency, machine, redis_server, table
+from systems import AS_IT_COMES, BARE_LOOP, PEERS, PLOT, PROJECT, ROOT, STOCK_RQ, install
 
+OURS = (PROJECT.name, AS_IT_COMES.name)
 RESULTS = ROOT / "benchmarks" / "results"
 WORKERS = 2
 LATENCY_SECONDS = 10
@@ -23,20 +22,15 @@ HORSES = (1, 2, 4, 8)
 WAITING = (1_000, 10_000, 100_000, 1_000_000)
 
 
-def one_horse(system: System) -> list[str]:
-    """A worker that runs one job at a time."""
-    return system.command("--horses", "1") if system is PROJECT else system.command()
-
-
 def beside_peers(server: Server) -> dict[str, dict[str, float]]:
     """Each system: drain rate, Redis's work for each job, latency, memory and processor when idle."""
     found = {}
-    for system in (PROJECT, BARE_LOOP, *PEERS):
+    for system in (PROJECT, AS_IT_COMES, BARE_LOOP, *PEERS):
         if not install(system):
             print(f"{system.name}: its packages cannot be had; left out", flush=True)
             continue
-        command = one_horse(system)
-        print(f"{system.name:<16} ", end="", flush=True)
+        command = system.command()
+        print(f"{system.name:<26} ", end="", flush=True)
         drained = drain(system, [command] * WORKERS, server, jobs=system.jobs)
         soon = latency(system, command, server, LATENCY_SECONDS)
         quiet = idle(system, [command], server)
@@ -56,7 +50,9 @@ def by_horses(server: Server) -> dict[str, dict[str, float]]:
         command = PROJECT.command("--horses", str(horses))
         drained = drain(PROJECT, [command], server, jobs=30_000)
         found[str(horses)] = {"rate": drained.rate, "memory_mib": idle(PROJECT, [command], server).memory_mib}
-        print(f"{horses} horses: {drained.rate:,.0f} jobs/s, {found[str(horses)]['memory_mib']:.0f} MiB", flush=True)
+        print(
+            f"{horses} horses: {drained.rate:,.0f} jobs/s, {found[str(horses)]['memory_mib']:.0f} MiB", flush=True
+        )
     pair = idle(STOCK_RQ, [STOCK_RQ.command()] * 2, server)
     found["two stock workers"] = {"memory_mib": pair.memory_mib}
     return found
@@ -67,30 +63,25 @@ def by_waiting(server: Server) -> dict[str, dict[str, float]]:
     found = {}
     for count in WAITING:
         leave = max(0, count - 20_000)
-        drained = drain(PROJECT, [one_horse(PROJECT)] * WORKERS, server, jobs=count, leave=leave)
+        drained = drain(PROJECT, [PROJECT.command()] * WORKERS, server, jobs=count, leave=leave)
         found[str(count)] = {"rate": drained.rate, "redis_us": drained.redis_us}
         print(f"{count:>9,} waiting: {drained.rate:,.0f} jobs/s", flush=True)
     return found
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; all but the first column are numbers."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def report(results: dict[str, Any]) -> str:
     """The page."""
     peers, horses, waiting = results["peers"], results["horses"], results["waiting"]
     ours = peers[PROJECT.name]
-    best = max(values["rate"] for name, values in peers.items() if name not in (PROJECT.name, BARE_LOOP.name))
+    best = max(values["rate"] for name, values in peers.items() if name not in (*OURS, BARE_LOOP.name))
     return "\n".join(
         [
             "# This project's worker beside its peers",
             "",
             f"{results['machine']}. Written by `make bench`, all in one run.",
             "",
-            f"No-op jobs, {WORKERS} workers with one process each that runs jobs. Drain: how fast waiting jobs are"
+            f"No-op jobs, {WORKERS} workers. Each runs one job at a time, but for ours as it comes (a horse for"
+            " each core) and the asynchronous ones (arq, taskiq, SAQ). Drain: how fast waiting jobs are"
             " run. Latency: from the call that queues a job to its first line, one idle worker. Memory (PSS) and"
             " processor: one idle worker. Redis: its processor's time for each job.",
             "",
@@ -107,7 +98,7 @@ def report(results: dict[str, Any]) -> str:
                 ],
                 [
                     [
-                        f"**{name}**" if name == PROJECT.name else name,
+                        f"**{name}**" if name in OURS else name,
                         f"{one['rate']:,.0f}",
                         f"{ours['rate'] / one['rate']:.2f}",
                         f"{one['p50']:.2f}",
@@ -120,8 +111,8 @@ def report(results: dict[str, Any]) -> str:
                 ],
             ),
             "",
-            f"Against the best peer: {ours['rate'] / best:.2f} times. The bare loop is no peer: it keeps no states,"
-            " tries nothing again, and loses the job of a worker that dies.",
+            f"Against the best peer: {ours['rate'] / best:.2f} times. The bare loop is no peer: it tries nothing"
+            " again, and loses the job of a worker that dies.",
             "",
             "## One worker with more horses",
             "",
@@ -157,18 +148,18 @@ def main(parts: list[str]) -> None:
     file = Path(f"{RESULTS}.json")
     results = json.loads(file.read_text()) if file.exists() else {}
     with redis_server() as server:
-        version = server.connection.info("server")["redis_version"]
         for part in parts or list(measures):
             results[part] = measures[part](server)
-    results["machine"] = (
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, Redis {version} beside (append-only on),"
-        f" redis-py {redis.__version__}"
-    )
+        results["machine"] = machine(server)
     file.write_text(json.dumps(results, indent=1) + "\n")
-    if not {"peers", "horses", "waiting"} - results.keys():
+    if not measures.keys() - results.keys():
         page = report(results)
         Path(f"{RESULTS}.md").write_text(page)
         print(f"\n{page}")
+        if install(PLOT):
+            subprocess.run(
+                [PLOT.programs / "python", ROOT / "benchmarks" / "apps" / "plot.py", RESULTS], check=True
+            )
 
 
 if __name__ == "__main__":

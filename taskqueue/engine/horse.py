@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from types import FrameType
 from uuid import uuid4
 
 from redis import Redis
@@ -16,7 +17,7 @@ from redis.exceptions import RedisError
 from rq.exceptions import DeserializationError
 from rq.job import _current_job
 from rq.job_lifecycle import format_exc_info
-from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
+from rq.timeouts import JobTimeoutException
 
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.job import ClaimedJob
@@ -68,6 +69,7 @@ class Horse:
         self._kept_house_at = time.monotonic()
         self._story = Story()
         self._tally = Tally()
+        self._time_limit = TimeLimit()
         self._token = uuid4().hex[:24]
         self._count = 0
 
@@ -155,7 +157,7 @@ class Horse:
             return None
         token = _current_job.set(job)
         try:
-            with UnixSignalDeathPenalty(int(limit), JobTimeoutException, job_id=answer.claimed):
+            with self._time_limit(limit):
                 text = job.func.text(*job.args, **job.kwargs)
         except BaseException:  # noqa: BLE001  sys.exit in a job is its failure, too
             return self._failure(job, claim, began)
@@ -202,6 +204,30 @@ class Horse:
 
 def _never() -> bool:
     return False
+
+
+class TimeLimit:
+    """Raises RQ's `JobTimeoutException` in what runs longer than so many seconds; -1: never."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def __call__(self, seconds: float) -> "TimeLimit":
+        """For what runs next."""
+        self._seconds = seconds
+        return self
+
+    def __enter__(self) -> None:
+        if self._seconds > 0:
+            if signal.getsignal(signal.SIGALRM) != self._over:  # it is set once, unless a job sets its own
+                signal.signal(signal.SIGALRM, self._over)
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _over(self, number: int, frame: FrameType | None) -> None:
+        raise JobTimeoutException(f"Task exceeded maximum timeout value ({self._seconds:g} seconds)")
 
 
 class LastLine(logging.Handler):

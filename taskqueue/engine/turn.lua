@@ -84,8 +84,7 @@ local function settle()
 
     -- Whose job it is, is decided here and nowhere else: by the entry in the started registry.
     if redis.call('ZREM', prefix .. ':wip:' .. origin, key.member) == 0 then return 'lost' end
-    redis.call('DEL', key.execution)
-    redis.call('ZREM', key.executions, execution)
+    redis.call('DEL', key.execution, key.executions) -- a job has one execution at a time
     redis.call('SREM', worker_key .. ':executions', key.member)
     -- Somebody cancelled or deleted it while it ran: that stays so.
     if redis.call('HGET', key.job, 'status') ~= 'started' then return 'lost' end

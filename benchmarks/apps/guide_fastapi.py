@@ -1,0 +1,22 @@
+"""What tutorials show with FastAPI: the task as one JSON text, pushed on a list, and its state under its id."""
+
+import json
+import os
+import uuid
+from typing import Any
+
+import redis
+from fastapi import FastAPI
+
+RESULT_SECONDS = 86_400
+app = FastAPI()
+tasks = redis.Redis.from_url(os.environ["TASK_QUEUE_URL"])
+
+
+@app.post("/tasks", status_code=202)
+async def submit(task_type: str, payload: dict[str, Any]) -> dict[str, Any]:
+    task = {"id": str(uuid.uuid4()), "type": task_type, "payload": payload, "status": "queued"}
+    text = json.dumps(task)
+    tasks.set(f"task:{task['id']}", text, ex=RESULT_SECONDS)
+    tasks.lpush("tasks:default", text)
+    return task
