@@ -6,6 +6,9 @@ TaskQueueError
 ├── UnknownJobType        no such job type
 ├── UnknownQueue          no such queue
 ├── InvalidPayload        the payload does not fit the job type's signature
+├── UnknownParent         a task that another shall depend on is not there
+├── IdempotencyMismatch   an idempotency key came again with another request
+├── StillProcessing       the first request of an idempotency key has no answer yet
 ├── UnknownTask           no such task, or it has expired
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
@@ -64,6 +67,30 @@ class InvalidPayload(TaskQueueError):
         self.errors = list(errors)
         what = "; ".join(f"{error.pointer or 'the payload'}: {error.message}" for error in self.errors)
         super().__init__(f"The payload does not fit {job_type!r}: {what}")
+
+
+class UnknownParent(TaskQueueError):
+    """A task that another shall depend on is not there, or has expired."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(f"depends_on: there is no task {task_id!r}. It may have expired.")
+
+
+class IdempotencyMismatch(TaskQueueError):
+    """An idempotency key came again with another request."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key came with another query or body before; send a new key with a new request."
+        )
+
+
+class StillProcessing(TaskQueueError):
+    """The first request of an idempotency key has no answer yet."""
+
+    def __init__(self) -> None:
+        super().__init__("The first request with this Idempotency-Key has no answer yet; ask again in a moment.")
 
 
 class UnknownTask(TaskQueueError):

@@ -5,3 +5,6 @@ ATTEMPTS = "tq:attempts"  # attempts allowed
 PROGRESS = "tq:progress"  # JSON: what progress() was last told
 DEATHS = "tq:deaths"  # how many of its attempts ended their work-horse
 TAGS = "tq:tags"  # names with commas between them
+EXPIRES_AT = "tq:expires_at"  # seconds since 1970: a task that has not begun by then never does
+EXPIRED = "tq:expired"  # 1: it was dropped for that
+CALLBACK_URL = "tq:callback_url"

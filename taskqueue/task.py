@@ -72,6 +72,8 @@ class Task:
     errors: tuple[AttemptError, ...] = ()  # every failed attempt's, oldest first
     worker: str | None = None
     tags: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()  # ids of tasks that must end first
+    expires_at: datetime | None = None  # if it has not begun by then, it never does
 
 
 def timestamp(moment: datetime | None) -> str | None:
@@ -90,6 +92,14 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
     latest = results[0] if results else None
     errors = tuple(_attempt_error(result) for result in reversed(results) if result.exc_string)
     progress = stored.get(fields.PROGRESS.encode())
+    tags = stored.get(fields.TAGS.encode())
+    expires_at = _moment(stored.get(fields.EXPIRES_AT.encode()))
+    error = errors[-1] if errors and status not in ("complete", "canceled") else None
+    if expires_at and (
+        fields.EXPIRED.encode() in stored or (waits and not attempt and expires_at <= datetime.now(UTC))
+    ):
+        # So it is told even while its id stands in the queue, where the next worker will drop it.
+        status, waits, error = "canceled", False, _expired(expires_at)
     succeeded = status == "complete" and latest is not None and latest.type is Result.Type.SUCCESSFUL
     return Task(
         id=job.id,
@@ -104,10 +114,27 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
         attempts=max(int(stored.get(fields.ATTEMPTS.encode(), 1)), attempt),
         progress=json.loads(progress) if progress else None,
         result=latest.return_value if latest and succeeded else None,
-        error=errors[-1] if errors and status not in ("complete", "canceled") else None,
+        error=error,
         errors=errors,
         worker=None if waits else job.worker_name,
-        tags=tuple(tags.decode().split(",")) if (tags := stored.get(fields.TAGS.encode())) else (),
+        tags=tuple(tags.decode().split(",")) if tags else (),
+        depends_on=tuple(job._dependency_ids),
+        expires_at=expires_at,
+    )
+
+
+def _moment(seconds: bytes | None) -> datetime | None:
+    return datetime.fromtimestamp(float(seconds), UTC) if seconds else None
+
+
+def _expired(at: datetime) -> AttemptError:
+    """Why a task was dropped. No attempt has failed: none was made."""
+    return AttemptError(
+        type="Expired",
+        message=f"It had not begun by {timestamp(at)}, when it expired (expires_in), and was dropped.",
+        at=at,
+        traceback="",
+        worker=None,
     )
 
 

@@ -9,11 +9,14 @@ from werkzeug.exceptions import HTTPException
 
 from taskqueue.errors import (
     FileTooLarge,
+    IdempotencyMismatch,
     InvalidPayload,
     QueueUnavailable,
+    StillProcessing,
     TaskQueueError,
     UnknownFile,
     UnknownJobType,
+    UnknownParent,
     UnknownQueue,
     UnknownTask,
 )
@@ -63,6 +66,13 @@ def register(app: Flask) -> None:
                 errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]
                 title = "The payload does not fit the task type"
                 return problem(422, "invalid-payload", title, str(error), errors=errors)
+            case UnknownParent():
+                title = "A task that it depends on does not exist"
+                return problem(422, "unknown-parent", title, str(error), parent=error.task_id)
+            case IdempotencyMismatch():
+                return problem(422, "idempotency-mismatch", "The Idempotency-Key is in use", str(error))
+            case StillProcessing():
+                return problem(409, "still-processing", "The first request is being processed", str(error))
             case UnknownTask():
                 return problem(404, "unknown-task", "There is no such task", str(error))
             case UnknownFile():

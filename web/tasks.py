@@ -9,7 +9,9 @@ from pydantic_core import from_json
 from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.signature import Json
+from taskqueue.submission import Accepted
 from taskqueue.task import AttemptError, Status, Task, timestamp
+from web.idempotency import idempotency_key
 from web.operation import Query, operation, read_query
 from web.problems import BadRequest
 
@@ -53,6 +55,8 @@ class TaskJson(TypedDict):
     errors: list[ErrorJson]
     worker: str | None
     tags: list[str]
+    depends_on: list[str]
+    expires_at: str | None
 
 
 class SubmitQuery(SubmitOptions, Query):
@@ -72,14 +76,14 @@ def views(queue: TaskQueue) -> Blueprint:
         query=SubmitQuery,
         body=dict[str, Json],
         answers={202: TaskJson},
-        problems=(400, 413, 415, 422, 503),
+        problems=(400, 409, 413, 415, 422, 503),
     )
     def submit() -> ResponseReturnValue:
         """The body is the payload: a JSON object that fits the task type's signature."""
         asked = read_query(SubmitQuery)
         payload = json_body(queue.settings.max_payload_bytes)
-        task = queue.submit(_task_type(asked, queue), payload, asked)
-        return jsonify(task_json(task)), 202, {"Location": url_for("tasks.get", task_id=task.id)}
+        found = queue.accept(_task_type(asked, queue), payload, asked, idempotency_key())
+        return jsonify(task_json(found.task)), 202, _headers(found)
 
     @blueprint.get("/tasks/<task_id>")
     @operation("Ask how a task goes", scope="read", answers={200: TaskJson}, problems=(404, 503))
@@ -88,6 +92,13 @@ def views(queue: TaskQueue) -> Blueprint:
         return jsonify(task_json(queue.get(task_id)))
 
     return blueprint
+
+
+def _headers(found: Accepted) -> dict[str, str]:
+    headers = {"Location": url_for("tasks.get", task_id=found.task.id)}
+    if found.outcome == "repeated":
+        headers["Idempotency-Replayed"] = "true"
+    return headers
 
 
 def _task_type(asked: SubmitQuery, queue: TaskQueue) -> str:
@@ -134,6 +145,8 @@ def task_json(task: Task) -> TaskJson:
         "errors": [_error_json(error) for error in task.errors],
         "worker": task.worker,
         "tags": list(task.tags),
+        "depends_on": list(task.depends_on),
+        "expires_at": timestamp(task.expires_at),
     }
 
 

@@ -133,6 +133,18 @@ end
 
 local ENDED = { started = true, finished = true, canceled = true, stopped = true }
 
+local function has_expired(hash)
+    local expires_at = hash['tq:expires_at']
+    return expires_at and (hash['tq:attempt'] or '0') == '0' and tonumber(expires_at) <= tonumber(precisely(0))
+end
+
+local function drop(job, hash, origin)
+    redis.call('HSET', prefix .. ':job:' .. job, 'status', 'canceled', 'ended_at', moment,
+        'tq:expired', '1')
+    redis.call('ZADD', prefix .. ':canceled:' .. origin, time[1], job)
+    redis.call('EXPIRE', prefix .. ':job:' .. job, hash.result_ttl or 86400)
+end
+
 local function take()
     local pop = { 'LMPOP', #KEYS - 1, unpack(KEYS, 2) }
     pop[#pop + 1] = 'LEFT'
@@ -148,7 +160,10 @@ local function take()
             for i = 1, #fields, 2 do hash[fields[i]] = fields[i + 1] end
             if not hash.data then
                 redis.call('HSET', 'tq:aside', job, 'the job hash has no data')
-            elseif not ENDED[hash.status] then -- an id that was pushed twice, or cancelled since, is not run
+            elseif ENDED[hash.status] then -- an id that was pushed twice, or cancelled since, is not run
+            elseif has_expired(hash) then
+                drop(job, hash, queue_key:sub(#prefix + 8))
+            else
                 return queue_key, job, fields, hash
             end
         end

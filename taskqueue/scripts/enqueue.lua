@@ -1,4 +1,4 @@
--- Writes a job and pushes its id on a queue, once: a client that did not get the answer may send it again.
+-- Writes a job and puts its id where it waits, once: a client that did not get the answer may send it again.
 --
 -- KEYS[1]  rq:job:<id>            the job's hash, as RQ has it
 -- KEYS[2]  rq:queue:<name>        the queue, a list of job ids; RQ pops at its left end
@@ -6,16 +6,90 @@
 -- KEYS[4…] tq:index, tq:index:type:<type>, tq:index:tag:<tag> …: ids by the time at which they were created
 -- ARGV[1]  the job's id
 -- ARGV[2]  when it was created, in microseconds since 1970: its score in the indexes
--- ARGV[3…] field, value, field, value …: the job's hash
+-- ARGV[3]  how many words follow that are no fields of the hash: 0 for the ordinary task
+-- ARGV[4…] word, value, word, value …
+--            due              seconds since 1970: it waits in the scheduled registry until then
+--            front            1: at the front of its queue
+--            parent           the id of a task that must end first; once for each
+--            allow_failure    1: a parent that failed has ended, too
+--            held             1: it waits in the deferred registry until somebody releases it
+--            dedupe           a key; while a task with it waits or runs, nothing is queued, and that one is told
+--            dedupe_seconds   how long that is remembered at the most
+--            record           a key; the answer is kept there, and told again to who asks again
+--            fingerprint      of what was asked: another one under the same record is refused
+--            record_seconds   how long the record is kept
+-- then     field, value, field, value …: the job's hash
 --
--- Returns 1 if the job was queued now, 0 if it was there already.
-if redis.call('EXISTS', KEYS[1]) == 1 then
-    return 0
+-- Returns {outcome, status, id, created, stalled}
+--   outcome  new; duplicate: the task of that id has the same dedupe key; repeated: as the record has it; other:
+--            the record has another fingerprint; processing: its answer is not there yet; unknown: the parent of
+--            that id does not exist. Nothing is written but for a new one (and its record, or a duplicate's).
+--   stalled  the id of a parent that has ended so that this job will never run unless that one is sent again; or ''
+local id, created, words = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local prefix = KEYS[3]:sub(1, -8) -- before ":queues"
+local origin = KEYS[2]:sub(#prefix + 8) -- behind "rq:queue:"
+
+local known = redis.call('EXISTS', KEYS[1]) == 1
+if known then return { 'new', redis.call('HGET', KEYS[1], 'status'), id, created, '' } end
+
+local option, parents = {}, {}
+for i = 4, 3 + words, 2 do
+    if ARGV[i] == 'parent' then parents[#parents + 1] = ARGV[i + 1] else option[ARGV[i]] = ARGV[i + 1] end
 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
-redis.call('SADD', KEYS[3], KEYS[2])
-redis.call('RPUSH', KEYS[2], ARGV[1])
+
+local function keep_record(outcome, status, of, at)
+    if option.record then
+        redis.call('HSET', option.record, 'fingerprint', option.fingerprint, 'outcome', outcome,
+            'status', status, 'id', of, 'created', at)
+        redis.call('EXPIRE', option.record, option.record_seconds)
+    end
+end
+
+if option.record then
+    local kept = redis.call('HMGET', option.record, 'fingerprint', 'outcome', 'status', 'id', 'created')
+    if kept[1] and kept[1] ~= option.fingerprint then return { 'other', '', '', '', '' } end
+    if kept[1] then return { kept[2], kept[3], kept[4], kept[5], '' } end
+end
+
+local ENDED = { finished = true, failed = true, stopped = true, canceled = true }
+if option.dedupe then
+    local other = redis.call('GET', option.dedupe)
+    local at = other and redis.call('HMGET', prefix .. ':job:' .. other, 'status', 'tq:expires_at', 'tq:attempt')
+    local expired = at and at[2] and (at[3] or '0') == '0' and tonumber(at[2]) < tonumber(redis.call('TIME')[1])
+    if at and at[1] and not ENDED[at[1]] and not expired then
+        keep_record('duplicate', at[1], other, '')
+        return { 'duplicate', at[1], other, '', '' }
+    end
+end
+
+local status, stalled = option.due and 'scheduled' or option.held and 'deferred' or 'queued', ''
+for _, parent in ipairs(parents) do
+    local of = redis.call('HGET', prefix .. ':job:' .. parent, 'status')
+    if not of then return { 'unknown', '', parent, '', '' } end
+    if of ~= 'finished' and not (of == 'failed' and option.allow_failure) then
+        status = 'deferred'
+        if ENDED[of] then stalled = parent end
+    end
+end
+
+redis.call('HSET', KEYS[1], unpack(ARGV, 4 + words))
+if status == 'queued' then
+    redis.call('SADD', KEYS[3], KEYS[2])
+    redis.call(option.front and 'LPUSH' or 'RPUSH', KEYS[2], id)
+else
+    redis.call('HSET', KEYS[1], 'status', status)
+    redis.call('HDEL', KEYS[1], 'enqueued_at')
+    redis.call('ZADD', prefix .. ':' .. status .. ':' .. origin, option.due or redis.call('TIME')[1], id)
+end
+if status == 'deferred' then
+    for _, parent in ipairs(parents) do -- RQ's own keys: its code releases the job
+        redis.call('SADD', prefix .. ':job:' .. parent .. ':dependents', id)
+        redis.call('SADD', prefix .. ':job::' .. id .. ':dependencies', parent)
+    end
+end
 for i = 4, #KEYS do
-    redis.call('ZADD', KEYS[i], ARGV[2], ARGV[1])
+    redis.call('ZADD', KEYS[i], created, id)
 end
-return 1
+if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end
+keep_record('repeated', status, id, created)
+return { 'new', status, id, created, stalled }

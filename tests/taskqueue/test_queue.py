@@ -113,9 +113,9 @@ def test_reading_is_one_round_trip(redis: Redis, queue: TaskQueue) -> None:
 
 def test_an_enqueue_that_is_sent_twice_queues_one_job(redis: Redis, queue: TaskQueue) -> None:
     """A client sends its command again when the answer was lost."""
-    task = queue.submit("generic", {})
-    keys = [Job.key_for(task.id), "rq:queue:default", "rq:queues"]
-    assert queue._enqueue_script(keys=keys, args=[task.id, 1, "status", "queued"]) == 0
+    submission = queue.submissions.prepare(queue.job_types["generic"], {}, SubmitOptions(dedupe="nightly"))
+    answers = [queue.submissions.send(submission) for _ in range(2)]
+    assert answers[0] == answers[1]
     assert redis.llen("rq:queue:default") == 1
 
 

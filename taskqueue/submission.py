@@ -1,0 +1,224 @@
+"""A task on its way to Redis: what enqueue.lua is given, and what it answers."""
+
+import json
+import zlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files as package_files
+from typing import Any, Literal
+from uuid import uuid4
+
+from redis import Redis
+from redis.client import Pipeline
+from rq.job import Job, JobStatus
+from rq.queue import Queue
+from rq.utils import utcformat
+
+from taskqueue import fields
+from taskqueue.call import function_name
+from taskqueue.errors import (
+    IdempotencyMismatch,
+    InvalidPayload,
+    PayloadError,
+    StillProcessing,
+    UnknownParent,
+    UnknownQueue,
+)
+from taskqueue.idempotency import RECORD_SECONDS, IdempotencyKey
+from taskqueue.job_types import JobType
+from taskqueue.options import SubmitOptions
+from taskqueue.settings import Settings
+from taskqueue.signature import Json
+from taskqueue.task import STATUSES, Task
+
+COMPRESSED_FROM_BYTES = 1024  # RQ reads a job's data compressed or plain; a small payload is better plain
+DEDUPE = "tq:dedupe:"
+DEDUPE_SECONDS = 30 * 86_400  # after the time at which it may begin
+EPOCH = datetime.fromtimestamp(0, UTC)
+MICROSECOND = timedelta(microseconds=1)
+INDEX = "tq:index"  # all tasks by the time at which they were created; INDEX:type:<type>, INDEX:tag:<tag> likewise
+
+Word = str | bytes | int | float
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One call of enqueue.lua, and the task that it makes."""
+
+    task: Task
+    options: SubmitOptions
+    keys: list[str]
+    arguments: list[Word]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of a submission. Redis has acknowledged it."""
+
+    task: Task
+    outcome: Literal["new", "repeated", "duplicate"]
+    stalled_by: str | None = None  # a task that it depends on, which has ended without success
+
+
+class Submissions:
+    """The enqueue script on a connection."""
+
+    def __init__(self, connection: Redis, settings: Settings) -> None:
+        self._settings = settings
+        script = package_files("taskqueue").joinpath("scripts/enqueue.lua").read_text()
+        self._script = connection.register_script(script)
+
+    def prepare(
+        self,
+        job_type: JobType,
+        payload: Json,
+        options: SubmitOptions,
+        *,
+        idempotency: IdempotencyKey | None = None,
+        held: bool = False,
+    ) -> Submission:
+        """Validate one task. `held`: it waits until somebody releases it.
+
+        Raises `UnknownQueue`, `InvalidPayload`.
+        """
+        queue_name = options.queue or job_type.queue
+        if queue_name not in self._settings.queues:
+            raise UnknownQueue(queue_name, self._settings.queues)
+        job_type.arguments(payload)
+        try:
+            data = job_data(job_type.name, payload)
+        except ValueError:
+            raise InvalidPayload(job_type.name, [PayloadError("", "A number in it is too large")]) from None
+        created = datetime.now(UTC)
+        due = options.due(created)
+        task = Task(
+            id=str(uuid4()),
+            type=job_type.name,
+            status="scheduled" if due else "deferred" if held else "queued",
+            queue=queue_name,
+            payload=payload,
+            created_at=created,
+            scheduled_for=due,
+            expires_at=options.expires(created),
+            attempts=options.attempts or job_type.attempts,
+            depends_on=options.depends_on,
+            tags=options.tags,
+        )
+        words = _words(task, options, idempotency, held)
+        arguments: list[Word] = [task.id, (created - EPOCH) // MICROSECOND, len(words), *words]
+        for field, value in self._job_hash(task, job_type, options, data).items():
+            arguments += (field, value)
+        keys = [
+            Job.key_for(task.id),
+            f"{Queue.redis_queue_namespace_prefix}{queue_name}",
+            Queue.redis_queues_keys,
+            INDEX,
+            f"{INDEX}:type:{task.type}",
+            *[f"{INDEX}:tag:{tag}" for tag in task.tags],
+        ]
+        return Submission(task, options, keys, arguments)
+
+    def send(self, submission: Submission, pipeline: Pipeline | None = None) -> Any:
+        """Run the script, now or in a pipeline; `accepted` reads the answer."""
+        return self._script(keys=submission.keys, args=submission.arguments, client=pipeline)
+
+    def _job_hash(
+        self, task: Task, job_type: JobType, options: SubmitOptions, data: bytes
+    ) -> dict[str, str | bytes | int]:
+        """The job's hash as `rq.job.Job.to_dict` writes it, without the fields that RQ may miss."""
+        retries = task.attempts - 1
+        created = utcformat(task.created_at)
+        stored: dict[str, str | bytes | int] = {
+            "created_at": created,
+            "enqueued_at": created,
+            "data": zlib.compress(data) if len(data) >= COMPRESSED_FROM_BYTES else data,
+            "origin": task.queue,
+            "status": JobStatus.QUEUED.value,
+            "description": job_type.name,  # RQ's own default repeats the arguments, in logs and on pages
+            "timeout": options.timeout or job_type.timeout,
+            "result_ttl": self._settings.result_ttl_seconds,
+            "failure_ttl": self._settings.failure_ttl_seconds,
+            "retries_left": retries,
+            "retry_intervals": json.dumps(job_type.retry_delays.seconds(retries)),
+            fields.ATTEMPTS: task.attempts,
+        }
+        if task.tags:
+            stored[fields.TAGS] = ",".join(task.tags)
+        if task.expires_at:
+            stored[fields.EXPIRES_AT] = f"{task.expires_at.timestamp():.3f}"
+        if task.depends_on:
+            stored["dependency_id"] = task.depends_on[0]
+            stored["dependency_ids"] = json.dumps(task.depends_on)
+            stored["allow_dependency_failures"] = int(options.allow_failure)
+        if options.priority == "front":
+            stored["enqueue_at_front"] = 1
+        if options.callback_url:
+            stored[fields.CALLBACK_URL] = options.callback_url
+        return stored
+
+
+def _words(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | None, held: bool) -> list[Word]:
+    """What enqueue.lua is told besides the job's hash; nothing for the ordinary task."""
+    words: list[Word] = []
+    if task.scheduled_for:
+        words += ("due", f"{task.scheduled_for.timestamp():.3f}")
+    if options.priority == "front":
+        words += ("front", 1)
+    for parent in options.depends_on:
+        words += ("parent", parent)
+    if options.allow_failure:
+        words += ("allow_failure", 1)
+    if held:
+        words += ("held", 1)
+    if options.dedupe:
+        until = (task.scheduled_for or task.created_at) - task.created_at
+        words += ("dedupe", f"{DEDUPE}{task.type}:{options.dedupe}")
+        words += ("dedupe_seconds", DEDUPE_SECONDS + int(until.total_seconds()))
+    if idempotency:
+        words += ("record", idempotency.record, "fingerprint", idempotency.fingerprint)
+        words += ("record_seconds", RECORD_SECONDS)
+    return words
+
+
+def accepted(submission: Submission, answer: list[bytes]) -> Accepted:
+    """What enqueue.lua answered. A duplicate's task is not read: it has nothing but its id.
+
+    Raises `UnknownParent`, `IdempotencyMismatch`, `StillProcessing`.
+    """
+    outcome, status, found, created, stalled = answer
+    match outcome:
+        case b"new" if status == b"queued":
+            return Accepted(submission.task, "new")
+        case b"new":
+            task = replace(submission.task, status=STATUSES[JobStatus(status.decode())])
+            return Accepted(task, "new", stalled.decode() or None)
+        case b"repeated":
+            return Accepted(_as_answered(submission, found, status, created), "repeated")
+        case b"duplicate":
+            return Accepted(replace(submission.task, id=found.decode()), "duplicate")
+        case b"unknown":
+            raise UnknownParent(found.decode())
+        case b"processing":
+            raise StillProcessing
+    raise IdempotencyMismatch
+
+
+def _as_answered(submission: Submission, found: bytes, status: bytes, created: bytes) -> Task:
+    """The task as it was told when the same request came first."""
+    created_at = EPOCH + int(created) * MICROSECOND
+    return replace(
+        submission.task,
+        id=found.decode(),
+        status=STATUSES[JobStatus(status.decode())],
+        created_at=created_at,
+        scheduled_for=submission.options.due(created_at),
+        expires_at=submission.options.expires(created_at),
+    )
+
+
+def job_data(job_type: str, payload: Json) -> bytes:
+    """RQ's data of a job: function, instance (never one here), positional and keyword arguments.
+
+    Raises ValueError for a number that JSON cannot say (1e999 is read as infinity).
+    """
+    return json.dumps((function_name(job_type), None, (), payload), allow_nan=False).encode()
