@@ -8,6 +8,7 @@ from typing import overload
 from urllib.parse import urlsplit
 
 from taskqueue.errors import InvalidSetting
+from taskqueue.keys import ApiKey, read_keys
 
 DAY_SECONDS = 86_400
 MIB = 1024 * 1024
@@ -29,6 +30,7 @@ class Settings:
     file_ttl_seconds: int = 3 * DAY_SECONDS  # longer than a job waits and is tried again
     files_url: str | None = None  # None: files live in Redis
     dashboard_auth: tuple[str, str] | None = None  # user, password; None: no login
+    api_keys: tuple[ApiKey, ...] = ()  # none: the API is open to everybody
     log_level: str = "INFO"
 
     @classmethod
@@ -45,6 +47,7 @@ class Settings:
             file_ttl_seconds=whole_number(env, "FILE_TTL_SECONDS", cls.file_ttl_seconds, "of seconds"),
             files_url=url(env, "FILES_URL", ("s3", "gs", "az", "file"), None),
             dashboard_auth=credentials(env, "DASHBOARD_AUTH"),
+            api_keys=read_keys(text(env, "API_KEYS", None)),
             log_level=one_of(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), cls.log_level),
         )
 

@@ -9,8 +9,10 @@ from taskqueue.health import Probe
 from taskqueue.job_types import JobTypes
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
-from web import files, health, problems, task_types, tasks
+from web import access, files, health, problems, task_types, tasks
+from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
+from web.operation import operation
 
 
 def create_app(settings: Settings, job_types: JobTypes) -> Flask:
@@ -21,6 +23,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     queue = TaskQueue(connection, settings, job_types)
 
     problems.register(app)
+    access.register(app, queue, elsewhere=DASHBOARD)
     app.register_blueprint(tasks.views(queue))
     app.register_blueprint(task_types.views(job_types))
     app.register_blueprint(files.views(open_files(settings, connection), settings))
@@ -28,6 +31,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     mount_dashboard(app, settings)
 
     @app.get("/")
+    @operation("Where to look", scope=None, answers={200: dict[str, str]})
     def index() -> ResponseReturnValue:
         return jsonify({"task_types": "/task-types", "dashboard": "/rq", "health": "/health"})
 

@@ -45,6 +45,7 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
         body=bytes,
         answers={201: FileJson},
         problems=(400, 413, 503),
+        by_type=True,
     )
     def upload() -> ResponseReturnValue:
         content, name = _uploaded(settings.max_file_bytes)
@@ -58,7 +59,13 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
         return jsonify(answer), 201, {"Location": url_for("files.download", filename=file.filename)}
 
     @blueprint.get("/files/<filename>")
-    @operation("Fetch a file", scope="read", answers={200: "application/octet-stream"}, problems=(404, 503))
+    @operation(
+        "Fetch a file",
+        scope="read",
+        answers={200: "application/octet-stream"},
+        problems=(404, 503),
+        by_type=True,  # a file's name cannot be guessed: whoever has it was told it
+    )
     def download(filename: str) -> ResponseReturnValue:
         file, content = store.read(filename)
         inline = file.content_type in SHOWN_INLINE

@@ -19,6 +19,14 @@ accesslog = "-"
 access_log_format = "%(r)s %(s)s %(M)s ms"
 
 
+def when_ready(_server: object) -> None:
+    """Once, before the first request."""
+    if not _settings.api_keys:
+        logging.getLogger(__name__).warning(
+            "The API is open to everybody: API_KEYS is not set (python -m taskqueue key --help)"
+        )
+
+
 class _NoProbes(logging.Filter):
     """Health checks that went well, every few seconds, hide what happened between them."""
 

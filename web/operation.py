@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from flask import Flask, request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from taskqueue.keys import Scope
 from taskqueue.options import parts
 from web.problems import BadRequest
-
-Scope = Literal["read", "submit", "operate"]
-"""What a caller must be allowed to do. Each one includes those before it."""
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -36,6 +34,7 @@ class Operation:
     body: Any  # a type with a JSON Schema, or None: it takes no body
     answers: Mapping[int, Any]  # by status: a type with a JSON Schema, or a media type ("text/event-stream")
     problems: tuple[int, ...]  # the statuses of the problem documents that are its own
+    by_type: bool  # it keeps to the job types of the caller's key: web.access.caller_sees
 
 
 def operation(
@@ -46,9 +45,22 @@ def operation(
     query: type[Query] | None = None,
     body: Any = None,
     problems: tuple[int, ...] = (),
+    by_type: bool = False,
 ) -> Callable[[View], View]:
-    """Say what a view does, and return it unchanged. Its docstring is the longer description."""
-    described = Operation(summary=summary, scope=scope, query=query, body=body, answers=answers, problems=problems)
+    """Say what a view does, and return it unchanged. Its docstring is the longer description.
+
+    A key that is limited to job types may call it if it is about one task (`<task_id>` in its address), about one
+    job type (`?task_type=`), or `by_type`: the view asks `web.access.caller_sees`, or shows nothing of tasks.
+    """
+    described = Operation(
+        summary=summary,
+        scope=scope,
+        query=query,
+        body=body,
+        answers=answers,
+        problems=problems,
+        by_type=by_type,
+    )
 
     def describe(view: View) -> View:
         view.operation = described  # type: ignore[attr-defined]  # read back by operation_of

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from taskqueue.errors import UnknownJobType
 from taskqueue.job_types import JobType, JobTypes
 from taskqueue.signature import Json
+from web.access import caller_sees
 from web.operation import operation
 from web.problems import BadRequest
 
@@ -35,18 +36,20 @@ def views(job_types: JobTypes) -> Blueprint:
     blueprint = Blueprint("task_types", __name__)
 
     @blueprint.get("/task-types")
-    @operation("List what can be posted", scope="read", answers={200: TaskTypesJson})
+    @operation("List what can be posted", scope="read", answers={200: TaskTypesJson}, by_type=True)
     def all_types() -> ResponseReturnValue:
-        return jsonify({"task_types": [job_type_json(job_types[name]) for name in sorted(job_types)]})
+        return jsonify(
+            {"task_types": [job_type_json(job_types[name]) for name in sorted(job_types) if caller_sees(name)]}
+        )
 
     @blueprint.get("/task-types/<name>")
-    @operation("Describe one task type", scope="read", answers={200: TaskTypeJson}, problems=(404,))
+    @operation("Describe one task type", scope="read", answers={200: TaskTypeJson}, problems=(404,), by_type=True)
     def one_type(name: str) -> ResponseReturnValue:
-        try:
-            return jsonify(job_type_json(job_types.find(name)))
-        except UnknownJobType as error:
+        known = sorted(filter(caller_sees, job_types))
+        if name not in known:
             title = "There is no such task type"
-            raise BadRequest(404, "unknown-task-type", title, str(error), known=error.known) from None
+            raise BadRequest(404, "unknown-task-type", title, str(UnknownJobType(name, known)), known=known)
+        return jsonify(job_type_json(job_types[name]))
 
     return blueprint
 

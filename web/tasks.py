@@ -11,6 +11,7 @@ from taskqueue.queue import TaskQueue
 from taskqueue.signature import Json
 from taskqueue.submission import Accepted
 from taskqueue.task import AttemptError, Status, Task, timestamp
+from web.access import caller_sees
 from web.idempotency import idempotency_key
 from web.operation import Query, operation, read_query
 from web.problems import BadRequest
@@ -104,7 +105,7 @@ def _headers(found: Accepted) -> dict[str, str]:
 def _task_type(asked: SubmitQuery, queue: TaskQueue) -> str:
     if asked.task_type is None:
         detail = "Say what to run: POST /tasks?task_type=NAME. GET /task-types describes each."
-        known = sorted(queue.job_types)
+        known = sorted(filter(caller_sees, queue.job_types))
         raise BadRequest(422, "no-task-type", "The query parameter task_type is missing", detail, known=known)
     return asked.task_type
 

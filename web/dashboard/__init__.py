@@ -37,7 +37,7 @@ def mount(app: Flask, settings: Settings) -> None:
     blueprint = Blueprint(NAME, "rq_dashboard", static_folder="static")
     blueprint.jinja_loader = mended.loader()
     blueprint.context_processor(lambda: {"poll_interval": POLL_MILLISECONDS, "csp_nonce": guard.nonce()})
-    guard.register(blueprint, settings.dashboard_auth)
+    guard.register(blueprint, settings.dashboard_auth, settings.api_keys)
     refusals.register(blueprint)
     # RQ puts a job on its queue anew if Redis's answer is lost and asked for again: then it would run twice.
     for_changes = connect_for_requests(settings.redis_url)

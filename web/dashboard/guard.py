@@ -7,8 +7,10 @@ from flask import Blueprint, Response, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 
+from taskqueue.keys import ApiKey, Scope, find_key
 from web.dashboard.shown import REGISTRIES
 
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # they only show: web.dashboard mounts no others of rq-dashboard's
 MAX_PER_PAGE = 200  # as its form has it
 MAX_PAGE = 1_000_000  # Redis counts further, but nobody turns so many pages
 
@@ -29,29 +31,51 @@ POLICY = "; ".join(
 )
 
 
-def register(blueprint: Blueprint, auth: tuple[str, str] | None) -> None:
+def register(blueprint: Blueprint, login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> None:
     """Check every request to `blueprint`, in this order, and harden every answer."""
-    if auth is not None:
-        blueprint.before_request(lambda: check_login(*auth))
+    if login or keys:
+        blueprint.before_request(lambda: check_login(login, keys))
     blueprint.before_request(check_origin)
     blueprint.before_request(check_address)
     blueprint.after_request(harden)
 
 
-def check_login(user: str, password: str) -> None:
-    """HTTP Basic (RFC 7617). Raises `Unauthorized`."""
+def check_login(login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> None:
+    """HTTP Basic (RFC 7617), with DASHBOARD_AUTH, or with an API key's name and the key.
+
+    Raises `Unauthorized`, and `Forbidden` where the key's scope is too small.
+    """
     given = request.authorization
-    # Both are compared, each in constant time: how long it takes tells nothing of what was right.
-    right_user = hmac.compare_digest(((given and given.username) or "").encode(), user.encode())
-    right_password = hmac.compare_digest(((given and given.password) or "").encode(), password.encode())
-    if not (right_user and right_password):
-        login = WWWAuthenticate("basic", {"realm": "rq", "charset": "UTF-8"})
-        raise Unauthorized("Log in with the user and password of DASHBOARD_AUTH.", www_authenticate=login)
+    user, password = (given and given.username) or "", (given and given.password) or ""
+    if login and _is(user, login[0]) & _is(password, login[1]):
+        return
+    key = find_key(keys, password)
+    if key is None or key.name != user:
+        challenge = WWWAuthenticate("basic", {"realm": "rq", "charset": "UTF-8"})
+        raise Unauthorized(f"Log in with {_logins(login, keys)}.", www_authenticate=challenge)
+    if key.job_types is not None:
+        raise Forbidden(f"The key {key.name!r} is for some task types only, and this page shows all.")
+    scope: Scope = "read" if request.method in SAFE_METHODS else "operate"
+    if not key.may(scope):
+        raise Forbidden(f"This needs the scope {scope!r}; the key {key.name!r} has {key.scope!r}.")
+
+
+def _is(given: str, right: str) -> bool:
+    """In constant time: how long it takes tells nothing of what was right."""
+    return hmac.compare_digest(given.encode(), right.encode())
+
+
+def _logins(login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> str:
+    ways = [
+        *(["the user and password of DASHBOARD_AUTH"] if login else []),
+        *(["the name of an API key and the key"] if keys else []),
+    ]
+    return ", or ".join(ways)
 
 
 def check_origin() -> None:
     """What changes something must come from a page of ours. Raises `Forbidden`."""
-    if request.method in ("GET", "HEAD", "OPTIONS"):
+    if request.method in SAFE_METHODS:
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:

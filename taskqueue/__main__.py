@@ -1,0 +1,7 @@
+"""`python -m taskqueue`: tasks, queues, workers and keys from a shell."""
+
+import sys
+
+from taskqueue.command import main
+
+sys.exit(main())
