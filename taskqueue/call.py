@@ -36,17 +36,22 @@ def job_type_name(function_name: str) -> str:
 
 
 def registered_call(function_name: str) -> "Call":
-    """What stands behind a name in Redis: a registered job type, or `UnknownJobType`.
+    """What stands behind a name in Redis: a registered job type, or `UnknownJobType`."""
+    return Call(registered_type(function_name))
+
+
+def registered_type(function_name: str) -> JobType:
+    """The job type that an RQ job calls. Raises `UnknownJobType`.
 
     Besides `taskqueue.call.email`, the function's own path (`jobs.email.send_email`) is understood, so that
     `rq enqueue` can be used by hand.
     """
     name = job_type_name(function_name)
     if name != function_name and name in registered:
-        return Call(registered[name])
+        return registered[name]
     for job_type in registered.values():
         if job_type.path == function_name:
-            return Call(job_type)
+            return job_type
     raise UnknownJobType(name, sorted(registered))
 
 

@@ -7,11 +7,13 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from taskqueue.errors import InvalidJobType, InvalidPayload, UnknownJobType
+from taskqueue.masking import Masking
 from taskqueue.retry import RetryDelays
 from taskqueue.settings import Environment
 from taskqueue.signature import Json, Signature, SignatureError, payload_errors
@@ -47,6 +49,11 @@ class JobType:
     def description(self) -> str:
         """The function's docstring."""
         return inspect.getdoc(self.function) or ""
+
+    @cached_property
+    def shown(self) -> Masking:
+        """`shown(payload)` is the payload as anybody may see it: its secrets are masked."""
+        return Masking(self.signature.schema)
 
     def arguments(self, payload: Json) -> dict[str, Any]:
         """The function's keyword arguments, from a payload. Raises `InvalidPayload`."""

@@ -96,7 +96,7 @@ class Submissions:
             type=job_type.name,
             status="scheduled" if due else "deferred" if held else "queued",
             queue=queue_name,
-            payload=payload,
+            payload=job_type.shown(payload),
             created_at=created,
             scheduled_for=due,
             expires_at=options.expires(created),

@@ -11,7 +11,7 @@ from rq.job import Job, JobStatus
 from rq.results import Result
 
 from taskqueue import fields
-from taskqueue.call import job_type_name
+from taskqueue.call import job_type_name, registered_type
 from taskqueue.signature import Json
 
 Status = Literal["queued", "scheduled", "deferred", "processing", "complete", "failed", "canceled"]
@@ -146,8 +146,9 @@ def _job_type(job: Job) -> str:
 
 
 def _payload(job: Job) -> Json:
+    """The payload without its secrets; None where it is not known which they are: of a type that is not ours."""
     try:
-        return dict(job.kwargs)
+        return registered_type(job.func_name or "").shown(dict(job.kwargs))
     except Exception:  # noqa: BLE001  as above
         return None
 

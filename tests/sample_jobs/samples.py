@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from taskqueue import PermanentFailure, current_task, job, progress
 
@@ -147,3 +147,14 @@ def counted() -> None:
     task = current_task()
     assert task
     task.connection.incr(f"test:runs:{task.id}")
+
+
+@job("login", attempts=1)
+def login(
+    user: str, password: Annotated[SecretStr, Field(min_length=4)], spare: list[SecretStr] | None = None
+) -> int:
+    """Take what nobody else may see."""
+    log.info("logging %s in with %s", user, password)
+    if password.get_secret_value() == "wrong-secret":
+        raise PermissionError(f"{user} may not log in with {password}")
+    return len(password.get_secret_value())

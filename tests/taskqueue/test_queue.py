@@ -147,7 +147,7 @@ def test_a_job_of_another_program_can_be_read_too(redis: Redis, queue: TaskQueue
         "os.getcwd", retry=Retry(max=2, interval=[1, 2])
     )
     task = queue.get(theirs.id)
-    assert (task.type, task.payload, task.status) == ("os.getcwd", {}, "queued")
+    assert (task.type, task.payload, task.status) == ("os.getcwd", None, "queued")
 
 
 def test_a_job_whose_data_is_no_json_can_be_read_too(redis: Redis, queue: TaskQueue) -> None:
