@@ -21,8 +21,8 @@ check: $(VENV)/ready ## ruff, mypy strict, import-linter
 bench: $(VENV)/ready  ## how fast it is, beside its peers, in one run: benchmarks/results.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/workers.py $(ARGS)
 
-bench-web: $(VENV)/ready ## the web server beside others, in one run: benchmarks/web.md
-	@PYTHONPATH=. $(BIN)/python benchmarks/web.py $(ARGS)
+bench-web: $(VENV)/ready ## the web server beside others, in one run: benchmarks/serving.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/serving.py $(ARGS)
 
 format: $(VENV)/ready ## let ruff mend what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -7,7 +7,7 @@ from rq.serializers import JSONSerializer
 queue = Queue("default", connection=connection(), serializer=JSONSerializer)
 
 
-def noop() -> None:
+def noop(**payload: object) -> None:
     pass
 
 

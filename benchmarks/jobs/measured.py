@@ -1,13 +1,15 @@
 """What the benchmarks run: nothing, and a note of when it began."""
 
+from typing import Any
+
 from drive import started
 
 from taskqueue import job
 
 
 @job("noop")
-def noop() -> None:
-    """Nothing."""
+def noop(**payload: Any) -> None:
+    """Nothing, whatever is asked."""
 
 
 @job("stamp")

@@ -1,7 +1,7 @@
 """`make bench-web`: this project's web server beside others, in one run; needs wrk (apt install wrk).
 
 Requests a second and latency of POST /tasks, two web processes each; bulk submission beside RQ's own; the time of
-a page of GET /tasks while more and more tasks are kept. The figures go to benchmarks/web.md and web.json.
+a page of GET /tasks while more and more tasks are kept. The figures go to benchmarks/serving.md and serving.json.
 """
 
 import json
@@ -22,7 +22,7 @@ from systems import APPS, ENVIRONMENTS, OURS, ROOT, System, environment, install
 
 from deploy.laptop import free_port
 
-RESULTS = ROOT / "benchmarks" / "web"
+RESULTS = ROOT / "benchmarks" / "serving"
 PROCESSES = 2
 CLIENTS = 16
 SECONDS = 8
@@ -36,7 +36,7 @@ wrk.headers["Content-Type"] = "application/json"
 """
 ADDRESS = "/tasks?task_type=noop"
 FASTAPI = System(
-    name="FastAPI", app="guide_fastapi", worker=(), queue="tasks:default", packages=("fastapi", "uvicorn", "redis")
+    name="FastAPI", app="guide_fastapi", worker=(), queue="tasks:default", packages=("fastapi", "uvicorn[standard]", "redis")
 )
 
 
