@@ -36,7 +36,11 @@ wrk.headers["Content-Type"] = "application/json"
 """
 ADDRESS = "/tasks?task_type=noop"
 FASTAPI = System(
-    name="FastAPI", app="guide_fastapi", worker=(), queue="tasks:default", packages=("fastapi", "uvicorn[standard]", "redis")
+    name="FastAPI",
+    app="guide_fastapi",
+    worker=(),
+    queue="tasks:default",
+    packages=("fastapi", "uvicorn[standard]", "redis"),
 )
 
 

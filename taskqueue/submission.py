@@ -4,7 +4,6 @@ import json
 import zlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files as package_files
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -27,6 +26,7 @@ from taskqueue.errors import (
 from taskqueue.idempotency import RECORD_SECONDS, IdempotencyKey
 from taskqueue.job_types import JobType
 from taskqueue.options import SubmitOptions
+from taskqueue.script import Script, Word
 from taskqueue.settings import Settings
 from taskqueue.signature import Json
 from taskqueue.task import STATUSES, Task
@@ -37,8 +37,6 @@ DEDUPE_SECONDS = 30 * 86_400  # after the time at which it may begin
 EPOCH = datetime.fromtimestamp(0, UTC)
 MICROSECOND = timedelta(microseconds=1)
 INDEX = "tq:index"  # all tasks by the time at which they were created; INDEX:type:<type>, INDEX:tag:<tag> likewise
-
-Word = str | bytes | int | float
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,7 @@ class Submissions:
 
     def __init__(self, connection: Redis, settings: Settings) -> None:
         self._settings = settings
-        script = package_files("taskqueue").joinpath("scripts/enqueue.lua").read_text()
-        self._script = connection.register_script(script)
+        self._script = Script(connection, "enqueue.lua")
 
     def prepare(
         self,
@@ -120,7 +117,9 @@ class Submissions:
 
     def send(self, submission: Submission, pipeline: Pipeline | None = None) -> Any:
         """Run the script, now or in a pipeline; `accepted` reads the answer."""
-        return self._script(keys=submission.keys, args=submission.arguments, client=pipeline)
+        if pipeline is not None:
+            return self._script.registered(keys=submission.keys, args=submission.arguments, client=pipeline)
+        return self._script(submission.keys, submission.arguments)
 
     def _job_hash(
         self, task: Task, job_type: JobType, options: SubmitOptions, data: bytes

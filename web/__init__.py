@@ -1,7 +1,11 @@
 """The Flask application: who asks. It talks to Redis through `taskqueue` only."""
 
+from typing import Any
+
 from flask import Flask, Response, jsonify
+from flask.json.provider import JSONProvider
 from flask.typing import ResponseReturnValue
+from pydantic_core import from_json, to_json
 
 from taskqueue.connection import connect_for_requests
 from taskqueue.files import open_files
@@ -15,10 +19,22 @@ from web.dashboard import mount as mount_dashboard
 from web.operation import operation
 
 
+class FastJson(JSONProvider):
+    """JSON by pydantic's core, several times as fast as the standard library; fields as they are told."""
+
+    def dumps(self, obj: Any, **_: Any) -> str:
+        """One line of text, which a terminal shows as one."""
+        return to_json(obj).decode() + "\n"
+
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        """From text."""
+        return from_json(s)
+
+
 def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     """The application. It connects with the first request, not here: it may start before Redis does."""
     app = Flask(__name__)
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # fields in the order in which they are told
+    app.json = FastJson(app)
     connection = connect_for_requests(settings.redis_url)
     queue = TaskQueue(connection, settings, job_types)
 
