@@ -10,9 +10,13 @@
 -- ARGV[7]  seconds     of work
 -- ARGV[8…] origin, job, execution; origin, job, execution …: what runs
 --
--- Returns 0 where the worker's hash had expired: it must register again.
+-- Returns {known, held, canceled}
+--   known     0 where the worker's hash had expired: it must register again
+--   held      job:execution of all that stands under the worker's name
+--   canceled  the executions that somebody has cancelled while they ran
 local prefix, lease, moment, lifetime, finished, failed, seconds = unpack(ARGV, 1, 7)
 local time = redis.call('TIME')
+local canceled = {}
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 for i = 8, #ARGV, 3 do
     local origin, job, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -24,13 +28,16 @@ for i = 8, #ARGV, 3 do
         redis.call('EXPIRE', prefix .. ':execution:' .. member, lease + 60)
         redis.call('EXPIRE', prefix .. ':executions:' .. job, lease + 60)
         redis.call('HSET', prefix .. ':job:' .. job, 'last_heartbeat', moment)
+    elseif redis.call('HGET', prefix .. ':job:' .. job, 'status') == 'canceled' then
+        canceled[#canceled + 1] = execution
     end
 end
 redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime)
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local held = redis.call('SMEMBERS', KEYS[1] .. ':executions')
+if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, held, canceled } end
 if finished ~= '0' then redis.call('HINCRBY', KEYS[1], 'successful_job_count', finished) end
 if failed ~= '0' then redis.call('HINCRBY', KEYS[1], 'failed_job_count', failed) end
 if finished ~= '0' or failed ~= '0' then redis.call('HINCRBYFLOAT', KEYS[1], 'total_working_time', seconds) end
 redis.call('HSET', KEYS[1], 'last_heartbeat', moment, 'state', #ARGV > 7 and 'busy' or 'idle')
 redis.call('EXPIRE', KEYS[1], lifetime)
-return 1
+return { 1, held, canceled }

@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from importlib.resources import files as package_files
 from secrets import token_hex
-from typing import cast
+from typing import NamedTuple, cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.defaults import RQ_KEY_PREFIX
 from rq.queue import Queue
 from rq.scheduler import RQScheduler
@@ -34,6 +35,14 @@ MAX_DUE = 1000  # jobs moved in one go
 MAX_LOST = 100  # jobs settled in one go
 SILENT = "Its worker was not heard of any more: it was killed, out of memory, or cut off."
 RETURNED = "returned"
+
+
+class Pulse(NamedTuple):
+    """What a heartbeat has found in Redis."""
+
+    is_known: bool  # Redis has not forgotten this worker
+    held: list[str]  # job:execution of all that stands under its name
+    canceled: set[str]  # executions that somebody has canceled while they ran
 
 
 class Keeper:
@@ -69,20 +78,25 @@ class Keeper:
         news, self._in_touch_since = self._in_touch_since is not None, None
         return news
 
-    def heartbeat(self, running: Sequence[State]) -> bool:
-        """Renew the leases of what runs. False where Redis has forgotten this worker."""
+    def heartbeat(self, running: Sequence[State]) -> Pulse:
+        """Renew the leases of what runs."""
         totals = self._tally.totals()
         finished, failed, seconds = (now - told for now, told in zip(totals, self._told, strict=True))
         arguments: list[str | int | float] = [RQ_KEY_PREFIX, LEASE_SECONDS, moment(), WORKER_TTL_SECONDS]
         arguments += [finished, failed, round(seconds, 6)]
         for state in running:
             arguments += (state.origin, state.job, state.execution)
-        known = self._heartbeat_script(keys=[self._worker_key], args=arguments)
+        try:
+            answer = self._heartbeat_script(keys=[self._worker_key], args=arguments)
+        except ResponseError:
+            self.lost_touch()  # Redis is full: no worker can renew a lease
+            raise
+        known, held, canceled = cast("tuple[int, list[bytes], list[bytes]]", answer)
         if known:
             self._told = totals
         if self._in_touch_since is None:
             self._in_touch_since = time.monotonic()
-        return bool(known)
+        return Pulse(bool(known), [as_text(member) for member in held], {as_text(run) for run in canceled})
 
     def settle_lost(self) -> None:
         """Give the jobs of silent workers to others."""
@@ -110,6 +124,12 @@ class Keeper:
                 self._settle(job_id, execution, how, stopped=job_id == stopped_job, died=died)
             elif execution == state.claim:
                 self._settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
+
+    def give_back(self, member: str) -> None:
+        """Put back what stands under our name and no horse knows of: a claim that reached Redis late, and twice."""
+        job_id, _, execution = member.rpartition(":")
+        if not self._settle(job_id, execution, RETURNED):
+            self._connection.srem(f"{self._worker_key}:executions", member)
 
     def _settle(self, job_id: str, execution: str, how: str, *, stopped: bool = False, died: bool = False) -> bool:
         """Settle a run that ended without a word; False where there is no such job."""

@@ -48,6 +48,11 @@ class State(NamedTuple):
     began: float = 0.0  # seconds since 1970
     deadline: float = 0.0  # on the monotonic clock; 0: none
 
+    @property
+    def executions(self) -> tuple[str, str]:
+        """What may stand in Redis for it."""
+        return self.claim, self.execution
+
 
 class Slot:
     """One horse's share. Made before the fork, so that both sides have it."""

@@ -24,6 +24,7 @@ class Stall:
         self.stopped_job = ""  # by the stop command
         self.killed_for = ""  # why the worker killed it, in words
         self._tally = tally
+        self._how = ""  # its horse ended, as long as Redis does not know
         self._heard = b""  # of a line that has not come whole
 
     def fork(self, run: Callable[[], None], *, stop: bool) -> None:
@@ -91,7 +92,7 @@ class Stall:
     def kill_if_still(self, execution: str, why: str) -> bool:
         """Kill it if it still runs that job: it is held first, so it cannot begin another meanwhile."""
         os.kill(self.pid, signal.SIGSTOP)
-        os.waitpid(self.pid, os.WUNTRACED)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it may have ended just now
         state = self.slot.read()
         if state.phase is Phase.RUNNING and state.execution == execution:
             self.killed_for = why
@@ -101,9 +102,9 @@ class Stall:
         return False
 
     def bury(self) -> str | None:
-        """How it ended, in words, if it has; None while it lives or the stall is empty."""
+        """How it ended, in words, until that is settled; None while it lives or the stall is empty."""
         if not self.pid:
-            return None
+            return self._how or None
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid == 0:
             return None
@@ -111,7 +112,12 @@ class Stall:
             os.killpg(pid, signal.SIGKILL)  # what it left behind
         self.pid = 0
         self.hear()
-        return self.killed_for or _how(status, usage.ru_maxrss // 1024, self.slot.last_line)
+        self._how = self.killed_for or _how(status, usage.ru_maxrss // 1024, self.slot.last_line)
+        return self._how
+
+    def settled(self) -> None:
+        """What the horse has left is in Redis."""
+        self._how = ""
 
     def renew(self) -> None:
         """A new slot for the next horse: the dead one may have left anything in its own."""

@@ -76,6 +76,14 @@ local function rest_in(registry, key, job, ttl)
     keep_for(key, ttl)
 end
 
+local function stored_before(results)
+    -- The answer to this very outcome may have been lost.
+    local _, latest = unpack(redis.call('XREVRANGE', results, '+', '-', 'COUNT', 1)[1] or {})
+    for i = 1, latest and #latest or 0, 2 do
+        if latest[i] == 'execution_id' then return latest[i + 1] == ARGV[9] end
+    end
+end
+
 local function settle()
     local job, execution, origin, ttl = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[13])
     local key = keys_of(job, execution)
@@ -83,7 +91,10 @@ local function settle()
     if final and redis.call('EXISTS', key.job .. ':dependents') == 1 then return 'dependents' end
 
     -- Whose job it is, is decided here and nowhere else: by the entry in the started registry.
-    if redis.call('ZREM', prefix .. ':wip:' .. origin, key.member) == 0 then return 'lost' end
+    if redis.call('ZREM', prefix .. ':wip:' .. origin, key.member) == 0 then
+        redis.call('SREM', worker_key .. ':executions', key.member)
+        return again == '1' and stored_before(key.results) and 'yes' or 'lost'
+    end
     redis.call('DEL', key.execution, key.executions) -- a job has one execution at a time
     redis.call('SREM', worker_key .. ':executions', key.member)
     -- Somebody cancelled or deleted it while it ran: that stays so.
@@ -131,6 +142,12 @@ local function claimed_before()
     end
 end
 
+local KEPT_ASIDE = 1000
+
+local function set_aside(job, why)
+    if redis.call('HLEN', 'tq:aside') < KEPT_ASIDE then redis.call('HSET', 'tq:aside', job, why) end
+end
+
 local ENDED = { started = true, finished = true, canceled = true, stopped = true }
 
 local function has_expired(hash)
@@ -154,12 +171,14 @@ local function take()
         local queue_key, job = popped[1], popped[2][1]
         local fields = redis.pcall('HGETALL', prefix .. ':job:' .. job)
         if fields.err then
-            redis.call('HSET', 'tq:aside', job, fields.err) -- something else stands at the job's key
-        elseif #fields > 0 then
+            set_aside(job, fields.err) -- something else stands at the job's key
+        elseif #fields == 0 then
+            set_aside(job, 'the job hash is gone: it has expired, or was deleted')
+        else
             local hash = {}
             for i = 1, #fields, 2 do hash[fields[i]] = fields[i + 1] end
             if not hash.data then
-                redis.call('HSET', 'tq:aside', job, 'the job hash has no data')
+                set_aside(job, 'the job hash has no data')
             elseif ENDED[hash.status] then -- an id that was pushed twice, or cancelled since, is not run
             elseif has_expired(hash) then
                 drop(job, hash, queue_key:sub(#prefix + 8))

@@ -227,7 +227,7 @@ class Worker(RQWorker):
         Horse(
             stall.slot,
             connection,
-            self._turns(connection),
+            self._turns(connect_for_requests(self._given)),
             self._settings,
             self.name,
             ByRQ(self, connection),
@@ -272,7 +272,10 @@ class Worker(RQWorker):
                     stall.slot.read(), how, stall.stopped_job, died=not stall.killed_for
                 )
             except RedisError as error:
-                log.warning("What a work-horse left is settled when its lease ends: %s", error)
+                if self._keeper.lost_touch():
+                    log.warning("Redis does not answer the worker (%s); what a work-horse left waits", error)
+                continue
+            stall.settled()
             if self._last_horse:
                 self._stop_requested = True
             if not self._stop_requested:
@@ -318,8 +321,16 @@ class Worker(RQWorker):
     def _heartbeat(self) -> None:
         states = [stall.slot.read() for stall in self._stalls if stall.pid]
         running = [state for state in states if state.phase is not Phase.RESTING]
-        if not self._keeper.heartbeat(running):
+        pulse = self._keeper.heartbeat(running)
+        if not pulse.is_known:
             self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+        for stall in self._stalls:
+            if stall.pid and stall.slot.read().execution in pulse.canceled:
+                stall.kill_if_still(stall.slot.read().execution, "Canceled while it ran.")
+        known = {run for stall in self._stalls for run in stall.slot.read().executions}
+        for member in pulse.held:
+            if member.rpartition(":")[2] not in known:
+                self._keeper.give_back(member)
 
     def _command(self) -> None:
         """RQ's commands to this worker."""
