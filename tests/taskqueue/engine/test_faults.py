@@ -4,10 +4,8 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,96 +17,12 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
-from taskqueue.connection import connect_for_worker
-from taskqueue.job_types import JobTypes
 from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
-from taskqueue.settings import Settings
 from tests.conftest import RedisServer, wait_until
-
-
-class RunningWorker:
-    """A real worker of a test, and its log."""
-
-    def __init__(self, project: Path, log: Path, url: str, *options: str) -> None:
-        self._log = log
-        with log.open("a") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "worker.py", "--horses", "1", *options],
-                cwd=project,
-                env=os.environ | {"TASK_QUEUE_URL": url},
-                stderr=out,
-            )
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def horses(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            self.process.wait(40)
-
+from tests.taskqueue.engine.stage import RunningWorker, registries_of, until
 
 Start = Callable[..., RunningWorker]
-
-
-@pytest.fixture
-def server(own_redis: RedisServer) -> RedisServer:
-    return own_redis
-
-
-@pytest.fixture
-def start(project: Path, tmp_path: Path, server: RedisServer) -> Iterator[Start]:
-    """Start a worker; all are stopped at the end."""
-    started: list[RunningWorker] = []
-
-    def start_worker(*options: str) -> RunningWorker:
-        log = tmp_path / f"worker-{len(started)}.log"
-        log.touch()
-        started.append(RunningWorker(project, log, server.url, *options))
-        wait_until(lambda: "works on" in started[-1].log, what="the worker")
-        return started[-1]
-
-    yield start_worker
-    for worker in started:
-        worker.stop()
-
-
-@pytest.fixture
-def queue(server: RedisServer, job_types: JobTypes) -> Iterator[TaskQueue]:
-    with connect_for_worker(server.url) as connection:
-        yield TaskQueue(connection, Settings(redis_url=server.url), job_types)
-
-
-@pytest.fixture
-def redis(server: RedisServer) -> Iterator[Redis]:
-    with connect_for_worker(server.url) as connection:
-        yield connection
-
-
-def until(queue: TaskQueue, task_id: str, *statuses: str, seconds: float = 20) -> float:
-    """Wait for a task to have one of these statuses; how long it took."""
-    began = time.monotonic()
-    wait_until(lambda: queue.get(task_id).status in statuses, seconds, what=f"the task to be {statuses}")
-    return time.monotonic() - began
-
-
-def registries_of(redis: Redis, task_id: str) -> list[str]:
-    """The lists in which a task stands."""
-    found = []
-    for queue in Queue.all(connection=redis):
-        if task_id.encode() in redis.lrange(queue.key, 0, -1):
-            found.append("queued")
-        for name in ("wip", "finished", "failed", "scheduled", "deferred", "canceled"):
-            members = redis.zrange(f"rq:{name}:{queue.name}", 0, -1)
-            found += [name for member in members if member.decode().partition(":")[0] == task_id]
-    return found
 
 
 @pytest.mark.parametrize(
@@ -324,7 +238,7 @@ def test_a_job_that_cannot_be_run_is_failed_with_its_reason_and_the_worker_goes_
     worker = start()
     until(queue, good.id, "complete")
     assert registries_of(redis, bad.id) == ["failed"]
-    assert redis.hgetall("tq:aside").keys() == {b"no-hash"}
+    assert redis.hgetall("tq:aside").keys() == {b"no-hash", b"vanished"}
     assert worker.process.poll() is None
 
 
