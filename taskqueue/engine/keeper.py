@@ -126,7 +126,7 @@ class Keeper:
                 self._settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
 
     def give_back(self, member: str) -> None:
-        """Put back what stands under our name and no horse knows of: a claim that reached Redis late, and twice."""
+        """Put back what stands under our name and no horse knows of: a claim that came late, and twice."""
         job_id, _, execution = member.rpartition(":")
         if not self._settle(job_id, execution, RETURNED):
             self._connection.srem(f"{self._worker_key}:executions", member)
