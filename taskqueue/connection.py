@@ -18,6 +18,7 @@ from taskqueue.errors import QueueUnavailable
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_SECONDS = 2.0  # a web request waits this long for one answer of Redis
+BULK_TIMEOUT_SECONDS = 20.0  # 32 MiB over a slow line
 PROBE_TIMEOUT_SECONDS = 0.4  # a health check must answer within a second, connecting included
 WORKER_CONNECT_TIMEOUT_SECONDS = 5.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
@@ -29,6 +30,17 @@ def connect_for_requests(to: str | Redis) -> Redis:
         to,
         socket_connect_timeout=REQUEST_TIMEOUT_SECONDS,
         socket_timeout=REQUEST_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), retries=1),
+        health_check_interval=30,
+    )
+
+
+def connect_for_bulk(to: str | Redis) -> Redis:
+    """For a web process that queues thousands of tasks in one transaction: Redis takes its time for that."""
+    return _connect(
+        to,
+        socket_connect_timeout=REQUEST_TIMEOUT_SECONDS,
+        socket_timeout=BULK_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), retries=1),
         health_check_interval=30,
     )

@@ -6,6 +6,10 @@ TaskQueueError
 ├── UnknownJobType        no such job type
 ├── UnknownQueue          no such queue
 ├── InvalidPayload        the payload does not fit the job type's signature
+├── InvalidJson           a body of many tasks is no JSON
+├── InvalidBatch          tasks of a batch cannot be queued, so none of them is
+├── BatchTooLarge         more tasks than one batch may have
+├── UnknownBatch          no such batch, or it has expired
 ├── UnknownParent         a task that another shall depend on is not there
 ├── IdempotencyMismatch   an idempotency key came again with another request
 ├── StillProcessing       the first request of an idempotency key has no answer yet
@@ -67,6 +71,32 @@ class InvalidPayload(TaskQueueError):
         self.errors = list(errors)
         what = "; ".join(f"{error.pointer or 'the payload'}: {error.message}" for error in self.errors)
         super().__init__(f"The payload does not fit {job_type!r}: {what}")
+
+
+class InvalidJson(TaskQueueError):
+    """A body of many tasks is no JSON; the message names the item, counted from 0."""
+
+
+class InvalidBatch(TaskQueueError):
+    """Tasks of a batch cannot be queued, so none of them is. The pointers begin with the number of the item."""
+
+    def __init__(self, errors: Sequence[PayloadError], wrong: int, total: int) -> None:
+        self.errors = list(errors)
+        super().__init__(f"{wrong:,} of {total:,} tasks cannot be queued, so none was.")
+
+
+class BatchTooLarge(TaskQueueError):
+    """A batch has more tasks than it may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A batch takes {limit:,} tasks; send the rest in another.")
+
+
+class UnknownBatch(TaskQueueError):
+    """There is no batch of this id, or it has expired."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"There is no batch {batch_id!r}. It may have expired.")
 
 
 class UnknownParent(TaskQueueError):

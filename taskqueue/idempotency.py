@@ -18,7 +18,7 @@ class IdempotencyKey:
     fingerprint: str  # of all that was asked
 
     @classmethod
-    def of(cls, key: str, caller: bytes, asked: bytes) -> "IdempotencyKey":
+    def of(cls, key: str, caller: bytes, fingerprint: str) -> "IdempotencyKey":
         """The key that one caller gave to one request: nobody else's, whatever they call theirs."""
         record = sha256(caller + b"\0" + key.encode()).hexdigest()
-        return cls(f"{RECORD}{record}", sha256(asked).hexdigest())
+        return cls(RECORD + record, fingerprint)

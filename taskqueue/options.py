@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from taskqueue.job_types import MAX_ATTEMPTS, MAX_TIMEOUT_SECONDS
+from taskqueue.signature import Json
 
 MAX_DELAY_SECONDS = 366 * 86_400
 MAX_TAGS = 16
@@ -140,3 +141,22 @@ class SubmitOptions(RunOptions):
 
 
 ORDINARY = SubmitOptions()
+
+
+class BulkTask(SubmitOptions):
+    """One task of many: its type, its payload, its options."""
+
+    task_type: str
+    payload: Json = Field(default_factory=dict)
+
+
+class PlainTask(RunOptions):
+    """A task that something else than a request sets off: it says how it runs, not when."""
+
+    task_type: str
+    payload: Json = Field(default_factory=dict)
+
+    @property
+    def options(self) -> SubmitOptions:
+        """How it runs."""
+        return SubmitOptions(**self.model_dump(include=set(RunOptions.model_fields)))

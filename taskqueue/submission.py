@@ -30,6 +30,7 @@ from taskqueue.script import Script, Word
 from taskqueue.settings import Settings
 from taskqueue.signature import Json
 from taskqueue.task import STATUSES, Task
+from taskqueue.transaction import packed
 
 COMPRESSED_FROM_BYTES = 1024  # RQ reads a job's data compressed or plain; a small payload is better plain
 DEDUPE = "tq:dedupe:"
@@ -37,6 +38,8 @@ DEDUPE_SECONDS = 30 * 86_400  # after the time at which it may begin
 EPOCH = datetime.fromtimestamp(0, UTC)
 MICROSECOND = timedelta(microseconds=1)
 INDEX = "tq:index"  # all tasks by the time at which they were created; INDEX:type:<type>, INDEX:tag:<tag> likewise
+
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ class Submissions:
         *,
         idempotency: IdempotencyKey | None = None,
         held: bool = False,
+        batch: str = "",
+        created: datetime | None = None,
     ) -> Submission:
-        """Validate one task. `held`: it waits until somebody releases it.
+        """Validate one task. `held`: it waits until somebody releases it. `batch`: the key of a list to add it to.
 
         Raises `UnknownQueue`, `InvalidPayload`.
         """
@@ -86,7 +91,7 @@ class Submissions:
             data = job_data(job_type.name, payload)
         except ValueError:
             raise InvalidPayload(job_type.name, [PayloadError("", "A number in it is too large")]) from None
-        created = datetime.now(UTC)
+        created = created or datetime.now(UTC)
         due = options.due(created)
         task = Task(
             id=str(uuid4()),
@@ -101,7 +106,11 @@ class Submissions:
             depends_on=options.depends_on,
             tags=options.tags,
         )
-        words = _words(task, options, idempotency, held)
+        words = _words(task, options, idempotency)
+        if held:
+            words += ("held", 1)
+        if batch:
+            words += ("batch", batch)
         arguments: list[Word] = [task.id, (created - EPOCH) // MICROSECOND, len(words), *words]
         for field, value in self._job_hash(task, job_type, options, data).items():
             arguments += (field, value)
@@ -121,6 +130,16 @@ class Submissions:
             return self._script.registered(keys=submission.keys, args=submission.arguments, client=pipeline)
         return self._script(submission.keys, submission.arguments)
 
+    @property
+    def load(self) -> bytes:
+        """The command that must be sent before it."""
+        return packed("SCRIPT", "LOAD", self._script.registered.script)
+
+    def command(self, submission: Submission) -> bytes:
+        """The same as one packed command, for a transaction of many (taskqueue/transaction.py)."""
+        keys = submission.keys
+        return packed("EVALSHA", self._script.registered.sha, len(keys), *keys, *submission.arguments)
+
     def _job_hash(
         self, task: Task, job_type: JobType, options: SubmitOptions, data: bytes
     ) -> dict[str, str | bytes | int]:
@@ -138,7 +157,7 @@ class Submissions:
             "result_ttl": self._settings.result_ttl_seconds,
             "failure_ttl": self._settings.failure_ttl_seconds,
             "retries_left": retries,
-            "retry_intervals": json.dumps(job_type.retry_delays.seconds(retries)),
+            "retry_intervals": str(job_type.retry_delays.seconds(retries)),  # JSON, too: a list of whole numbers
             fields.ATTEMPTS: task.attempts,
         }
         if task.tags:
@@ -156,7 +175,7 @@ class Submissions:
         return stored
 
 
-def _words(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | None, held: bool) -> list[Word]:
+def _words(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | None) -> list[Word]:
     """What enqueue.lua is told besides the job's hash; nothing for the ordinary task."""
     words: list[Word] = []
     if task.scheduled_for:
@@ -167,8 +186,6 @@ def _words(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | Non
         words += ("parent", parent)
     if options.allow_failure:
         words += ("allow_failure", 1)
-    if held:
-        words += ("held", 1)
     if options.dedupe:
         until = (task.scheduled_for or task.created_at) - task.created_at
         words += ("dedupe", f"{DEDUPE}{task.type}:{options.dedupe}")
@@ -220,4 +237,4 @@ def job_data(job_type: str, payload: Json) -> bytes:
 
     Raises ValueError for a number that JSON cannot say (1e999 is read as infinity).
     """
-    return json.dumps((function_name(job_type), None, (), payload), allow_nan=False).encode()
+    return _encode((function_name(job_type), None, (), payload)).encode()

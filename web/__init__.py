@@ -7,13 +7,14 @@ from flask.json.provider import JSONProvider
 from flask.typing import ResponseReturnValue
 from pydantic_core import from_json, to_json
 
-from taskqueue.connection import connect_for_requests
+from taskqueue.batches import Batches
+from taskqueue.connection import connect_for_bulk, connect_for_requests
 from taskqueue.files import open_files
 from taskqueue.health import Probe
 from taskqueue.job_types import JobTypes
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
-from web import access, files, health, problems, task_types, tasks
+from web import access, batches, files, health, problems, task_types, tasks
 from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
 from web.operation import operation
@@ -41,6 +42,9 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     problems.register(app)
     access.register(app, queue, elsewhere=DASHBOARD)
     app.register_blueprint(tasks.views(queue))
+    app.register_blueprint(
+        batches.views(Batches(connect_for_bulk(connection), queue.submissions, job_types), settings)
+    )
     app.register_blueprint(task_types.views(job_types))
     app.register_blueprint(files.views(open_files(settings, connection), settings))
     app.register_blueprint(health.views(Probe(settings.redis_url)))

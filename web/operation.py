@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from flask import Flask, request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from taskqueue.keys import Scope
 from taskqueue.options import parts
@@ -89,15 +90,15 @@ def read_query(model: type[Parameters]) -> Parameters:
         found = error.errors(include_url=False, include_context=False, include_input=False)
     known = ", ".join(model.model_fields)
     for one in found:
-        if one["type"] == "extra_forbidden":
+        if one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
             title = "There is no such query parameter"
             raise BadRequest(400, "unknown-parameter", title, f"{one['loc'][0]!r} is none of {known}.")
-    errors = [
-        {
-            "parameter": str(one["loc"][0]) if one["loc"] else "",
-            "message": one["msg"].removeprefix("Value error, "),
-        }
-        for one in found
-    ]
+    errors = [{"parameter": str(one["loc"][0]) if one["loc"] else "", "message": _message(one)} for one in found]
     detail = "; ".join(f"{one['parameter']}: {one['message']}" for one in errors)
     raise BadRequest(400, "invalid-parameter", "A query parameter is wrong", detail, errors=errors)
+
+
+def _message(error: ErrorDetails) -> str:
+    """What is wrong; of a parameter that is JSON also the field."""
+    fields = "".join(f"{part}: " for part in error["loc"][1:] if isinstance(part, str))
+    return fields + error["msg"].removeprefix("Value error, ")

@@ -8,12 +8,16 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from taskqueue.errors import (
+    BatchTooLarge,
     FileTooLarge,
     IdempotencyMismatch,
+    InvalidBatch,
+    InvalidJson,
     InvalidPayload,
     QueueUnavailable,
     StillProcessing,
     TaskQueueError,
+    UnknownBatch,
     UnknownFile,
     UnknownJobType,
     UnknownParent,
@@ -66,6 +70,15 @@ def register(app: Flask) -> None:
                 errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]
                 title = "The payload does not fit the task type"
                 return problem(422, "invalid-payload", title, str(error), errors=errors)
+            case InvalidJson():
+                return problem(400, "invalid-json", "The body is not JSON", str(error))
+            case InvalidBatch():
+                errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]
+                return problem(422, "invalid-batch", "A task cannot be queued", str(error), errors=errors)
+            case BatchTooLarge():
+                return problem(413, "too-large", "The batch is too large", str(error))
+            case UnknownBatch():
+                return problem(404, "unknown-batch", "There is no such batch", str(error))
             case UnknownParent():
                 title = "A task that it depends on does not exist"
                 return problem(422, "unknown-parent", title, str(error), parent=error.task_id)

@@ -19,6 +19,7 @@ from rq.scripts import acquire_or_refresh_lock, release_lock
 from rq.serializers import JSONSerializer
 from rq.utils import as_text
 
+from taskqueue.batches import BatchEnds
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.job import RegisteredJob
 from taskqueue.engine.slot import Phase, State
@@ -56,6 +57,7 @@ class Keeper:
         turns: Turns,
         by_rq: ByRQ,
         failure_ttl: int,
+        result_ttl: int,
         tally: Tally,
     ) -> None:
         self._connection = connection
@@ -70,6 +72,7 @@ class Keeper:
         self._token = token_hex(8)
         self._in_touch_since: float | None = None  # with Redis, without a break
         folder = package_files("taskqueue.engine")
+        self._batch_ends = BatchEnds(connection, result_ttl)
         self._heartbeat_script = connection.register_script(folder.joinpath("heartbeat.lua").read_text())
         self._due_script = connection.register_script(folder.joinpath("due.lua").read_text())
 
@@ -175,7 +178,8 @@ class Keeper:
             self.move_due()
 
     def move_due(self) -> None:
-        """Move the jobs whose time has come to their queues."""
+        """Move the jobs whose time has come to their queues, and end the batches whose tasks have ended."""
+        self._batch_ends.end_those_that_have()
         for queue in self._queues:
             keys = [f"{RQ_KEY_PREFIX}:scheduled:{queue.name}", queue.key, Queue.redis_queues_keys]
             self._due_script(keys=keys, args=[RQ_KEY_PREFIX, moment(), MAX_DUE])

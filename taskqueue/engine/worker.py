@@ -130,6 +130,7 @@ class Worker(RQWorker):
             self._turns(self.connection),
             ByRQ(self, self.connection),
             self._settings.failure_ttl_seconds,
+            self._settings.result_ttl_seconds,
             self.tally,
         )
         self._keeper.move_due()

@@ -15,6 +15,7 @@
 --            held             1: it waits in the deferred registry until somebody releases it
 --            dedupe           a key; while a task with it waits or runs, nothing is queued, and that one is told
 --            dedupe_seconds   how long that is remembered at the most
+--            batch            the list of a batch's tasks: the task, or the one that stands in for it, is added
 --            record           a key; the answer is kept there, and told again to who asks again
 --            fingerprint      of what was asked: another one under the same record is refused
 --            record_seconds   how long the record is kept
@@ -58,6 +59,7 @@ if option.dedupe then
     local expired = at and at[2] and (at[3] or '0') == '0' and tonumber(at[2]) < tonumber(redis.call('TIME')[1])
     if at and at[1] and not ENDED[at[1]] and not expired then
         keep_record('duplicate', at[1], other, '')
+        if option.batch then redis.call('RPUSH', option.batch, other) end
         return { 'duplicate', at[1], other, '', '' }
     end
 end
@@ -90,6 +92,7 @@ end
 for i = 4, #KEYS do
     redis.call('ZADD', KEYS[i], created, id)
 end
+if option.batch then redis.call('RPUSH', option.batch, id) end
 if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end
 keep_record('repeated', status, id, created)
 return { 'new', status, id, created, stalled }

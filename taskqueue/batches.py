@@ -1,0 +1,164 @@
+"""Batches: many tasks that are queued at once, counted together, and followed by one more when all have ended."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, get_args
+from uuid import uuid4
+
+from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
+from rq.job import JobStatus
+from rq.queue import Queue
+from rq.utils import as_text, utcformat, utcparse
+
+from taskqueue.bulk import BATCH, MAX_TASKS, OPEN, Prepared, Queued, id_or_refusal
+from taskqueue.connection import redis_errors
+from taskqueue.errors import IdempotencyMismatch, StillProcessing, UnknownBatch
+from taskqueue.idempotency import RECORD_SECONDS, IdempotencyKey
+from taskqueue.job_types import JobTypes
+from taskqueue.options import PlainTask
+from taskqueue.script import Script
+from taskqueue.signature import Json
+from taskqueue.submission import Submissions
+from taskqueue.task import STATUSES, Status
+from taskqueue.transaction import packed, transact
+
+ID = re.compile(r"[0-9a-f]{32}")
+PROCESSING_SECONDS = 30  # after this a request that Redis has not taken may be sent again
+COUNTED_AT_ONCE = 1000  # by one script: Redis answers others in between
+ENDED_AT_ONCE = 200  # batches that are looked at in one go
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as `GET /batches/<id>` shows it."""
+
+    id: str
+    created_at: datetime
+    ended_at: datetime | None  # when all had ended
+    counts: dict[Status, int]
+    forgotten: int  # ended so long ago that they are kept no longer
+    on_complete: str | None  # the id of the task that runs when all have ended
+
+    @property
+    def total(self) -> int:
+        """How many tasks it has."""
+        return sum(self.counts.values()) + self.forgotten
+
+    @property
+    def ended(self) -> int:
+        """How many of them have ended, however."""
+        return self.counts["complete"] + self.counts["failed"] + self.counts["canceled"] + self.forgotten
+
+
+class Batches:
+    """Batches in Redis."""
+
+    def __init__(self, connection: Redis, submissions: Submissions, job_types: JobTypes) -> None:
+        self._connection = connection
+        self._submissions = submissions
+        self._job_types = job_types
+        self._begin_script = Script(connection, "begin_record.lua")
+        self._counts_script = Script(connection, "batch_counts.lua").registered
+
+    def prepare(self, items: Iterable[Json], *, on_complete: PlainTask | None = None) -> Prepared:
+        """Validate the tasks, one by one as they come.
+
+        Raises `BatchTooLarge`, `InvalidJson`; and for `on_complete` what a single task raises.
+        """
+        batch = Prepared(uuid4().hex, self._submissions, self._job_types, on_complete)
+        for item in items:
+            batch.add(item)
+        with redis_errors():
+            batch.look_for_parents(self._connection)
+        return batch
+
+    def submit(self, batch: Prepared, *, atomic: bool = True, idempotency: IdempotencyKey | None = None) -> Queued:
+        """Queue what can be queued, all of it in one transaction: Redis takes all or nothing.
+
+        Raises `InvalidBatch` where nothing can be, or with `atomic` not everything; `IdempotencyMismatch`,
+        `StillProcessing`, `QueueUnavailable`.
+        """
+        if not batch.taken or (atomic and batch.refused):
+            raise batch.error()
+        with redis_errors():
+            before = self._begin(idempotency) if idempotency else None
+        if before:
+            return self._repeated(batch, before)
+        commands = batch.commands()
+        if idempotency:
+            commands.append(packed("HSET", idempotency.record, "outcome", "batch", "id", batch.id))
+            commands.append(packed("EXPIRE", idempotency.record, RECORD_SECONDS))
+        with redis_errors():
+            answers = transact(self._connection, self._submissions.load, commands)
+        return batch.told(id_or_refusal(answer) for answer in answers[: len(batch.taken)])
+
+    def get(self, batch_id: str) -> Batch:
+        """The batch of this id, counted now. Raises `UnknownBatch`."""
+        if not ID.fullmatch(batch_id):
+            raise UnknownBatch(batch_id)
+        with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(BATCH + batch_id)
+            for first in range(0, MAX_TASKS, COUNTED_AT_ONCE):
+                last = first + COUNTED_AT_ONCE - 1
+                self._counts_script([f"{BATCH}{batch_id}:tasks"], [RQ_KEY_PREFIX, first, last], client=pipeline)
+            stored, *parts = pipeline.execute()
+        if not stored:
+            raise UnknownBatch(batch_id)
+        counts: dict[Status, int] = dict.fromkeys(get_args(Status), 0)
+        forgotten = 0
+        for part in parts:
+            for status, count in zip(part[::2], part[1::2], strict=True):
+                if status:
+                    counts[STATUSES[JobStatus(status.decode())]] += count
+                else:
+                    forgotten += count
+        ended_at, on_complete = stored.get(b"ended_at"), stored.get(b"on_complete")
+        return Batch(
+            id=batch_id,
+            created_at=utcparse(stored[b"created_at"].decode()),
+            ended_at=utcparse(ended_at.decode()) if ended_at else None,
+            counts=counts,
+            forgotten=forgotten,
+            on_complete=on_complete.decode() if on_complete else None,
+        )
+
+    def _begin(self, idempotency: IdempotencyKey) -> str | None:
+        """The batch that the same request made before; None where it is the first."""
+        kept = self._begin_script([idempotency.record], [idempotency.fingerprint, PROCESSING_SECONDS])
+        if not kept:
+            return None
+        fingerprint, outcome, batch_id = (word.decode() for word in kept)
+        if fingerprint != idempotency.fingerprint:
+            raise IdempotencyMismatch
+        if outcome != "batch":
+            raise StillProcessing
+        return str(batch_id)
+
+    def _repeated(self, batch: Prepared, batch_id: str) -> Queued:
+        with redis_errors():
+            ids = self._connection.lrange(f"{BATCH}{batch_id}:tasks", 0, -1)
+            on_complete = self._connection.hget(BATCH + batch_id, "on_complete")
+        told = batch.told([as_text(found) for found in ids])
+        return Queued(
+            batch_id, told.results, as_text(on_complete) if on_complete else None, told.queues, repeated=True
+        )
+
+
+class BatchEnds:
+    """Ends batches, for whoever keeps order in Redis."""
+
+    def __init__(self, connection: Redis, ttl_seconds: int) -> None:
+        self._connection = connection
+        self._ttl_seconds = ttl_seconds
+        self._script = Script(connection, "end_batch.lua")
+
+    def end_those_that_have(self) -> None:
+        """End the batches whose tasks have all ended, and release the tasks that wait for that."""
+        found: Any = self._connection.zrandmember(OPEN, ENDED_AT_ONCE)
+        for batch_id in (one.decode() for one in found):
+            keys = [BATCH + batch_id, f"{BATCH}{batch_id}:tasks", OPEN, Queue.redis_queues_keys]
+            moment = utcformat(datetime.now(UTC))
+            self._script(keys, [RQ_KEY_PREFIX, batch_id, MAX_TASKS, self._ttl_seconds, moment])

@@ -1,0 +1,166 @@
+"""Many tasks of one request: validated one by one as they come, and then written in one transaction."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pydantic import ValidationError
+from redis import Redis
+from rq.job import Job
+from rq.utils import utcformat
+
+from taskqueue.errors import (
+    BatchTooLarge,
+    InvalidBatch,
+    InvalidPayload,
+    PayloadError,
+    UnknownJobType,
+    UnknownParent,
+    UnknownQueue,
+)
+from taskqueue.job_types import JobTypes
+from taskqueue.options import BulkTask, PlainTask
+from taskqueue.signature import Json
+from taskqueue.submission import Submission, Submissions
+from taskqueue.transaction import packed
+
+MAX_TASKS = 10_000
+MAX_ERRORS = 100  # told at the most; whoever has more wrong has one thing wrong in all
+BATCH = "tq:batch:"  # BATCH<id>: a hash; BATCH<id>:tasks: the list of its tasks
+OPEN = "tq:batches"  # the ids of batches that have not ended, by the time at which they were created
+
+
+class Refused(NamedTuple):
+    """A task of a batch that cannot be queued, and why."""
+
+    errors: list[PayloadError]
+
+
+class Taken(NamedTuple):
+    """A task of a batch that can be queued, and the command that does it."""
+
+    task_id: str
+    queue: str
+    depends_on: tuple[str, ...]
+    command: bytes
+
+
+@dataclass(frozen=True)
+class Queued:
+    """What became of the tasks that were sent: an id for each, or what is wrong with it."""
+
+    batch_id: str
+    results: list[str | Refused]
+    on_complete: str | None
+    queues: frozenset[str]
+    repeated: bool = False
+
+
+class Prepared:
+    """Tasks that are validated and not queued yet."""
+
+    def __init__(
+        self, batch_id: str, submissions: Submissions, job_types: JobTypes, on_complete: PlainTask | None
+    ) -> None:
+        self.id = batch_id
+        self.created = datetime.now(UTC)
+        self.refused: dict[int, Refused] = {}  # by their place among all
+        self.taken: dict[int, Taken] = {}
+        self._submissions = submissions
+        self._job_types = job_types
+        self._last: Submission | None = None
+        if on_complete:
+            job_type = job_types.find(on_complete.task_type)
+            self._last = submissions.prepare(job_type, on_complete.payload, on_complete.options, held=True)
+
+    @property
+    def total(self) -> int:
+        """How many tasks were sent."""
+        return len(self.taken) + len(self.refused)
+
+    def add(self, item: Json) -> None:
+        """Validate one more."""
+        place = self.total
+        if place == MAX_TASKS:
+            raise BatchTooLarge(MAX_TASKS)
+        try:
+            task = BulkTask.model_validate(item)
+            job_type = self._job_types.find(task.task_type)
+            submission = self._submissions.prepare(
+                job_type, task.payload, task, batch=f"{BATCH}{self.id}:tasks", created=self.created
+            )
+        except (ValidationError, InvalidPayload, UnknownJobType, UnknownQueue) as error:
+            self.refused[place] = Refused([*_errors(error)])
+        else:
+            command = self._submissions.command(submission)
+            self.taken[place] = Taken(submission.task.id, submission.task.queue, task.depends_on, command)
+
+    def look_for_parents(self, connection: Redis) -> None:
+        """Refuse those that depend on a task which is not there."""
+        parents = sorted({parent for taken in self.taken.values() for parent in taken.depends_on})
+        if not parents:
+            return
+        with connection.pipeline(transaction=False) as pipeline:
+            for parent in parents:
+                pipeline.exists(Job.key_for(parent))
+            missing = {parent for parent, there in zip(parents, pipeline.execute(), strict=True) if not there}
+        for place, taken in list(self.taken.items()):
+            for parent in missing.intersection(taken.depends_on):
+                self.refused[place] = Refused([PayloadError("/depends_on", str(UnknownParent(parent)))])
+                self.taken.pop(place, None)
+
+    def commands(self) -> list[bytes]:
+        """What queues the tasks, one command for each, and then what makes the batch."""
+        created = utcformat(self.created)
+        commands = [taken.command for taken in self.taken.values()]
+        commands.append(packed("HSET", BATCH + self.id, "created_at", created))
+        commands.append(packed("ZADD", OPEN, self.created.timestamp(), self.id))
+        if self._last:
+            commands.append(self._submissions.command(self._last))
+            commands.append(packed("HSET", BATCH + self.id, "on_complete", self._last.task.id))
+        return commands
+
+    def told(self, ids: Iterable[str | Refused]) -> Queued:
+        """The results in the order of the tasks; `ids` are those of the tasks that were not refused."""
+        results = self.refused | dict(zip(self.taken, ids, strict=False))
+        return Queued(
+            batch_id=self.id,
+            results=[results[place] for place in sorted(results)],
+            on_complete=self._last.task.id if self._last else None,
+            queues=frozenset(taken.queue for taken in self.taken.values()),
+        )
+
+    def error(self) -> InvalidBatch:
+        """Why nothing is queued."""
+        errors = [
+            PayloadError(f"/{place}{error.pointer}", error.message)
+            for place, refused in sorted(self.refused.items())[:MAX_ERRORS]
+            for error in refused.errors
+        ]
+        if not self.total:
+            errors = [PayloadError("", "There are no tasks in it")]
+        return InvalidBatch(errors[:MAX_ERRORS], len(self.refused), self.total)
+
+
+def _errors(error: ValidationError | InvalidPayload | UnknownJobType | UnknownQueue) -> Iterable[PayloadError]:
+    match error:
+        case InvalidPayload():
+            for found in error.errors:
+                yield PayloadError(f"/payload{found.pointer}", found.message)
+        case UnknownJobType():
+            yield PayloadError("/task_type", str(error))
+        case UnknownQueue():
+            yield PayloadError("/queue", str(error))
+        case ValidationError():
+            for one in error.errors(include_url=False, include_context=False, include_input=False):
+                pointer = "".join(f"/{part}" for part in one["loc"])
+                yield PayloadError(pointer, one["msg"].removeprefix("Value error, "))
+
+
+def id_or_refusal(answer: list[bytes]) -> str | Refused:
+    """What enqueue.lua has made of a task of a batch."""
+    outcome, _, task_id, *_ = answer
+    if outcome == b"unknown":  # it has expired in the moment since it was looked for
+        return Refused([PayloadError("/depends_on", str(UnknownParent(task_id.decode())))])
+    return task_id.decode()

@@ -1,0 +1,48 @@
+"""Thousands of commands in one MULTI … EXEC, packed one by one as they are made: redis-py would keep, and walk
+through, all their arguments.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hiredis import pack_command
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+TRIES = 2  # the commands must stand being sent twice
+
+
+def packed(*words: str | bytes | memoryview[int] | float) -> bytes:
+    """One command as Redis reads it."""
+    command: bytes = pack_command(words)  # type: ignore[arg-type]  # its stub knows tuples of one word only
+    return command
+
+
+def transact(connection: Redis, load: bytes, commands: Sequence[bytes]) -> list[Any]:
+    """Load a script (SCRIPT LOAD, packed), run the commands all or none, and return their answers. Raises the first error among them."""
+    for left in reversed(range(TRIES)):
+        try:
+            return _transact(connection, load, commands)
+        except RedisConnectionError:
+            if not left:
+                raise
+    raise AssertionError("it has returned or raised")
+
+
+def _transact(connection: Redis, load: bytes, commands: Sequence[bytes]) -> list[Any]:
+    wire = connection.connection_pool.get_connection()
+    try:
+        wire.send_packed_command([load, packed("MULTI"), *commands, packed("EXEC")])
+        for _ in range(2 + len(commands)):
+            wire.read_response()
+        answers: list[Any] = wire.read_response()
+    except BaseException:
+        wire.disconnect()  # what it would answer next is nobody's answer
+        raise
+    finally:
+        connection.connection_pool.release(wire)
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise answer
+    return answers
