@@ -13,14 +13,14 @@ from redis.exceptions import ResponseError
 TRIES = 2  # the commands must stand being sent twice
 
 
-def packed(*words: str | bytes | memoryview[int] | float) -> bytes:
+def packed(*words: "str | bytes | memoryview[int] | float") -> bytes:
     """One command as Redis reads it."""
     command: bytes = pack_command(words)  # type: ignore[arg-type]  # its stub knows tuples of one word only
     return command
 
 
 def transact(connection: Redis, load: bytes, commands: Sequence[bytes]) -> list[Any]:
-    """Load a script (SCRIPT LOAD, packed), run the commands all or none, and return their answers. Raises the first error among them."""
+    """Send `load`, run the commands all or none, and return their answers. Raises the first error among them."""
     for left in reversed(range(TRIES)):
         try:
             return _transact(connection, load, commands)
