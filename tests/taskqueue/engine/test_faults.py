@@ -263,25 +263,3 @@ def test_a_dependent_runs_when_what_it_waits_for_is_done(start: Start, queue: Ta
     start()
     until(queue, second.id, "complete")
     assert queue.get(first.id).result == {"a": 1}
-
-
-def test_an_ordinary_job_is_one_round_trip(start: Start, queue: TaskQueue, redis: Redis) -> None:
-    start("--max-jobs-per-horse", "0")
-    for _ in range(20):
-        queue.submit("generic", {})
-    wait_until(lambda: redis.zcard("rq:finished:default") == 20, what="the first jobs")
-    with redis.monitor() as monitor:
-        for _ in range(20):
-            queue.submit("chatty", {"words": "x"})
-        turns = []
-        for command in monitor.listen():
-            if (
-                command["client_type"] != "lua"
-                and "rq:queue:high" in command["command"]
-                and "EVALSHA" in command["command"]
-            ):
-                turns.append(command["command"])
-            if len(turns) >= 21 or redis.zcard("rq:finished:default") == 40:
-                break
-    # Each job is settled and the next one claimed in one: a claim more for each time that the queue ran empty.
-    assert len(turns) <= 20 + 20
