@@ -39,6 +39,8 @@ STATUSES: dict[JobStatus, Status] = {
 }
 """RQ's status in the words of the HTTP contract."""
 
+ENDED: frozenset[Status] = frozenset(("complete", "failed", "canceled"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptError:

@@ -8,13 +8,15 @@ from flask.typing import ResponseReturnValue
 from pydantic_core import from_json, to_json
 
 from taskqueue.batches import Batches
-from taskqueue.connection import connect_for_bulk, connect_for_requests
+from taskqueue.connection import connect_for_bulk, connect_for_probes, connect_for_requests
 from taskqueue.files import open_files
 from taskqueue.health import Probe
 from taskqueue.job_types import JobTypes
+from taskqueue.obstacles import Lookout
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
-from web import access, batches, files, health, problems, task_types, tasks
+from taskqueue.waiting import Waiters
+from web import access, batches, files, health, problems, submit, task_types, tasks
 from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
 from web.operation import operation
@@ -41,6 +43,9 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
 
     problems.register(app)
     access.register(app, queue, elsewhere=DASHBOARD)
+    waiters = Waiters(connection, queue.get, settings.web_threads // 2)
+    lookout = Lookout(connect_for_probes(connection), settings.queues)
+    app.register_blueprint(submit.views(queue, waiters, lookout))
     app.register_blueprint(tasks.views(queue))
     app.register_blueprint(
         batches.views(Batches(connect_for_bulk(connection), queue.submissions, job_types), settings)

@@ -10,7 +10,7 @@ from taskqueue.settings import Settings, whole_number
 _settings = Settings.read(os.environ)
 
 workers = whole_number(os.environ, "WEB_PROCESSES", 2, "of processes")
-threads = whole_number(os.environ, "WEB_THREADS", 8, "of threads")
+threads = _settings.web_threads
 worker_class = "gthread"  # requests that wait for a hung Redis do not hold up the health checks
 graceful_timeout = 25  # seconds; Kubernetes ends a pod after 30
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  a heartbeat file needs no disk

@@ -1,19 +1,15 @@
-"""`/tasks`: send a task, and ask how it went."""
+"""`/tasks/<id>`: ask how a task went."""
 
 from typing import TypedDict
 
-from flask import Blueprint, jsonify, request, url_for
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic_core import from_json
 
-from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.signature import Json
-from taskqueue.submission import Accepted
 from taskqueue.task import AttemptError, Status, Task, timestamp
-from web.access import caller_sees
-from web.idempotency import idempotency_key
-from web.operation import Query, operation, read_query
+from web.operation import operation
 from web.problems import BadRequest
 
 
@@ -60,31 +56,9 @@ class TaskJson(TypedDict):
     expires_at: str | None
 
 
-class SubmitQuery(SubmitOptions, Query):
-    """What can be said besides the payload."""
-
-    task_type: str | None = None
-
-
 def views(queue: TaskQueue) -> Blueprint:
     """The views of `/tasks`."""
     blueprint = Blueprint("tasks", __name__)
-
-    @blueprint.post("/tasks")
-    @operation(
-        "Queue a task",
-        scope="submit",
-        query=SubmitQuery,
-        body=dict[str, Json],
-        answers={202: TaskJson},
-        problems=(400, 409, 413, 415, 422, 503),
-    )
-    def submit() -> ResponseReturnValue:
-        """The body is the payload: a JSON object that fits the task type's signature."""
-        asked = read_query(SubmitQuery)
-        payload = json_body(queue.settings.max_payload_bytes)
-        found = queue.accept(_task_type(asked, queue), payload, asked, idempotency_key())
-        return jsonify(task_json(found.task)), 202, _headers(found)
 
     @blueprint.get("/tasks/<task_id>")
     @operation("Ask how a task goes", scope="read", answers={200: TaskJson}, problems=(404, 503))
@@ -93,21 +67,6 @@ def views(queue: TaskQueue) -> Blueprint:
         return jsonify(task_json(queue.get(task_id)))
 
     return blueprint
-
-
-def _headers(found: Accepted) -> dict[str, str]:
-    headers = {"Location": url_for("tasks.get", task_id=found.task.id)}
-    if found.outcome == "repeated":
-        headers["Idempotency-Replayed"] = "true"
-    return headers
-
-
-def _task_type(asked: SubmitQuery, queue: TaskQueue) -> str:
-    if asked.task_type is None:
-        detail = "Say what to run: POST /tasks?task_type=NAME. GET /task-types describes each."
-        known = sorted(filter(caller_sees, queue.job_types))
-        raise BadRequest(422, "no-task-type", "The query parameter task_type is missing", detail, known=known)
-    return asked.task_type
 
 
 def json_body(limit_bytes: int) -> Json:

@@ -1,0 +1,60 @@
+"""`POST /tasks`: waiting for the result, and what is said with the 202."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from redis import Redis
+from werkzeug.test import TestResponse
+
+from tests.conftest import wait_until
+
+Work = Callable[..., str]
+
+
+@pytest.mark.parametrize(("task_type", "status"), [("generic", "complete"), ("hopeless", "failed")])
+def test_who_waits_gets_the_result(app: Flask, redis: Redis, work: Work, task_type: str, status: str) -> None:
+    def ask() -> TestResponse:
+        return app.test_client().post(f"/tasks?task_type={task_type}", json={}, headers={"Prefer": "wait=20"})
+
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(ask)
+        wait_until(lambda: redis.llen("rq:queue:default"), what="the task")
+        work()
+        response = answer.result(20)
+    task = response.get_json()
+    assert (response.status_code, task["status"]) == (200, status)
+    assert response.headers["Preference-Applied"] == "wait=20"
+    assert response.headers["Location"] == f"/tasks/{task['id']}"
+
+
+def test_what_has_not_ended_in_time_is_a_202(client: FlaskClient) -> None:
+    response = client.post("/tasks?task_type=generic", json={}, headers={"Prefer": "respond-async, wait=1"})
+    assert (response.status_code, response.headers["Preference-Applied"]) == (202, "wait=1")
+    assert response.get_json()["status"] == "queued"
+
+
+@pytest.mark.parametrize("prefer", ["wait", "wait=soon", "return=minimal", "await=1", ""])
+def test_other_preferences_are_not_obeyed(client: FlaskClient, prefer: str) -> None:
+    response = client.post("/tasks?task_type=generic", json={}, headers={"Prefer": prefer})
+    assert response.status_code == 202
+    assert "Preference-Applied" not in response.headers
+
+
+def test_what_stands_in_the_way_is_told(client: FlaskClient) -> None:
+    task = client.post("/tasks?task_type=generic&queue=low&delay=60&dedupe=x", json={}).get_json()
+    assert [warning["code"] for warning in task["warnings"]] == ["no-worker", "no-scheduler"]
+    assert "'low'" in task["warnings"][0]["message"]
+    again = client.post("/tasks?task_type=generic&queue=low&delay=60&dedupe=x", json={}).get_json()
+    assert again["id"] == task["id"]
+    assert again["warnings"][-1]["code"] == "duplicate"
+    assert "warnings" not in client.get(f"/tasks/{task['id']}").get_json()
+
+
+def test_a_parent_that_has_ended_without_success_is_told(client: FlaskClient, work: Work) -> None:
+    parent = client.post("/tasks?task_type=hopeless", json={}).get_json()["id"]
+    work()
+    child = client.post(f"/tasks?task_type=generic&depends_on={parent}", json={}).get_json()
+    assert (child["status"], child["warnings"][-1]["code"]) == ("deferred", "parent-ended")

@@ -1,0 +1,113 @@
+"""`POST /tasks`: send a task; and, if the client likes, wait a little for its result."""
+
+import re
+from typing import TypedDict
+
+from flask import Blueprint, jsonify, request, url_for
+from flask.typing import ResponseReturnValue
+
+from taskqueue.obstacles import Lookout, Obstacle
+from taskqueue.options import SubmitOptions
+from taskqueue.queue import TaskQueue
+from taskqueue.signature import Json
+from taskqueue.submission import Accepted
+from taskqueue.task import ENDED
+from taskqueue.waiting import Waiters
+from web.access import caller_sees
+from web.idempotency import idempotency_key
+from web.operation import Query, operation, read_query
+from web.problems import BadRequest
+from web.tasks import TaskJson, json_body, task_json
+
+MAX_WAIT_SECONDS = 20  # less than gunicorn's graceful_timeout
+WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=[,;]|$)", re.IGNORECASE)
+
+
+class WarningJson(TypedDict):
+    """Something stands in the way of the task."""
+
+    code: str
+    message: str
+
+
+class AcceptedJson(TaskJson):
+    """The task as it was queued."""
+
+    warnings: list[WarningJson]
+
+
+class SubmitQuery(SubmitOptions, Query):
+    """What can be said besides the payload."""
+
+    task_type: str | None = None
+
+
+def views(queue: TaskQueue, waiters: Waiters, lookout: Lookout) -> Blueprint:
+    """The view of `POST /tasks`."""
+    blueprint = Blueprint("submit", __name__)
+
+    @blueprint.post("/tasks")
+    @operation(
+        "Queue a task",
+        scope="submit",
+        query=SubmitQuery,
+        body=dict[str, Json],
+        answers={200: TaskJson, 202: AcceptedJson},
+        problems=(400, 409, 413, 415, 422, 503),
+    )
+    def submit() -> ResponseReturnValue:
+        """The body is the payload: a JSON object that fits the task type's signature.
+
+        With `Prefer: wait=5` the answer is 200 with the result if the task has ended within five seconds.
+        """
+        asked = read_query(SubmitQuery)
+        payload = json_body(queue.settings.max_payload_bytes)
+        found = queue.accept(_task_type(asked, queue), payload, asked, idempotency_key())
+        headers = _headers(found)
+        seconds = _seconds_to_wait()
+        if seconds and (waited := waiters.wait(found.task, seconds)):
+            headers["Preference-Applied"] = f"wait={seconds}"
+            if waited.status in ENDED:
+                return jsonify(task_json(waited)), 200, headers
+        answer = {**task_json(found.task), "warnings": [_warning_json(one) for one in _obstacles(found, lookout)]}
+        return jsonify(answer), 202, headers
+
+    return blueprint
+
+
+def _headers(found: Accepted) -> dict[str, str]:
+    headers = {"Location": url_for("tasks.get", task_id=found.task.id)}
+    if found.outcome == "repeated":
+        headers["Idempotency-Replayed"] = "true"
+    return headers
+
+
+def _seconds_to_wait() -> int:
+    """What `Prefer: wait=…` asks for (RFC 7240); 0 where it does not."""
+    header = request.headers.get("Prefer")
+    found = WAIT.search(header) if header else None
+    return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
+
+
+def _obstacles(found: Accepted, lookout: Lookout) -> list[Obstacle]:
+    obstacles = lookout.obstacles(found.task.queue, delayed=found.task.status == "scheduled")
+    if found.outcome == "duplicate":
+        obstacles.append(
+            Obstacle("duplicate", "A task with this dedupe key waits or runs already: this is that one.")
+        )
+    if found.stalled_by:
+        told = f"The task {found.stalled_by} has ended without success: this one begins if that one is sent again."
+        obstacles.append(Obstacle("parent-ended", told))
+    return obstacles
+
+
+def _warning_json(obstacle: Obstacle) -> WarningJson:
+    return {"code": obstacle.code, "message": obstacle.message}
+
+
+def _task_type(asked: SubmitQuery, queue: TaskQueue) -> str:
+    if asked.task_type is None:
+        detail = "Say what to run: POST /tasks?task_type=NAME. GET /task-types describes each."
+        known = sorted(filter(caller_sees, queue.job_types))
+        raise BadRequest(422, "no-task-type", "The query parameter task_type is missing", detail, known=known)
+    return asked.task_type
