@@ -1,7 +1,8 @@
 """`make run`: Redis, the web server and a worker on this machine, in one log, until Ctrl-C.
 
 1. Redis starts first, unless TASK_QUEUE_URL names one, and is asked until it answers.
-2. The web server and the worker start together; when the web server is ready, the addresses are shown.
+2. The web server and the worker start together; when the web server is ready, the addresses are shown. They take
+   new code when a file changes (deploy/reload.py).
 3. Ctrl-C, SIGTERM or the death of one part stops the web server and the worker, and then Redis.
 """
 
@@ -264,9 +265,10 @@ class Laptop:
 
     def _start_programs(self, url: str) -> None:
         bind = ("--bind", f"127.0.0.1:{self._port}")
-        gunicorn = (sys.executable, "-m", "gunicorn", "-c", "python:web.gunicorn_conf", *bind, "web.wsgi:app")
-        self._start("web", [*gunicorn], {"TASK_QUEUE_URL": url})
-        self._start("worker", [sys.executable, "worker.py"], {"TASK_QUEUE_URL": url})
+        gunicorn = (sys.executable, "-m", "gunicorn", "-c", "web/gunicorn_conf.py", *bind, "web.wsgi:app")
+        with_new_code = (sys.executable, "deploy/reload.py")
+        self._start("web", [*with_new_code, *gunicorn], {"TASK_QUEUE_URL": url})
+        self._start("worker", [*with_new_code, sys.executable, "worker.py"], {"TASK_QUEUE_URL": url})
         self._watch(lambda: _ready(self._port), START_SECONDS, "the web server was not ready")
 
     def _start(

@@ -37,7 +37,7 @@ def project_of_the_readme(bare_project: Path) -> Path:
 def address(project_of_the_readme: Path, env: pytest.MonkeyPatch) -> Iterator[str]:
     """A web server of that project."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:web.gunicorn_conf", "web.wsgi:app"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "web/gunicorn_conf.py", "web.wsgi:app"]
     process = subprocess.Popen(
         [*command, "--bind", f"127.0.0.1:{port}"], cwd=project_of_the_readme, stderr=subprocess.DEVNULL
     )

@@ -1,11 +1,20 @@
-"""gunicorn's settings. Without preload: a reload (SIGHUP) takes new code."""
+"""gunicorn's settings, in a file that it reads anew at each reload (SIGHUP): `gunicorn -c web/gunicorn_conf.py …`.
+
+A reload takes new code, with no failed request. Code that does not start is refused, and the old goes on.
+"""
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
+
+from gunicorn.arbiter import Arbiter
 
 from taskqueue import log
 from taskqueue.settings import Settings, whole_number
+
+TRIAL_SECONDS = 30
 
 _settings = Settings.read(os.environ)
 
@@ -19,7 +28,7 @@ accesslog = "-"
 access_log_format = "%(r)s %(s)s %(M)s ms"
 
 
-def when_ready(_server: object) -> None:
+def when_ready(_server: Arbiter) -> None:
     """Once, before the first request."""
     if not _settings.api_keys:
         logging.getLogger(__name__).warning(
@@ -49,3 +58,26 @@ logconfig_dict = log.configuration(_settings.log_level) | {
         },
     },
 }
+
+
+def on_starting(server: Arbiter) -> None:
+    """Try new code in a process of its own first: at code that does not start, gunicorn's reload ends for good."""
+    reload = server.reload
+
+    def reload_if_it_starts() -> None:
+        trial = [sys.executable, "-m", "gunicorn", "--check-config", *sys.argv[1:]]
+        try:
+            subprocess.run(trial, check=True, capture_output=True, text=True, timeout=TRIAL_SECONDS)  # noqa: S603
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            server.log.error(  # noqa: TRY400  our own traceback would say nothing
+                "The new code does not start; the old goes on.\n%s", error.stderr or error
+            )
+        else:
+            reload()
+
+    server.reload = reload_if_it_starts  # gunicorn has no hook that could say no
+
+
+# gunicorn's first process keeps none of our code: what it forks would find it there, and not read what is new.
+for _name in [name for name in sys.modules if name.partition(".")[0] == "taskqueue"]:
+    del sys.modules[_name]

@@ -1,4 +1,4 @@
-"""What gunicorn serves: `gunicorn -c python:web.gunicorn_conf web.wsgi:app`."""
+"""What gunicorn serves: `gunicorn -c web/gunicorn_conf.py web.wsgi:app`."""
 
 import logging
 import os

@@ -59,7 +59,7 @@ class Running:
     def children(self) -> dict[str, int]:
         """The process id of each part, by its name."""
         listed = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
+            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
             capture_output=True,
             text=True,
             check=False,

@@ -1,0 +1,103 @@
+"""What the tests of the deployment stand on: a copy of the project that a test may edit."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, free_port
+
+JOB_TYPE = """
+from taskqueue import job
+
+@job("fresh")
+def fresh() -> None:
+    \"\"\"A job type that came later.\"\"\"
+"""
+
+
+@pytest.fixture
+def editable_project(tmp_path: Path) -> Path:
+    """The programs as real files, with the tests' own job types."""
+    folder = tmp_path / "project"
+    for package in ("taskqueue", "jobs", "web", "deploy"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "worker.py", folder)
+    shutil.copy(ROOT / "tests" / "sample_jobs" / "samples.py", folder / "jobs")
+    return folder
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text, file
+    file.write_text(text.replace(old, new))
+
+
+def command_of(dockerfile: str) -> list[str]:
+    """The image's command, run by the Python of the tests."""
+    found = re.search(r"^CMD (\[.*\])$", (ROOT / dockerfile).read_text(), re.MULTILINE)
+    assert found
+    program, *arguments = json.loads(found[1])
+    return [sys.executable, *(["-m", program] if program != "python" else []), *arguments]
+
+
+class Web:
+    """gunicorn, as the image starts it; `under` is a program that starts it."""
+
+    def __init__(self, project: Path, *under: str) -> None:
+        self.port = free_port()
+        self.log_file = project.parent / "web.log"
+        command = [word.replace("0.0.0.0:8000", f"127.0.0.1:{self.port}") for word in command_of("Dockerfile.web")]
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen([*under, *command], cwd=project, stdout=log, stderr=log)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def get(self, path: str) -> Any:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            return json.load(connection.getresponse())
+        finally:
+            connection.close()
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.get("/healthz"))
+        except (OSError, HTTPException):
+            return False
+
+    @contextmanager
+    def load(self) -> Iterator[list[Exception]]:
+        """Ask without a break, with four clients; what went wrong."""
+        failures: list[Exception] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.is_set():
+                try:
+                    self.get("/healthz")
+                except (OSError, HTTPException) as error:
+                    failures.append(error)
+
+        clients = [threading.Thread(target=ask) for _ in range(4)]
+        for client in clients:
+            client.start()
+        yield failures
+        over.set()
+        for client in clients:
+            client.join()
