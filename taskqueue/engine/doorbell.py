@@ -5,6 +5,7 @@ connection waits for each queue; the worker's selector hears them all.
 """
 
 import selectors
+import time
 from collections.abc import Callable, Sequence
 
 from redis import Redis
@@ -12,6 +13,7 @@ from redis.connection import Connection
 from redis.exceptions import RedisError
 
 BLOCK_SECONDS = 2  # the wait is begun anew after this
+PAUSE_SECONDS = 1.0  # after an error: a Redis that is full refuses at once, again and again
 
 
 class Doorbell:
@@ -25,9 +27,12 @@ class Doorbell:
         self._selector = selector
         self._ring = ring
         self._waiting: dict[str, Connection] = {}  # by queue
+        self._pauses_until = 0.0
 
     def listen(self) -> None:
         """Wait for each queue that is not waited for. Raises the driver's errors."""
+        if time.monotonic() < self._pauses_until:
+            return
         for key in self._queue_keys:
             if key in self._waiting:
                 continue
@@ -35,6 +40,7 @@ class Doorbell:
             try:
                 connection.send_command("BLMOVE", key, key, "LEFT", "LEFT", BLOCK_SECONDS)
             except RedisError:
+                self._pauses_until = time.monotonic() + PAUSE_SECONDS
                 self._pool.release(connection)
                 raise
             self._waiting[key] = connection
@@ -46,6 +52,7 @@ class Doorbell:
         try:
             came = connection.read_response()
         except RedisError:
+            self._pauses_until = time.monotonic() + PAUSE_SECONDS
             connection.disconnect()
             raise
         finally:

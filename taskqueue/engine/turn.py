@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from hiredis import pack_command
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import MasterDownError, NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.defaults import RQ_KEY_PREFIX
 
@@ -127,7 +127,9 @@ class Turns:
 
 
 def _may_pass(error: ResponseError) -> bool:
-    return str(error).startswith(("OOM", "BUSY", "LOADING", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS"))
+    """Whether Redis may take the same tomorrow: it is full, busy, read-only while another takes its place …"""
+    known = isinstance(error, OutOfMemoryError | ReadOnlyError | MasterDownError)
+    return known or str(error).startswith(("BUSY", "MISCONF", "NOREPLICAS"))  # redis-py has no class for these
 
 
 def moment() -> str:

@@ -48,6 +48,7 @@ WATCH_SECONDS = 0.25  # how exactly a time limit is kept
 SCHEDULER_SECONDS = 1.0
 KEEPER_SECONDS = 1.0  # how often jobs of silent workers are looked for
 SUSPENDED_SECONDS = 1.0
+REFUSED_SECONDS = 10.0  # a Redis that is full refuses everything: it is said so often
 
 
 class Worker(RQWorker):
@@ -92,6 +93,7 @@ class Worker(RQWorker):
         self._stalls: list[Stall] = []
         self._grace_ends = float("inf")
         self._asleep_since = time.monotonic()
+        self._refused_at = float("-inf")
 
     def _set_connection(self, connection: Redis) -> Redis:
         return connection  # RQ would raise its time limit to minutes
@@ -208,7 +210,9 @@ class Worker(RQWorker):
         try:
             act()
         except ResponseError as error:
-            log.warning("Redis refused: %s", error)
+            if time.monotonic() - self._refused_at > REFUSED_SECONDS:
+                self._refused_at = time.monotonic()
+                log.warning("Redis refused: %s", error)
         except RedisError as error:
             if self._keeper.lost_touch():
                 log.warning("Redis does not answer the worker (%s)", error)

@@ -57,8 +57,10 @@ def hopeless() -> None:
 
 
 @job("crash", attempts=2, retry_delay=0)
-def crash() -> None:
-    """Die without a word."""
+def crash(last_words: str = "") -> None:
+    """Die without a word, or after one."""
+    if last_words:
+        log.info(last_words)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -139,6 +141,18 @@ def deadly() -> None:
     """Kill the worker, and with it everything."""
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
+
+
+@job("hungry", attempts=1)
+def hungry(mib: int) -> int:
+    """Use so much memory."""
+    return len(bytearray(b"x") * (mib << 20))
+
+
+@job("busy_in_c", attempts=1, timeout=1)
+def busy_in_c() -> int:
+    """Count in C code, where no signal is heard, for hours."""
+    return sum(range(10**13))
 
 
 @job("counted", attempts=100, retry_delay=0)

@@ -1,12 +1,8 @@
 """What must hold when something dies, freezes, or is taken away: real processes, a real Redis."""
 
-import os
-import random
-import re
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,95 +13,11 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
-from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from tests.conftest import RedisServer, wait_until
 from tests.taskqueue.engine.stage import RunningWorker, registries_of, until
 
 Start = Callable[..., RunningWorker]
-
-
-@pytest.mark.parametrize(
-    ("job_type", "payload", "words"),
-    [
-        ("crash", {}, "killed by SIGKILL (signal 9)"),
-        ("exit", {"code": 0}, "exit code 0"),
-        ("segfault", {}, "killed by SIGSEGV (signal 11)"),
-    ],
-)
-def test_a_work_horse_that_dies_is_settled_within_a_second(
-    start: Start, queue: TaskQueue, redis: Redis, job_type: str, payload: dict[str, int], words: str
-) -> None:
-    worker = start()
-    task = queue.submit(job_type, payload)
-    wait_until(lambda: "Processing" in worker.log, what="the job to begin")
-    assert until(queue, task.id, "failed") < 1
-    error = queue.get(task.id).error
-    assert error
-    assert words in error.message
-    assert re.search(r"it had used up to \d+ MiB", error.message)
-    assert registries_of(redis, task.id) == ["failed"]
-    after = queue.submit("generic", {})
-    until(queue, after.id, "complete")
-
-
-def test_no_job_is_lost_by_horses_that_are_killed_at_any_moment(
-    start: Start, queue: TaskQueue, redis: Redis
-) -> None:
-    chance = random.Random(1)
-    jobs, kills = 4000, 0
-    tasks = [
-        queue.submit("counted", {}, SubmitOptions(queue=chance.choice(("high", "default", "low")))).id
-        for _ in range(jobs)
-    ]
-    workers = [start(), start()]
-
-    def done() -> int:
-        return sum(int(redis.zcard(f"rq:finished:{name}")) for name in ("high", "default", "low"))
-
-    end = time.monotonic() + 60
-    while done() < jobs and time.monotonic() < end:
-        for horse in chance.choice(workers).horses():
-            with suppress(ProcessLookupError):
-                os.kill(horse, signal.SIGKILL)
-                kills += 1
-        time.sleep(chance.uniform(0, 0.02))
-    runs = redis.mget(f"test:runs:{task}" for task in tasks)
-    assert None not in runs  # each ran at least once
-    assert {queue.get(task).status for task in tasks} == {"complete"}
-    assert redis.keys("rq:wip:*") == []
-    assert kills > 100
-
-
-def test_a_worker_that_is_killed_takes_its_horses_along_and_its_job_runs_elsewhere(
-    start: Start, queue: TaskQueue, redis: Redis
-) -> None:
-    first = start()
-    task = queue.submit("long", {"seconds": 3})
-    until(queue, task.id, "processing")
-    (horse,) = first.horses()
-    first.process.kill()
-    wait_until(lambda: not Path(f"/proc/{horse}").exists() or "Z" in Path(f"/proc/{horse}/stat").read_text(), 2)
-    start()
-    assert until(queue, task.id, "complete", seconds=30) < 20
-    done = queue.get(task.id)
-    assert (done.result, done.attempt, done.attempts, len(done.errors)) == (2, 2, 3, 1)
-    assert registries_of(redis, task.id) == ["finished"]
-
-
-def test_a_job_that_kills_its_worker_each_time_ends_as_failed(
-    start: Start, queue: TaskQueue, redis: Redis
-) -> None:
-    task = queue.submit("deadly", {})
-    end = time.monotonic() + 90
-    worker = start()
-    while queue.get(task.id).status != "failed":
-        assert time.monotonic() < end
-        if worker.process.poll() is not None:
-            worker = start()
-        time.sleep(0.05)
-    assert queue.get(task.id).attempt == 3
-    assert registries_of(redis, task.id) == ["failed"]
 
 
 def test_what_does_not_end_at_its_time_limit_is_killed_with_its_children(
@@ -184,25 +96,6 @@ def test_a_redis_that_hangs_loses_nothing(start: Start, queue: TaskQueue, server
     server.send_signal(signal.SIGCONT)
     until(queue, task.id, "complete")
     assert (queue.get(task.id).result, worker.process.poll()) == (1, None)
-
-
-def test_a_worker_that_was_frozen_cannot_overwrite_the_newer_result(
-    start: Start, queue: TaskQueue, redis: Redis
-) -> None:
-    frozen = start()
-    task = queue.submit("long", {"seconds": 2})
-    until(queue, task.id, "processing")
-    (horse,) = frozen.horses()
-    for pid in (frozen.process.pid, horse):
-        os.kill(pid, signal.SIGSTOP)
-    start()
-    until(queue, task.id, "complete", seconds=30)
-    newer = queue.get(task.id)
-    for pid in (horse, frozen.process.pid):
-        os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: "dropped: finished" in frozen.log, what="the stale result")
-    assert queue.get(task.id) == newer
-    assert registries_of(redis, task.id) == ["finished"]
 
 
 def test_another_worker_takes_the_scheduler_over(start: Start, queue: TaskQueue, redis: Redis) -> None:

@@ -1,0 +1,102 @@
+"""Redis restarts, hangs, is full, or loses answers: no worker exits, nothing is lost, nothing is run twice."""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from taskqueue.engine.turn import Turns
+from taskqueue.options import SubmitOptions
+from taskqueue.queue import TaskQueue
+from tests.conftest import RedisServer, wait_until
+from tests.taskqueue.engine.stage import Proxy, RunningWorker, registries_of, until
+
+Start = Callable[..., RunningWorker]
+Figure = Callable[[str, float], None]
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("absence", [2, pytest.param(12, marks=SLOW), pytest.param(60, marks=SLOW)])
+def test_a_result_that_was_made_while_redis_was_away_is_stored_when_it_is_back(
+    start: Start, queue: TaskQueue, redis: Redis, server: RedisServer, figure: Figure, absence: float
+) -> None:
+    workers = [start(), start()]
+    task = queue.submit("long", {"seconds": 0.5})
+    wait_until(lambda: redis.get(f"test:runs:{task.id}"), what="the run")
+    server.stop()
+    time.sleep(absence)  # the absence itself, which nothing announces
+    server.start()
+    figure(f"Redis is away {absence} s: a result made meanwhile is stored", until(queue, task.id, "complete"))
+    assert (queue.get(task.id).result, queue.get(task.id).attempt) == (1, 1)
+    assert all(worker.lives for worker in workers)
+    after = queue.submit("generic", {})
+    figure(f"Redis is away {absence} s: the next job is complete", until(queue, after.id, "complete"))
+    assert registries_of(redis, task.id) == ["finished"]
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(30, marks=SLOW)])
+def test_a_redis_that_hangs_loses_nothing(
+    start: Start, queue: TaskQueue, redis: Redis, server: RedisServer, figure: Figure, seconds: float
+) -> None:
+    workers = [start(), start()]
+    task = queue.submit("long", {"seconds": 0.5})
+    wait_until(lambda: redis.get(f"test:runs:{task.id}"), what="the run")
+    server.send_signal(signal.SIGSTOP)
+    time.sleep(seconds)  # as above
+    server.send_signal(signal.SIGCONT)
+    figure(f"Redis hangs {seconds} s: a result made meanwhile is stored", until(queue, task.id, "complete"))
+    assert (queue.get(task.id).result, queue.get(task.id).attempt) == (1, 1)
+    assert all(worker.lives for worker in workers)
+    assert all("dropped" not in worker.log for worker in workers)
+
+
+def is_a_turn(command: bytes) -> bool:
+    return b"rq:queue:high" in command and b"EVAL" in command
+
+
+def test_no_job_is_run_twice_because_an_answer_was_lost(
+    start: Start, queue: TaskQueue, redis: Redis, proxy: Proxy
+) -> None:
+    chance = random.Random(1)
+    proxy.loses = lambda command: is_a_turn(command) and chance.random() < 0.3
+    tasks = [queue.submit("counted", {}, SubmitOptions(attempts=1)).id for _ in range(200)]
+    worker = start(url=proxy.url)
+    wait_until(lambda: redis.zcard("rq:finished:default") == len(tasks), 60, what="all jobs")
+    assert proxy.lost > 20
+    assert set(redis.mget(f"test:runs:{task}" for task in tasks)) == {b"1"}
+    assert {queue.get(task).attempt for task in tasks} == {1}
+    assert "dropped" not in worker.log
+    assert worker.log.count("complete in") == len(tasks)
+
+
+def test_a_claim_that_reached_redis_twice_is_given_back(start: Start, queue: TaskQueue, redis: Redis) -> None:
+    worker = start("--name", "one", "--queues", "high")
+    task = queue.submit("counted", {}, SubmitOptions(queue="high", attempts=1))
+    until(queue, task.id, "complete")
+    second = queue.submit("counted", {}, SubmitOptions(queue="default", attempts=1))
+    # As a network sends it that delivers a cut connection's last bytes late.
+    assert Turns(redis, "one", ["default"], 10).turn(claim="late").claimed == second.id
+    wait_until(lambda: "put back" in worker.log, what="the worker to notice")
+    read = queue.get(second.id)
+    assert (read.status, read.attempt, read.errors) == ("queued", 0, ())
+    assert registries_of(redis, second.id) == ["queued"]
+
+
+def test_workers_go_on_when_redis_was_full(start: Start, queue: TaskQueue, redis: Redis, figure: Figure) -> None:
+    workers = [start(), start()]
+    task = queue.submit("long", {"seconds": 1})
+    until(queue, task.id, "processing")
+    waiting = [queue.submit("generic", {}, SubmitOptions(attempts=1)).id for _ in range(10)]
+    redis.config_set("maxmemory", 1)
+    for words in ("Redis refused: command not allowed", "(command not allowed"):  # a worker, and a horse
+        wait_until(lambda words=words: any(words in worker.log for worker in workers), what=words)
+    assert all(worker.lives for worker in workers)
+    redis.config_set("maxmemory", 0)
+    figure("Redis was full: what it refused is stored", until(queue, task.id, "complete"))
+    for one in waiting:
+        until(queue, one, "complete")
+    assert queue.get(task.id).attempt == 1
+    assert all("by a bug of ours" not in worker.log for worker in workers)
