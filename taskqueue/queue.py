@@ -60,7 +60,8 @@ class TaskQueue:
         Raises `UnknownTask`, `QueueUnavailable`.
         """
         job = self._job(task_id)
-        with redis_errors(), self._connection.pipeline() as pipeline:
+        # No transaction, which a full Redis would refuse. The hash first: where it is complete, its result is there.
+        with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
             pipeline.hgetall(job.key)
             pipeline.xrevrange(Result.get_key(job.id), count=MAX_ERRORS)
             stored, results = pipeline.execute()

@@ -15,6 +15,7 @@
 --   held      job:execution of all that stands under the worker's name
 --   canceled  the executions that somebody has cancelled while they ran
 local prefix, lease, moment, lifetime, finished, failed, seconds = unpack(ARGV, 1, 7)
+redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime) -- first what takes no memory: a full Redis lets it go on
 local time = redis.call('TIME')
 local canceled = {}
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -32,7 +33,6 @@ for i = 8, #ARGV, 3 do
         canceled[#canceled + 1] = execution
     end
 end
-redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime)
 local held = redis.call('SMEMBERS', KEYS[1] .. ':executions')
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, held, canceled } end
 if finished ~= '0' then redis.call('HINCRBY', KEYS[1], 'successful_job_count', finished) end
