@@ -60,7 +60,7 @@ class TaskQueue:
         Raises `UnknownTask`, `QueueUnavailable`.
         """
         job = self._job(task_id)
-        # No transaction, which a full Redis would refuse. The hash first: where it is complete, its result is there.
+        # No transaction: a full Redis would refuse it. The hash first: where it is complete, the result is there.
         with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
             pipeline.hgetall(job.key)
             pipeline.xrevrange(Result.get_key(job.id), count=MAX_ERRORS)
