@@ -9,6 +9,7 @@ from taskqueue import log
 from taskqueue.connection import connect_for_worker, wait_for_redis
 from taskqueue.engine.horse import Limits
 from taskqueue.engine.options import Options
+from taskqueue.engine.status_server import StatusServer
 from taskqueue.engine.worker import Worker
 from taskqueue.errors import InvalidJobType, InvalidSetting
 from taskqueue.job_types import discover
@@ -34,8 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
     # Until it has horses there is nothing to put in order; as a container's first process it gets no signal
     # that it does not ask for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    status_server = StatusServer(options.port)
     try:
-        wait_for_redis(settings.redis_url)
+        status_server.keep()
+    except (OSError, OverflowError) as error:
+        print(f"worker.py: WORKER_PORT: port {options.port} cannot be used ({error})", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        wait_for_redis(settings.redis_url, status_server.status.turned)
         worker = Worker(
             queues,
             options.name,
@@ -43,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             options=Options(
                 options.horses, Limits(options.max_jobs_per_horse, options.max_horse_memory), options.grace_seconds
             ),
+            status_server=status_server,
         )
         worker.work(burst=options.burst)
     except KeyboardInterrupt:
@@ -50,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:  # RQ: an active worker has this name
         print(f"worker.py: --name: {error}", file=sys.stderr)
         return EXIT_USAGE
+    finally:
+        status_server.stop()
     return 0
 
 
@@ -93,6 +103,13 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         default=default.grace_seconds,
         metavar="N",
         help="how long a running job may go on when the worker is stopped (default: %(default)s; GRACE_SECONDS)",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=default.port,
+        metavar="N",
+        help="where /healthz, /readyz and /metrics are served; 0: nowhere (default: %(default)s; WORKER_PORT)",
     )
     parser.add_argument("--burst", action="store_true", help="stop when the queues are empty")
     parser.add_argument("--name", default="", help="the worker's name (default: host, process id, and chance)")

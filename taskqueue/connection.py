@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,11 +91,15 @@ def redis_errors(task_id: str | None = None) -> Iterator[None]:
         raise QueueUnavailable(f"Redis refused: {error}", task_id) from error
 
 
-def wait_for_redis(url: str) -> None:
-    """Return when Redis answers; say so while it does not. A worker may start before Redis does."""
+def wait_for_redis(url: str, tries: Callable[[], object] = lambda: None) -> None:
+    """Return when Redis answers; say so while it does not. A worker may start before Redis does.
+
+    `tries` is called before each try.
+    """
     connection = connect_for_probes(url)
     wait_seconds = FIRST_WAIT_SECONDS
     while True:
+        tries()
         try:
             connection.ping()
         except (RedisConnectionError, RedisTimeoutError) as error:

@@ -44,11 +44,11 @@ class Doorbell:
                 self._pool.release(connection)
                 raise
             self._waiting[key] = connection
-            self._selector.register(_socket_of(connection), selectors.EVENT_READ, lambda key=key: self._heard(key))
+            self._selector.register(socket_of(connection), selectors.EVENT_READ, lambda key=key: self._heard(key))
 
     def _heard(self, key: str) -> None:
         connection = self._waiting.pop(key)
-        self._selector.unregister(_socket_of(connection))
+        self._selector.unregister(socket_of(connection))
         try:
             came = connection.read_response()
         except RedisError:
@@ -61,5 +61,6 @@ class Doorbell:
             self._ring()
 
 
-def _socket_of(connection: Connection) -> int:
+def socket_of(connection: Connection) -> int:
+    """What a selector can hear."""
     return int(connection._sock.fileno())  # type: ignore[attr-defined]  # redis-py has no other way to ask

@@ -1,14 +1,14 @@
 """A work-horse: the child process that runs jobs, one turn after another, until it is told to stop."""
 
-import ctypes
+import contextlib
 import logging
-import os
-import random
 import resource
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import FrameType
 from uuid import uuid4
 
@@ -30,8 +30,6 @@ from taskqueue.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-LIBC = ctypes.CDLL(None)
 DEFAULT_TIMEOUT_SECONDS = 180  # as RQ's, of a job that says nothing
 HARD_LIMIT_SECONDS = 1.5  # past its timeout a job that swallowed it is killed, by the parent
 HOUSEKEEPING_SECONDS = 1.0  # how often it looks at its memory, and tells what it has counted
@@ -151,6 +149,7 @@ class Horse:
         self._slot.last_line = ""
         self._slot.write(State(Phase.RUNNING, claim, answer.claimed, claim, job.origin, began, deadline))
         self._story.begins(job)
+        self._count_wait(job.type_name, answer.fields, began)
         if not job.is_ordinary:
             succeeded = self._by_rq.run(job, claim)
             self._tally.add(job.type_name, "finished" if succeeded else "failed", time.time() - began)
@@ -174,6 +173,11 @@ class Horse:
             ttl=self._settings.result_ttl_seconds if job.result_ttl is None else job.result_ttl,
             text=b"" if text == "null" else result_text(text),
         )
+
+    def _count_wait(self, job_type: str, raw: Mapping[bytes, bytes], began: float) -> None:
+        with contextlib.suppress(KeyError, ValueError):  # another program may have written anything, or nothing
+            queued_at = datetime.fromisoformat(raw[b"enqueued_at"].decode()).timestamp()
+            self._tally.add_wait(job_type, max(0.0, began - queued_at))  # the clocks of two machines may differ
 
     def _failure(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
         """A run that raised: tried again, or failed for good."""
@@ -241,16 +245,3 @@ class LastLine(logging.Handler):
         """Keep the job's own lines; those of the engine say nothing new."""
         if not record.name.startswith("taskqueue.engine"):
             self._slot.last_line = record.getMessage()
-
-
-def become_a_horse(parent: int) -> None:
-    """What a process must do first, that has just been forked."""
-    os.setpgid(0, 0)  # the terminal's Ctrl-C is the parent's; and we can be killed with our children
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    if sys.platform == "linux":
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it died before we could say so
-    random.seed()

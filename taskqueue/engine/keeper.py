@@ -71,6 +71,7 @@ class Keeper:
         self._story = Story()
         self._token = token_hex(8)
         self._in_touch_since: float | None = None  # with Redis, without a break
+        self.schedules = False  # it is the one that moves what is due
         folder = package_files("taskqueue.engine")
         self._batch_ends = BatchEnds(connection, result_ttl)
         self._heartbeat_script = connection.register_script(folder.joinpath("heartbeat.lua").read_text())
@@ -80,6 +81,11 @@ class Keeper:
         """Redis did not answer; whether that is news."""
         news, self._in_touch_since = self._in_touch_since is not None, None
         return news
+
+    @property
+    def in_touch(self) -> bool:
+        """Whether Redis has answered, the last time."""
+        return self._in_touch_since is not None
 
     def heartbeat(self, running: Sequence[State]) -> Pulse:
         """Renew the leases of what runs."""
@@ -174,7 +180,8 @@ class Keeper:
             acquire_or_refresh_lock(self._connection, lock, self._token, SCHEDULER_LOCK_SECONDS) != "taken"
             for lock in locks
         ]
-        if any(mine):
+        self.schedules = any(mine)
+        if self.schedules:
             self.move_due()
 
     def move_due(self) -> None:

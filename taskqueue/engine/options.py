@@ -13,6 +13,7 @@ class Options(NamedTuple):
     horses: int = 1
     limits: Limits = Limits()
     grace_seconds: float = 25
+    port: int = 0  # of /healthz, /readyz and /metrics; 0: none
 
     @classmethod
     def read(cls, env: Environment) -> "Options":
@@ -24,4 +25,5 @@ class Options(NamedTuple):
                 memory_mib=whole_number(env, "MAX_HORSE_MEMORY_MIB", 0, "of MiB", minimum=0),
             ),
             grace_seconds=whole_number(env, "GRACE_SECONDS", 25, "of seconds", minimum=0),
+            port=whole_number(env, "WORKER_PORT", 0, "(a port; 0: none)", minimum=0),
         )

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from taskqueue.engine.horse import become_a_horse
+from taskqueue.engine.child import fork
 from taskqueue.engine.slot import SUSPENDED, WAKE, Phase, Slot
 from taskqueue.engine.tally import Tally
 
@@ -29,22 +29,8 @@ class Stall:
 
     def fork(self, run: Callable[[], None], *, stop: bool) -> None:
         """Put a horse in: a child process that calls `run`."""
-        parent = os.getpid()
         self.slot.stop = stop
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                become_a_horse(parent)
-                run()
-                code = 0
-            except SystemExit:
-                code = 0
-            except BaseException:
-                log.critical("A work-horse ends by a bug of ours", exc_info=True)
-            finally:
-                logging.shutdown()
-                os._exit(code)
+        pid = fork(run)
         self.pid, self.sleeps, self.stopped_job, self.killed_for = pid, b"", "", ""
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)  # as it does itself: whoever comes first
@@ -70,6 +56,11 @@ class Stall:
     def is_suspended(self) -> bool:
         """Whether `rq suspend` has put it to sleep."""
         return self.sleeps == SUSPENDED
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it runs a job."""
+        return bool(self.pid) and self.slot.read().phase is Phase.RUNNING
 
     @property
     def is_overdue(self) -> bool:

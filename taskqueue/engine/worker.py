@@ -6,7 +6,6 @@ and moves what is due to its queue.
 """
 
 import contextlib
-import json
 import logging
 import os
 import secrets
@@ -21,7 +20,6 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 from rq import Worker as RQWorker
-from rq.command import PUBSUB_CHANNEL_TEMPLATE
 from rq.executions import Execution
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
@@ -29,6 +27,7 @@ from rq.worker.base import DequeueStrategy
 
 from taskqueue.connection import connect_for_requests, connect_for_worker
 from taskqueue.engine.by_rq import ByRQ
+from taskqueue.engine.commands import Commands
 from taskqueue.engine.doorbell import Doorbell
 from taskqueue.engine.horse import Horse, Limits
 from taskqueue.engine.job import RegisteredJob
@@ -36,6 +35,8 @@ from taskqueue.engine.keeper import LEASE_SECONDS, RETURNED, WORKER_TTL_SECONDS,
 from taskqueue.engine.options import Options
 from taskqueue.engine.slot import IDLE, Phase
 from taskqueue.engine.stall import Stall
+from taskqueue.engine.status import Report
+from taskqueue.engine.status_server import StatusServer
 from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns
 from taskqueue.job_types import discover, registered
@@ -49,6 +50,8 @@ SCHEDULER_SECONDS = 1.0
 KEEPER_SECONDS = 1.0  # how often jobs of silent workers are looked for
 SUSPENDED_SECONDS = 1.0
 REFUSED_SECONDS = 10.0  # a Redis that is full refuses everything: it is said so often
+COMMANDS_SECONDS = 1.0  # how soon it hears commands again after Redis was away
+REPORT_SECONDS = 1.0
 
 
 class Worker(RQWorker):
@@ -69,6 +72,7 @@ class Worker(RQWorker):
         *,
         connection: Redis,
         options: Options | None = None,
+        status_server: StatusServer | None = None,
         exception_handlers: object = None,
         prepare_for_work: bool = True,
         **ignored: object,
@@ -89,6 +93,7 @@ class Worker(RQWorker):
             prepare_for_work=prepare_for_work,
         )
         self._options = options or Options.read(os.environ)
+        self._status_server = status_server or StatusServer()
         self.tally = Tally()
         self._stalls: list[Stall] = []
         self._grace_ends = float("inf")
@@ -123,7 +128,9 @@ class Worker(RQWorker):
             self._options = self._options._replace(horses=1, limits=Limits(jobs=max_jobs))
         self._last_horse = bool(max_jobs)
         self._selector = selectors.DefaultSelector()
-        self._doorbell = Doorbell(connect_for_worker(self._given), self.queue_keys(), self._selector, self._ring)
+        # Each has connections of its own, that give up early: while the loop waits for Redis it watches nobody.
+        self._doorbell = Doorbell(connect_for_requests(self._given), self.queue_keys(), self._selector, self._ring)
+        self._commands = Commands(connect_for_requests(self._given), self.name, self._selector, self._obey)
         self._register()
         self._keeper = Keeper(
             self.connection,
@@ -175,9 +182,7 @@ class Worker(RQWorker):
     def _register(self) -> None:
         self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
         self.set_state("idle")
-        self._pubsub = connect_for_worker(self._given).pubsub(ignore_subscribe_messages=True)
-        self._pubsub.subscribe(PUBSUB_CHANNEL_TEMPLATE % self.name)
-        self._selector.register(self._pubsub.connection._sock, selectors.EVENT_READ, self._command)
+        self._commands.listen()
 
     def _loop(self, burst: bool, max_idle_seconds: float) -> None:
         timers: list[tuple[Callable[[], None], float]] = [
@@ -185,6 +190,8 @@ class Worker(RQWorker):
             (self._heartbeat, HEARTBEAT_SECONDS),
             (self._keeper.settle_lost, KEEPER_SECONDS),
             (self._keeper.schedule, SCHEDULER_SECONDS),
+            (self._commands.listen, COMMANDS_SECONDS),
+            (self._report, REPORT_SECONDS),  # before the next one: a horse that is woken does not look suspended
             (self._wake_suspended, SUSPENDED_SECONDS),
         ]
         due = dict.fromkeys(range(len(timers)), 0.0)
@@ -207,6 +214,7 @@ class Worker(RQWorker):
 
     def _patiently(self, act: Callable[[], Any]) -> None:
         """Redis's absence ends no worker: its horses go on, and it is asked again."""
+        self._status_server.status.turned()
         try:
             act()
         except ResponseError as error:
@@ -297,6 +305,33 @@ class Worker(RQWorker):
                     stall.slot.read().execution, "It did not end at its time limit, and was killed."
                 )
 
+    # How it stands
+
+    def _report(self) -> None:
+        self._status_server.status.tell(
+            Report(
+                self._unready(),
+                horses=sum(1 for stall in self._stalls if stall.pid),
+                busy=sum(1 for stall in self._stalls if stall.is_busy),
+                schedules=self._keeper.schedules,
+                tally=self.tally.told(),
+            )
+        )
+        with contextlib.suppress(OSError):  # its port may still be in use; it is tried again
+            self._status_server.keep()
+
+    def _unready(self) -> str:
+        """Why it claims no jobs, in words; "" where it does."""
+        if self._stop_requested:
+            return "It is stopping."
+        if not self._keeper.in_touch:
+            return "Redis does not answer."
+        if not any(stall.pid for stall in self._stalls):
+            return "It has no work-horse."
+        if all(stall.is_suspended for stall in self._stalls):
+            return "`rq suspend` holds."
+        return ""
+
     # Stopping
 
     def _stopped(self) -> bool:
@@ -337,18 +372,14 @@ class Worker(RQWorker):
             if member.rpartition(":")[2] not in known:
                 self._keeper.give_back(member)
 
-    def _command(self) -> None:
+    def _obey(self, command: dict[str, Any]) -> None:
         """RQ's commands to this worker."""
-        message = self._pubsub.get_message(timeout=0)
-        if not message or message["type"] != "message":
-            return
-        command = json.loads(message["data"])
         match command.get("command"):
             case "shutdown":
                 self._stop_requested = True
             case "stop-job" | "stop-execution":
                 for stall in self._stalls:
-                    if stall.runs(command.get("job_id"), command.get("execution_id")):
+                    if stall.runs(command.get("job_id", ""), command.get("execution_id", "")):
                         state = stall.slot.read()
                         stall.stopped_job = state.job
                         if not stall.kill_if_still(state.execution, "Stopped on request."):

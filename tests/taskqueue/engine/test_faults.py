@@ -70,6 +70,32 @@ def test_a_running_job_is_stopped_by_rqs_own_command(start: Start, queue: TaskQu
     until(queue, after.id, "complete")
 
 
+def test_rqs_commands_are_heard_again_after_redis_was_away(
+    start: Start, queue: TaskQueue, redis: Redis, server: RedisServer
+) -> None:
+    worker = start()
+    until(queue, queue.submit("generic", {}).id, "complete")
+    server.stop()
+    wait_until(lambda: "does not answer" in worker.log, what="the worker to miss Redis")
+    server.start()
+    task = queue.submit("long", {"seconds": 30})
+    until(queue, task.id, "processing")
+    wait_until(lambda: redis.pubsub_channels("rq:pubsub:*"), what="its subscription")
+    send_stop_job_command(redis, task.id, JSONSerializer)
+    until(queue, task.id, "canceled")
+
+
+def test_a_worker_is_stopped_at_once_while_redis_is_away(
+    start: Start, queue: TaskQueue, server: RedisServer
+) -> None:
+    worker = start()
+    until(queue, queue.submit("generic", {}).id, "complete")
+    server.stop()
+    wait_until(lambda: "does not answer" in worker.log, what="the worker to miss Redis")
+    worker.process.terminate()
+    assert worker.process.wait(10) == 0
+
+
 @pytest.mark.parametrize("seconds", [0.5, 4])
 def test_a_result_that_was_made_while_redis_was_away_is_stored(
     start: Start, queue: TaskQueue, redis: Redis, server: RedisServer, seconds: float

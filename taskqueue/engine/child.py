@@ -1,0 +1,46 @@
+"""A child process of a worker, forked and never exec'd: a work-horse, or the one that serves its status."""
+
+import ctypes
+import logging
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+LIBC = ctypes.CDLL(None)
+
+
+def fork(run: Callable[[], None]) -> int:
+    """Start a child process that calls `run`, and that ends with this one; its process id."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        _begin(parent)
+        run()
+        code = 0
+    except SystemExit:
+        code = 0
+    except BaseException:
+        log.critical("A child process of the worker ends by a bug of ours", exc_info=True)
+    finally:
+        logging.shutdown()
+        os._exit(code)
+
+
+def _begin(parent: int) -> None:
+    os.setpgid(0, 0)  # the terminal's Ctrl-C is the parent's; and we can be killed with our children
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it died before we could say so
+    random.seed()
