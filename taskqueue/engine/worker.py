@@ -131,6 +131,7 @@ class Worker(RQWorker):
         # Each has connections of its own, that give up early: while the loop waits for Redis it watches nobody.
         self._doorbell = Doorbell(connect_for_requests(self._given), self.queue_keys(), self._selector, self._ring)
         self._commands = Commands(connect_for_requests(self._given), self.name, self._selector, self._obey)
+        self._install_signals()  # first: a worker that is registered ends in good order
         self._register()
         self._keeper = Keeper(
             self.connection,
@@ -143,7 +144,6 @@ class Worker(RQWorker):
             self.tally,
         )
         self._keeper.move_due()
-        self._install_signals()
         log.info(
             "Worker %s works on %s with %d horses",
             self.name, ", ".join(self.queue_names()), self._options.horses,
