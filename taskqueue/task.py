@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypedDict
+from typing import Literal
 
 from rq.job import Job, JobStatus
 from rq.results import Result
+from typing_extensions import TypedDict
 
 from taskqueue import fields
 from taskqueue.call import job_type_name, registered_type

@@ -16,7 +16,7 @@ from taskqueue.obstacles import Lookout
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 from taskqueue.waiting import Waiters
-from web import access, batches, files, health, problems, submit, task_types, tasks
+from web import access, batches, docs, files, health, problems, submit, task_types, tasks
 from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
 from web.operation import operation
@@ -53,12 +53,13 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(task_types.views(job_types))
     app.register_blueprint(files.views(open_files(settings, connection), settings))
     app.register_blueprint(health.views(Probe(settings.redis_url)))
+    app.register_blueprint(docs.views(app, job_types, settings))
     mount_dashboard(app, settings)
 
     @app.get("/")
     @operation("Where to look", scope=None, answers={200: dict[str, str]})
     def index() -> ResponseReturnValue:
-        return jsonify({"task_types": "/task-types", "dashboard": "/rq", "health": "/health"})
+        return jsonify({"docs": "/docs", "task_types": "/task-types", "dashboard": "/rq", "health": "/health"})
 
     @app.after_request
     def harden(response: Response) -> Response:

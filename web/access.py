@@ -9,6 +9,8 @@ from web.operation import Operation, operation_of
 from web.problems import BadRequest, problem
 
 CHALLENGE = 'Bearer realm="tasks"'  # RFC 6750
+BASIC_CHALLENGE = 'Basic realm="tasks", charset="UTF-8"'
+SAFE_METHODS = ("GET", "HEAD")
 OPEN = "open"  # X-Access, while there are no keys: whoever looks at an answer sees it
 
 
@@ -70,7 +72,13 @@ def check_may_submit(job_type: str | None) -> None:
 
 def _key_of_request(keys: tuple[ApiKey, ...]) -> ApiKey | None:
     given = request.authorization
-    return find_key(keys, given.token) if given and given.type == "bearer" and given.token else None
+    if given and given.type == "bearer":
+        return find_key(keys, given.token or "")
+    if given and given.type == "basic" and request.method in SAFE_METHODS:
+        # For people who look with a browser. It sends this with a POST from another site, too: not for changes.
+        key = find_key(keys, given.password or "")
+        return key if key and key.name == given.username else None
+    return None
 
 
 def _who_are_you() -> Response:
@@ -78,6 +86,8 @@ def _who_are_you() -> Response:
     detail = "No such key." if sent else "This needs a key."
     answer = problem(401, "no-key", "Who are you?", f"{detail} Send Authorization: Bearer KEY.")
     answer.headers["WWW-Authenticate"] = CHALLENGE + (', error="invalid_token"' if sent else "")
+    if request.accept_mimetypes.find("text/html") >= 0:  # a browser asks its user then
+        answer.headers.add("WWW-Authenticate", BASIC_CHALLENGE)
     return answer
 
 

@@ -1,11 +1,12 @@
 """`/tasks/bulk` and `/batches`: many tasks at once, and how they go together."""
 
 from collections.abc import Iterable, Iterator
-from typing import NotRequired, TypedDict
+from typing import NotRequired
 
 from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import Json as JsonText
+from typing_extensions import TypedDict
 
 from taskqueue.batches import Batch, Batches
 from taskqueue.bulk import Queued, Refused
@@ -79,6 +80,7 @@ def views(batches: Batches, settings: Settings) -> Blueprint:
         scope="submit",
         query=BulkQuery,
         body=list[BulkTask],
+        headers={"Idempotency-Key": "The same key with the same request again: the same answer, one batch."},
         answers={202: BulkJson},
         problems=(400, 403, 409, 413, 415, 422, 503),
         by_type=True,
@@ -121,7 +123,7 @@ def _body() -> HashedBody:
 
 def _allowed(items: Iterable[Json]) -> Iterator[Json]:
     for item in items:
-        check_may_submit(str(item.get("task_type", "")))
+        check_may_submit(str(item.get("task_type", "")) if isinstance(item, dict) else None)
         yield item
 
 

@@ -1,10 +1,10 @@
 """`/files`: bring a file for a job to read, and fetch one that a job made."""
 
 from io import BytesIO
-from typing import TypedDict
 
 from flask import Blueprint, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
+from typing_extensions import TypedDict
 
 from taskqueue.errors import FileTooLarge
 from taskqueue.files import FileStore

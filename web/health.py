@@ -1,9 +1,10 @@
 """Health: alive (`/healthz`), able to take work (`/readyz`), and Redis (`/health`)."""
 
-from typing import Literal, TypedDict
+from typing import Literal
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
+from typing_extensions import TypedDict
 
 from taskqueue.health import Probe
 from web.operation import operation

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NewType, TypeVar
 
 from flask import Flask, request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -13,6 +13,10 @@ from taskqueue.options import parts
 from web.problems import BadRequest
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+
+Payload = NewType("Payload", dict[str, Any])
+"""What the payload of a task is in an address's body: it fits the task type's signature."""
 
 
 class Query(BaseModel):
@@ -35,6 +39,7 @@ class Operation:
     body: Any  # a type with a JSON Schema, or None: it takes no body
     answers: Mapping[int, Any]  # by status: a type with a JSON Schema, or a media type ("text/event-stream")
     problems: tuple[int, ...]  # the statuses of the problem documents that are its own
+    headers: Mapping[str, str]  # the request's own headers that it reads, and what each is for
     by_type: bool  # it keeps to the job types of the caller's key: web.access.caller_sees
 
 
@@ -46,6 +51,7 @@ def operation(
     query: type[Query] | None = None,
     body: Any = None,
     problems: tuple[int, ...] = (),
+    headers: Mapping[str, str] | None = None,
     by_type: bool = False,
 ) -> Callable[[View], View]:
     """Say what a view does, and return it unchanged. Its docstring is the longer description.
@@ -60,6 +66,7 @@ def operation(
         body=body,
         answers=answers,
         problems=problems,
+        headers=headers or {},
         by_type=by_type,
     )
 

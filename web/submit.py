@@ -1,21 +1,20 @@
 """`POST /tasks`: send a task; and, if the client likes, wait a little for its result."""
 
 import re
-from typing import TypedDict
 
 from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
+from typing_extensions import TypedDict
 
 from taskqueue.obstacles import Lookout, Obstacle
 from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
-from taskqueue.signature import Json
 from taskqueue.submission import Accepted
 from taskqueue.task import ENDED
 from taskqueue.waiting import Waiters
 from web.access import caller_sees
 from web.idempotency import idempotency_key
-from web.operation import Query, operation, read_query
+from web.operation import Payload, Query, operation, read_query
 from web.problems import BadRequest
 from web.tasks import TaskJson, json_body, task_json
 
@@ -51,7 +50,11 @@ def views(queue: TaskQueue, waiters: Waiters, lookout: Lookout) -> Blueprint:
         "Queue a task",
         scope="submit",
         query=SubmitQuery,
-        body=dict[str, Json],
+        body=Payload,
+        headers={
+            "Idempotency-Key": "The same key with the same request again: the same answer, one task.",
+            "Prefer": "wait=5: answer with the result, if the task ends within so many seconds.",
+        },
         answers={200: TaskJson, 202: AcceptedJson},
         problems=(400, 409, 413, 415, 422, 503),
     )

@@ -1,9 +1,8 @@
 """`/task-types`: what can be posted."""
 
-from typing import TypedDict
-
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
+from typing_extensions import TypedDict
 
 from taskqueue.errors import UnknownJobType
 from taskqueue.job_types import JobType, JobTypes

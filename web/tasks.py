@@ -1,10 +1,9 @@
 """`/tasks/<id>`: ask how a task went."""
 
-from typing import TypedDict
-
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic_core import from_json
+from typing_extensions import TypedDict
 
 from taskqueue.queue import TaskQueue
 from taskqueue.signature import Json

@@ -1,16 +1,27 @@
 """The application as a client of it sees it."""
 
+import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from taskqueue.job_types import JobTypes
 from taskqueue.settings import Settings
 from web import create_app
+
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --window-size=1300,1000"
+)
 
 
 @pytest.fixture
@@ -22,6 +33,33 @@ def app(settings: Settings, job_types: JobTypes) -> Flask:
 def client(app: Flask) -> Iterator[FlaskClient]:
     with app.test_client() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is not installed: apt-get install chromium chromium-driver")
+        pytest.skip("Chromium is not installed")
+    options = ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with Chrome(options, ChromeService(driver)) as browser:
+        yield browser
+
+
+@contextmanager
+def served(app: Flask, host: str = "127.0.0.1") -> Iterator[str]:
+    server = make_server(host, 0, app, threaded=True)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://{host}:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def problem(response: TestResponse, status: int) -> dict[str, Any]:

@@ -1,63 +1,29 @@
 """The dashboard in a real browser: what an operator does there, and what must not happen to them."""
 
 import json
-import os
-import shutil
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from flask import Flask
 from redis import Redis
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from werkzeug.serving import make_server
 
 from taskqueue.job_types import JobTypes
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 from tests.conftest import RedisServer, wait_until
+from tests.web.conftest import served
 from web import create_app
 
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --window-size=1300,1000"
-)
 IMAGE = "<img src=x onerror=window.ran=1>"
 ATTACK = f"\"'>{IMAGE}<script>window.ran=1</script><%=window.ran=1%>"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed: apt-get install chromium chromium-driver")
-        pytest.skip("Chromium is not installed")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with Chrome(options, ChromeService(driver)) as browser:
-        yield browser
-
-
-@contextmanager
-def served(app: Flask, host: str = "127.0.0.1") -> Iterator[str]:
-    server = make_server(host, 0, app, threaded=True)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://{host}:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
