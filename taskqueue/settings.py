@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from taskqueue.errors import InvalidSetting
 from taskqueue.keys import ApiKey, read_keys
+from taskqueue.quota import Quota
 
 DAY_SECONDS = 86_400
 MIB = 1024 * 1024
@@ -32,6 +33,7 @@ class Settings:
     web_threads: int = 8  # in each web process
     dashboard_auth: tuple[str, str] | None = None  # user, password; None: no login
     api_keys: tuple[ApiKey, ...] = ()  # none: the API is open to everybody
+    rate_limit: Quota | None = None  # of each caller; None: no limit
     log_level: str = "INFO"
 
     @classmethod
@@ -50,6 +52,7 @@ class Settings:
             web_threads=whole_number(env, "WEB_THREADS", cls.web_threads, "of threads"),
             dashboard_auth=credentials(env, "DASHBOARD_AUTH"),
             api_keys=read_keys(text(env, "API_KEYS", None)),
+            rate_limit=Quota.read(text(env, "RATE_LIMIT", None)),
             log_level=one_of(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), cls.log_level),
         )
 

@@ -14,9 +14,10 @@ from taskqueue.health import Probe
 from taskqueue.job_types import JobTypes
 from taskqueue.obstacles import Lookout
 from taskqueue.queue import TaskQueue
+from taskqueue.quota import Quotas
 from taskqueue.settings import Settings
 from taskqueue.waiting import Waiters
-from web import access, batches, docs, files, health, problems, submit, task_types, tasks
+from web import access, batches, docs, files, health, limits, problems, submit, task_types, tasks
 from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
 from web.operation import operation
@@ -43,6 +44,8 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
 
     problems.register(app)
     access.register(app, queue, elsewhere=DASHBOARD)
+    if settings.rate_limit:
+        limits.register(app, Quotas(connection, settings.rate_limit))
     waiters = Waiters(connection, queue.get, settings.web_threads // 2)
     lookout = Lookout(connect_for_probes(connection), settings.queues)
     app.register_blueprint(submit.views(queue, waiters, lookout))

@@ -43,7 +43,7 @@ def views(app: Flask, job_types: JobTypes, settings: Settings) -> Blueprint:
             job_types=[job_types[name] for name in names],
             queues=settings.queues,
             keys=bool(settings.api_keys),
-            limited=False,
+            limited=settings.rate_limit is not None,
         )
         return document(app, offer)
 
