@@ -10,6 +10,9 @@ TaskQueueError
 ├── InvalidBatch          tasks of a batch cannot be queued, so none of them is
 ├── BatchTooLarge         more tasks than one batch may have
 ├── UnknownBatch          no such batch, or it has expired
+├── InvalidScheduleName   a schedule cannot have this name
+├── TooManySchedules      there are as many schedules as there may be
+├── UnknownSchedule       no such schedule
 ├── UnknownParent         a task that another shall depend on is not there
 ├── IdempotencyMismatch   an idempotency key came again with another request
 ├── StillProcessing       the first request of an idempotency key has no answer yet
@@ -97,6 +100,29 @@ class UnknownBatch(TaskQueueError):
 
     def __init__(self, batch_id: str) -> None:
         super().__init__(f"There is no batch {batch_id!r}. It may have expired.")
+
+
+class InvalidScheduleName(TaskQueueError):
+    """A schedule cannot have this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"A schedule's name is up to 50 lower-case letters, digits, - and _, such as 'nightly'; got {name!r}."
+        )
+
+
+class TooManySchedules(TaskQueueError):
+    """There are as many schedules as there may be."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are {limit:,} schedules already; delete one first.")
+
+
+class UnknownSchedule(TaskQueueError):
+    """There is no schedule of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no schedule {name!r}.")
 
 
 class UnknownParent(TaskQueueError):

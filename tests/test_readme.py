@@ -72,7 +72,9 @@ def test_every_curl_line_is_answered_as_the_readme_says(
         command = [*shlex.split(told), "-s", "-i"]
         answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
         status = int(answer.split()[1])
-        assert status == (202 if "task_type=" in line else 201 if "/files" in line else 200), f"{line}\n{answer}"
+        queues = "-X POST" in line and "/tasks" in line
+        makes = "/files" in line or "-X PUT" in line
+        assert status == (202 if queues else 201 if makes else 200), f"{line}\n{answer}"
         task_id = m[1] if (m := re.search(r"Location: /tasks/(\S+)", answer)) else task_id
         filename = m[1] if (m := re.search(r"Location: /files/(\S+)", answer)) else filename
         if "task_type=sync" in line:  # its feed is on the internet

@@ -15,9 +15,10 @@ from taskqueue.job_types import JobTypes
 from taskqueue.obstacles import Lookout
 from taskqueue.queue import TaskQueue
 from taskqueue.quota import Quotas
+from taskqueue.schedules import Schedules
 from taskqueue.settings import Settings
 from taskqueue.waiting import Waiters
-from web import access, batches, docs, files, health, limits, problems, submit, task_types, tasks
+from web import access, batches, docs, files, health, limits, problems, schedules, submit, task_types, tasks
 from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
 from web.operation import operation
@@ -53,6 +54,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(
         batches.views(Batches(connect_for_bulk(connection), queue.submissions, job_types), settings)
     )
+    app.register_blueprint(schedules.views(Schedules(connection, queue.submissions, job_types), job_types))
     app.register_blueprint(task_types.views(job_types))
     app.register_blueprint(files.views(open_files(settings, connection), settings))
     app.register_blueprint(health.views(Probe(settings.redis_url)))

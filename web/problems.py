@@ -14,14 +14,17 @@ from taskqueue.errors import (
     InvalidBatch,
     InvalidJson,
     InvalidPayload,
+    InvalidScheduleName,
     QueueUnavailable,
     StillProcessing,
     TaskQueueError,
+    TooManySchedules,
     UnknownBatch,
     UnknownFile,
     UnknownJobType,
     UnknownParent,
     UnknownQueue,
+    UnknownSchedule,
     UnknownTask,
 )
 
@@ -79,6 +82,12 @@ def register(app: Flask) -> None:
                 return problem(413, "too-large", "The batch is too large", str(error))
             case UnknownBatch():
                 return problem(404, "unknown-batch", "There is no such batch", str(error))
+            case InvalidScheduleName():
+                return problem(422, "invalid-schedule-name", "A schedule cannot have this name", str(error))
+            case TooManySchedules():
+                return problem(409, "too-many-schedules", "There are too many schedules", str(error))
+            case UnknownSchedule():
+                return problem(404, "unknown-schedule", "There is no such schedule", str(error))
             case UnknownParent():
                 title = "A task that it depends on does not exist"
                 return problem(422, "unknown-parent", title, str(error), parent=error.task_id)

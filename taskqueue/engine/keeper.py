@@ -26,6 +26,10 @@ from taskqueue.engine.slot import Phase, State
 from taskqueue.engine.story import Story
 from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns, error_text, failure, moment
+from taskqueue.firing import Firing
+from taskqueue.job_types import registered
+from taskqueue.settings import Settings
+from taskqueue.submission import Submissions
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +60,7 @@ class Keeper:
         queues: Sequence[Queue],
         turns: Turns,
         by_rq: ByRQ,
-        failure_ttl: int,
-        result_ttl: int,
+        settings: Settings,
         tally: Tally,
     ) -> None:
         self._connection = connection
@@ -65,7 +68,7 @@ class Keeper:
         self._queues = queues
         self._turns = turns
         self._by_rq = by_rq
-        self._failure_ttl = failure_ttl
+        self._failure_ttl = settings.failure_ttl_seconds
         self._tally = tally
         self._told = (0, 0, 0.0)  # of the tally, in Redis
         self._story = Story()
@@ -73,7 +76,8 @@ class Keeper:
         self._in_touch_since: float | None = None  # with Redis, without a break
         self.schedules = False  # it is the one that moves what is due
         folder = package_files("taskqueue.engine")
-        self._batch_ends = BatchEnds(connection, result_ttl)
+        self._batch_ends = BatchEnds(connection, settings.result_ttl_seconds)
+        self._firing = Firing(connection, Submissions(connection, settings), registered)
         self._heartbeat_script = connection.register_script(folder.joinpath("heartbeat.lua").read_text())
         self._due_script = connection.register_script(folder.joinpath("due.lua").read_text())
 
@@ -185,7 +189,8 @@ class Keeper:
             self.move_due()
 
     def move_due(self) -> None:
-        """Move the jobs whose time has come to their queues, and end the batches whose tasks have ended."""
+        """Do what is due: schedules are fired, ended batches end, jobs whose time has come go to their queues."""
+        self._firing.fire_due()
         self._batch_ends.end_those_that_have()
         for queue in self._queues:
             keys = [f"{RQ_KEY_PREFIX}:scheduled:{queue.name}", queue.key, Queue.redis_queues_keys]

@@ -139,8 +139,7 @@ class Worker(RQWorker):
             self.queues,
             self._turns(self.connection),
             ByRQ(self, self.connection),
-            self._settings.failure_ttl_seconds,
-            self._settings.result_ttl_seconds,
+            self._settings,
             self.tally,
         )
         self._keeper.move_due()
