@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 from taskqueue.batches import Batches
 from taskqueue.connection import connect_for_bulk, connect_for_probes, connect_for_requests
 from taskqueue.files import open_files
+from taskqueue.fleet import Fleet
 from taskqueue.health import Probe
 from taskqueue.job_types import JobTypes
 from taskqueue.obstacles import Lookout
@@ -18,7 +19,20 @@ from taskqueue.quota import Quotas
 from taskqueue.schedules import Schedules
 from taskqueue.settings import Settings
 from taskqueue.waiting import Waiters
-from web import access, batches, docs, files, health, limits, problems, schedules, submit, task_types, tasks
+from web import (
+    access,
+    batches,
+    docs,
+    files,
+    health,
+    limits,
+    metrics,
+    problems,
+    schedules,
+    submit,
+    task_types,
+    tasks,
+)
 from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
 from web.operation import operation
@@ -59,6 +73,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(files.views(open_files(settings, connection), settings))
     app.register_blueprint(health.views(Probe(settings.redis_url)))
     app.register_blueprint(docs.views(app, job_types, settings))
+    app.register_blueprint(metrics.views(Fleet(connect_for_probes(connection), settings.queues)))
     mount_dashboard(app, settings)
 
     @app.get("/")

@@ -8,18 +8,19 @@
 -- ARGV[5]  finished    runs that have finished since the last heartbeat
 -- ARGV[6]  failed      runs that have not
 -- ARGV[7]  seconds     of work
--- ARGV[8…] origin, job, execution; origin, job, execution …: what runs
+-- ARGV[8]  horses      how many jobs it can run at the same time
+-- ARGV[9…] origin, job, execution; origin, job, execution …: what runs
 --
 -- Returns {known, held, canceled}
 --   known     0 where the worker's hash had expired: it must register again
 --   held      job:execution of all that stands under the worker's name
 --   canceled  the executions that somebody has cancelled while they ran
-local prefix, lease, moment, lifetime, finished, failed, seconds = unpack(ARGV, 1, 7)
+local prefix, lease, moment, lifetime, finished, failed, seconds, horses = unpack(ARGV, 1, 8)
 redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime) -- first what takes no memory: a full Redis lets it go on
 local time = redis.call('TIME')
 local canceled = {}
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-for i = 8, #ARGV, 3 do
+for i = 9, #ARGV, 3 do
     local origin, job, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     local member = job .. ':' .. execution
     local wip = prefix .. ':wip:' .. origin
@@ -38,6 +39,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, held, canceled } end
 if finished ~= '0' then redis.call('HINCRBY', KEYS[1], 'successful_job_count', finished) end
 if failed ~= '0' then redis.call('HINCRBY', KEYS[1], 'failed_job_count', failed) end
 if finished ~= '0' or failed ~= '0' then redis.call('HINCRBYFLOAT', KEYS[1], 'total_working_time', seconds) end
-redis.call('HSET', KEYS[1], 'last_heartbeat', moment, 'state', #ARGV > 7 and 'busy' or 'idle')
+redis.call('HSET', KEYS[1], 'last_heartbeat', moment, 'state', #ARGV > 8 and 'busy' or 'idle',
+    'tq:horses', horses, 'tq:busy', (#ARGV - 8) / 3)
 redis.call('EXPIRE', KEYS[1], lifetime)
 return { 1, held, canceled }

@@ -30,6 +30,7 @@ from taskqueue.firing import Firing
 from taskqueue.job_types import registered
 from taskqueue.settings import Settings
 from taskqueue.submission import Submissions
+from taskqueue.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Keeper:
         self._failure_ttl = settings.failure_ttl_seconds
         self._tally = tally
         self._told = (0, 0, 0.0)  # of the tally, in Redis
+        self._totals = Totals(connection)
         self._story = Story()
         self._token = token_hex(8)
         self._in_touch_since: float | None = None  # with Redis, without a break
@@ -91,12 +93,12 @@ class Keeper:
         """Whether Redis has answered, the last time."""
         return self._in_touch_since is not None
 
-    def heartbeat(self, running: Sequence[State]) -> Pulse:
-        """Renew the leases of what runs."""
+    def heartbeat(self, running: Sequence[State], horses: int) -> Pulse:
+        """Renew the leases of what runs, and say how many jobs could."""
         totals = self._tally.totals()
         finished, failed, seconds = (now - told for now, told in zip(totals, self._told, strict=True))
         arguments: list[str | int | float] = [RQ_KEY_PREFIX, LEASE_SECONDS, moment(), WORKER_TTL_SECONDS]
-        arguments += [finished, failed, round(seconds, 6)]
+        arguments += [finished, failed, round(seconds, 6), horses]
         for state in running:
             arguments += (state.origin, state.job, state.execution)
         try:
@@ -110,6 +112,10 @@ class Keeper:
         if self._in_touch_since is None:
             self._in_touch_since = time.monotonic()
         return Pulse(bool(known), [as_text(member) for member in held], {as_text(run) for run in canceled})
+
+    def tell_totals(self) -> None:
+        """Add to the metrics of all workers what this one has counted since."""
+        self._totals.add(self._tally)
 
     def settle_lost(self) -> None:
         """Give the jobs of silent workers to others."""

@@ -52,6 +52,7 @@ SUSPENDED_SECONDS = 1.0
 REFUSED_SECONDS = 10.0  # a Redis that is full refuses everything: it is said so often
 COMMANDS_SECONDS = 1.0  # how soon it hears commands again after Redis was away
 REPORT_SECONDS = 1.0
+TOTALS_SECONDS = 5.0
 
 
 class Worker(RQWorker):
@@ -157,6 +158,7 @@ class Worker(RQWorker):
                 stall.kill()
             with contextlib.suppress(RedisError):
                 self._heartbeat()
+                self._keeper.tell_totals()
                 self._keeper.give_up_scheduling()
                 self.register_death()  # type: ignore[no-untyped-call]  # RQ's, of our base class
         log.info("Worker %s has stopped", self.name)
@@ -190,6 +192,7 @@ class Worker(RQWorker):
             (self._keeper.settle_lost, KEEPER_SECONDS),
             (self._keeper.schedule, SCHEDULER_SECONDS),
             (self._commands.listen, COMMANDS_SECONDS),
+            (self._keeper.tell_totals, TOTALS_SECONDS),
             (self._report, REPORT_SECONDS),  # before the next one: a horse that is woken does not look suspended
             (self._wake_suspended, SUSPENDED_SECONDS),
         ]
@@ -360,7 +363,7 @@ class Worker(RQWorker):
     def _heartbeat(self) -> None:
         states = [stall.slot.read() for stall in self._stalls if stall.pid]
         running = [state for state in states if state.phase is not Phase.RESTING]
-        pulse = self._keeper.heartbeat(running)
+        pulse = self._keeper.heartbeat(running, len(states))
         if not pulse.is_known:
             self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
         for stall in self._stalls:
