@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SECONDS ?= 600
 
 .PHONY: help run setup test check format bench bench-web lock clean
 help:                ## what can be made
@@ -14,6 +15,10 @@ setup: $(VENV)/ready ## the set-up alone: .venv, from the lock
 
 test: $(VENV)/ready  ## every test
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/ready  ## ten minutes of faults, then every job is accounted for; and the slow tests (SECONDS=600)
+	@$(BIN)/python -m tests.soak $(SECONDS)
+	@$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -1,0 +1,248 @@
+"""`make soak`: three workers, mixed jobs, a fault every few seconds; then every accepted job is accounted for.
+
+    make soak SECONDS=60
+
+It exits with 1 where a job was lost, stands in two places, or ended as it should not.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple, Self
+
+from redis import Redis
+
+from taskqueue.connection import connect_for_requests, connect_for_worker
+from taskqueue.errors import QueueUnavailable
+from taskqueue.job_types import discover
+from taskqueue.options import SubmitOptions
+from taskqueue.queue import TaskQueue
+from taskqueue.settings import Settings
+from tests.conftest import ROOT, RedisServer, copy_project, wait_until
+from tests.taskqueue.engine.stage import RunningWorker, places_of
+
+WORKERS, HORSES = 3, 2
+JOBS_PER_SECOND = 600
+MOST_WAITING = 20_000  # more are not submitted until the workers have caught up
+FAULT_SECONDS = (2.0, 5.0)  # from one to the next
+FREEZE_SECONDS = (1.0, 15.0)  # a lease is 10 seconds: some freezes outlast it
+ABSENCE_SECONDS = (0.0, 3.0)  # of Redis
+SETTLE_SECONDS = 300
+MANY = SubmitOptions(attempts=100)  # of what must be complete in the end, however often its horse is killed
+
+
+class Kind(NamedTuple):
+    """One kind of jobs, and how each must end."""
+
+    share: float
+    job_type: str
+    payload: dict[str, object]
+    options: SubmitOptions
+    ending: str  # RQ's status, and the registry in which it rests
+    runs: int = 0  # that it counts itself if nothing dies; 0: it does not count them
+
+
+MIX = [
+    Kind(0.97, "counted", {}, MANY, "finished", 1),
+    Kind(0.01, "long", {"seconds": 0.3}, MANY, "finished", 1),
+    Kind(0.01, "flaky", {"failures": 1}, MANY, "finished", 2),
+    Kind(0.005, "hopeless", {}, MANY, "failed"),
+    Kind(0.005, "crash", {}, SubmitOptions(attempts=2), "failed"),
+]
+
+
+class Soak:
+    """One run of it."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self._chance = chance
+        self._server = RedisServer(folder)
+        self._project = folder / "project"
+        self._project.mkdir()
+        copy_project(self._project)
+        (self._project / "jobs" / "samples.py").symlink_to(ROOT / "tests" / "sample_jobs" / "samples.py")
+        self._folder = folder
+        self._workers: list[RunningWorker] = []
+        self._stop = threading.Event()
+        self.accepted: dict[str, Kind] = {}  # by task id
+        self.refused = 0
+        self.faults: Counter[str] = Counter()
+
+    def run(self, seconds: float) -> None:
+        """Submit and do harm for so long; return when all is settled."""
+        self._server.start()
+        self._workers = [self._start() for _ in range(WORKERS)]
+        feeder = threading.Thread(target=self._feed)
+        feeder.start()
+        end = time.monotonic() + seconds
+        while time.monotonic() + FAULT_SECONDS[1] < end:
+            time.sleep(self._chance.uniform(*FAULT_SECONDS))
+            self._do_harm()
+        self._stop.set()
+        feeder.join()
+
+    def _start(self) -> RunningWorker:
+        log = self._folder / "workers.log"
+        return RunningWorker(self._project, log, self._server.url, "--horses", str(HORSES), LOG_LEVEL="WARNING")
+
+    def _feed(self) -> None:
+        discover()
+        url, job_types = self._server.url, discover("tests.sample_jobs")
+        queue = TaskQueue(connect_for_requests(url), Settings(redis_url=url), job_types)
+        chance = random.Random(self._chance.random())
+        shares = [kind.share for kind in MIX]
+        began, asked = time.monotonic(), 0
+        with connect_for_worker(self._server.url) as redis:
+            while not self._stop.is_set():
+                if asked > (time.monotonic() - began) * JOBS_PER_SECOND or (
+                    asked % 1000 == 0 and redis.llen("rq:queue:default") > MOST_WAITING
+                ):
+                    time.sleep(0.01)
+                    continue
+                asked += 1
+                kind = chance.choices(MIX, shares)[0]
+                try:
+                    self.accepted[queue.submit(kind.job_type, kind.payload, kind.options).id] = kind
+                except QueueUnavailable:
+                    self.refused += 1
+
+    # Faults
+
+    def _do_harm(self) -> None:
+        faults: list[Callable[[], None]] = [
+            self._kill_horses, self._kill_worker, self._restart_worker, self._freeze_worker,
+            self._restart_redis, self._hang_redis, self._cut_connections,
+        ]  # fmt: skip
+        fault = self._chance.choice(faults)
+        self.faults[fault.__name__.strip("_").replace("_", " ")] += 1
+        fault()
+        for index, worker in enumerate(self._workers):
+            if not worker.lives:
+                self._workers[index] = self._start()
+
+    def _kill_horses(self) -> None:
+        for horse in self._chance.choice(self._workers).horses():
+            with suppress(ProcessLookupError):
+                os.kill(horse, signal.SIGKILL)
+
+    def _kill_worker(self) -> None:
+        self._chance.choice(self._workers).process.kill()
+        time.sleep(0.2)
+
+    def _restart_worker(self) -> None:
+        self._chance.choice(self._workers).stop()
+
+    def _freeze_worker(self) -> None:
+        worker = self._chance.choice(self._workers)
+        worker.send_signal(signal.SIGSTOP)
+        time.sleep(self._chance.uniform(*FREEZE_SECONDS))
+        worker.send_signal(signal.SIGCONT)
+
+    def _restart_redis(self) -> None:
+        self._server.stop()
+        time.sleep(self._chance.uniform(*ABSENCE_SECONDS))
+        self._server.start()
+
+    def _hang_redis(self) -> None:
+        self._server.send_signal(signal.SIGSTOP)
+        time.sleep(self._chance.uniform(*ABSENCE_SECONDS))
+        self._server.send_signal(signal.SIGCONT)
+
+    def _cut_connections(self) -> None:
+        with connect_for_worker(self._server.url) as redis:
+            redis.client_kill_filter(_type="normal", skipme=True)
+
+    # The account
+
+    def settle(self) -> None:
+        """Wait until nothing waits and nothing runs; stop everything but Redis."""
+        with connect_for_worker(self._server.url) as redis:
+            wait_until(
+                lambda: (
+                    not any(redis.exists(f"rq:{kind}:default") for kind in ("queue", "wip", "scheduled"))
+                    and not redis.exists("rq:queue:high")
+                ),
+                SETTLE_SECONDS,
+                what="all jobs to be settled",
+            )
+        for worker in self._workers:
+            worker.stop()
+
+    def account(self) -> "Account":
+        """Where each accepted job stands now."""
+        with connect_for_worker(self._server.url) as redis:
+            return Account.of(redis, self.accepted)
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._stop.set()
+        for worker in self._workers:
+            worker.stop()
+        self._server.stop()
+
+
+class Account(NamedTuple):
+    """What has become of the accepted jobs."""
+
+    endings: Counter[str]
+    wrong: dict[str, str]  # task id: why
+    again: Counter[int]  # how many jobs ran so often more than they had to
+
+    @classmethod
+    def of(cls, redis: Redis, accepted: dict[str, Kind]) -> Self:
+        """Where each of them stands, against how it must have ended."""
+        account = cls(Counter(), {}, Counter())
+        for task_id, places in places_of(redis, *accepted).items():
+            status = (redis.hget(f"rq:job:{task_id}", "status") or b"gone").decode()
+            account.endings[status] += 1
+            kind = accepted[task_id]
+            again = int(redis.get(f"test:runs:{task_id}") or 0) - kind.runs
+            if places != [kind.ending] or status != kind.ending or again < 0:
+                account.wrong[task_id] = f"{kind}: is {status}, stands in {places}, ran {again + kind.runs} times"
+            account.again[again] += again > 0
+        return account
+
+
+def main() -> int:
+    """Soak, and print the account; the exit code."""
+    parser = argparse.ArgumentParser(prog="make soak", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("seconds", type=int)
+    parser.add_argument("--seed", type=int, default=random.randrange(1000), help="for the same chance again")
+    asked = parser.parse_args()
+    folder = Path(mkdtemp(prefix="taskqueue-soak-"))
+    print(f"Soaking for {asked.seconds} s, seed {asked.seed}, in {folder} …", flush=True)
+    soak = Soak(folder, random.Random(asked.seed))
+    try:
+        soak.run(asked.seconds)
+        soak.settle()
+        account = soak.account()
+    finally:
+        soak.close()
+    faults = ", ".join(f"{name} {count}" for name, count in sorted(soak.faults.items()))
+    print(f"faults          {soak.faults.total():,}: {faults}")
+    print(f"accepted        {len(soak.accepted):,} (refused while Redis was away: {soak.refused:,})")
+    print(f"final states    {', '.join(f'{name} {count:,}' for name, count in account.endings.items())}")
+    print(f"lost, or wrong  {len(account.wrong):,}")
+    print(
+        f"run again       {account.again.total():,} after a fault, at most {max(+account.again, default=0)} times"
+    )
+    for task_id, why in list(account.wrong.items())[:20]:
+        print(f"{task_id} {why}")
+    if account.wrong:
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
