@@ -237,6 +237,8 @@ class Worker(RQWorker):
 
     def _be_a_horse(self, stall: Stall) -> None:
         self._is_horse = True
+        # Who sends it to the whole group (systemd) means the worker. No SIG_IGN: what a job starts would inherit it.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         self.connection = connection = connect_for_worker(self._given)
         self.job_monitoring_interval = LEASE_SECONDS
         Horse(

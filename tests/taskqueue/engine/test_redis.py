@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from redis import Redis
+from rq.command import send_stop_job_command
+from rq.serializers import JSONSerializer
 
 from taskqueue.engine.turn import Turns
 from taskqueue.errors import QueueUnavailable
@@ -107,3 +109,18 @@ def test_workers_go_on_while_redis_is_full(
         assert worker.lives
         assert worker.log.count("Redis refused") < 2 + seconds / 5
         assert "by a bug of ours" not in worker.log
+
+
+def test_rqs_commands_are_heard_again_after_redis_was_away(
+    start: Start, queue: TaskQueue, redis: Redis, server: RedisServer
+) -> None:
+    worker = start()
+    until(queue, queue.submit("generic", {}).id, "complete")
+    server.stop()
+    wait_until(lambda: "does not answer" in worker.log, what="the worker to miss Redis")
+    server.start()
+    task = queue.submit("long", {"seconds": 30})
+    until(queue, task.id, "processing")
+    wait_until(lambda: redis.pubsub_channels("rq:pubsub:*"), what="its subscription")
+    send_stop_job_command(redis, task.id, JSONSerializer)
+    until(queue, task.id, "canceled")
