@@ -56,11 +56,12 @@ class RedisServer:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, seconds: float = START_SECONDS) -> None:
+        """Return when it answers: it reads its append-only file first."""
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(redis_command(self.port, self._folder), stdout=log, stderr=log)
         with Redis(port=self.port) as connection:
-            wait_until(lambda: answers(connection), what="Redis")
+            wait_until(lambda: answers(connection), seconds, what="Redis")
 
     def send_signal(self, number: signal.Signals) -> None:
         assert self._process

@@ -151,7 +151,7 @@ class Soak:
     def _restart_redis(self) -> None:
         self._server.stop()
         time.sleep(self._chance.uniform(*ABSENCE_SECONDS))
-        self._server.start()
+        self._server.start(SETTLE_SECONDS)
 
     def _hang_redis(self) -> None:
         self._server.send_signal(signal.SIGSTOP)

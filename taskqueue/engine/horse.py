@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from redis import Redis
 from redis.exceptions import RedisError
+from rq.defaults import RQ_KEY_PREFIX
 from rq.exceptions import DeserializationError
 from rq.job import _current_job
 from rq.job_lifecycle import format_exc_info
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_SECONDS = 180  # as RQ's, of a job that says nothing
 HARD_LIMIT_SECONDS = 1.5  # past its timeout a job that swallowed it is killed, by the parent
+READABLE = frozenset(b"created_at status data origin description".split())  # of any job hash, malformed or not
 HOUSEKEEPING_SECONDS = 1.0  # how often it looks at its memory, and tells what it has counted
 
 
@@ -192,7 +194,9 @@ class Horse:
         traceback = format_exc_info(sys.exc_info())
         log.error("Task %s cannot be read, and is set aside as failed: %s", answer.claimed, sys.exc_info()[1])
         # What cannot be read now could not be read later: RQ's own tools stumble over it too.
-        self._connection.hset(f"rq:job:{answer.claimed}", mapping={"created_at": moment(), "status": "started"})
+        key = f"{RQ_KEY_PREFIX}:job:{answer.claimed}"
+        self._connection.hset(key, mapping={"created_at": moment(), "status": "started"})
+        self._connection.hdel(key, *(answer.fields.keys() - READABLE), "worker_name")
         return Outcome(
             kind="failed",
             job=answer.claimed,

@@ -151,15 +151,15 @@ end
 local ENDED = { started = true, finished = true, canceled = true, stopped = true }
 
 local function has_expired(hash)
-    local expires_at = hash['tq:expires_at']
-    return expires_at and (hash['tq:attempt'] or '0') == '0' and tonumber(expires_at) <= tonumber(precisely(0))
+    local expires_at = tonumber(hash['tq:expires_at'])
+    return expires_at and (hash['tq:attempt'] or '0') == '0' and expires_at <= tonumber(precisely(0))
 end
 
 local function drop(job, hash, origin)
     redis.call('HSET', prefix .. ':job:' .. job, 'status', 'canceled', 'ended_at', moment,
         'tq:expired', '1')
     redis.call('ZADD', prefix .. ':canceled:' .. origin, time[1], job)
-    redis.call('EXPIRE', prefix .. ':job:' .. job, hash.result_ttl or 86400)
+    redis.call('EXPIRE', prefix .. ':job:' .. job, tonumber(hash.result_ttl) or 86400)
 end
 
 local function take()
@@ -189,12 +189,16 @@ local function take()
     end
 end
 
-local function begin(queue_key, job, hash)
+local function begin(queue_key, job, fields, hash)
     local key = keys_of(job, claim)
     local origin = queue_key:sub(#prefix + 8) -- behind "rq:queue:"
     local now, ends = precisely(0), precisely(lease)
+    if hash.origin ~= origin then -- somebody has moved it from queue to queue
+        fields[#fields + 1] = 'origin'
+        fields[#fields + 1] = origin
+    end
     redis.call('HSET', key.job, 'status', 'started', 'started_at', moment, 'last_heartbeat', moment,
-        'worker_name', worker, 'origin', origin, 'tq:attempt', string.format('%d', (hash['tq:attempt'] or 0) + 1))
+        'worker_name', worker, 'origin', origin, 'tq:attempt', string.format('%d', (tonumber(hash['tq:attempt']) or 0) + 1))
     if hash['tq:progress'] then redis.call('HDEL', key.job, 'tq:progress') end
     if hash.ttl or hash.ended_at then redis.call('PERSIST', key.job) end -- it may expire while it waits
     redis.call('ZADD', prefix .. ':wip:' .. origin, ends, key.member)
@@ -216,5 +220,5 @@ if before then return { settled, before, unpack(redis.call('HGETALL', prefix .. 
 if redis.call('EXISTS', prefix .. ':suspended') == 1 then return { settled, 'suspended' } end
 local queue_key, job, fields, hash = take()
 if not job then return { settled, '' } end
-begin(queue_key, job, hash)
+begin(queue_key, job, fields, hash)
 return { settled, job, unpack(fields) }

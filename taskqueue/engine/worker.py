@@ -237,7 +237,7 @@ class Worker(RQWorker):
 
     def _be_a_horse(self, stall: Stall) -> None:
         self._is_horse = True
-        # Who sends it to the whole group (systemd) means the worker. No SIG_IGN: what a job starts would inherit it.
+        # Whoever sends it to a whole group means the worker. No SIG_IGN, which what a job starts would inherit.
         signal.signal(signal.SIGTERM, lambda *_: None)
         self.connection = connection = connect_for_worker(self._given)
         self.job_monitoring_interval = LEASE_SECONDS

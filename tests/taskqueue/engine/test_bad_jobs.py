@@ -18,7 +18,8 @@ Start = Callable[..., RunningWorker]
         ({"status": "odd"}, "'odd' is not a valid JobStatus"),
         ({"created_at": "soon"}, "soon"),
         ({"timeout": "long"}, "'long'"),
-        ({"data": "no json"}, "DeserializationError"),
+        ({"retries_left": "many", "tq:attempt": "more", "tq:expires_at": "soon"}, "'many'"),
+        ({"data": "no json"}, "zlib.error"),
         ({"data": '["os.getcwd", null, [], {}]'}, "There is no job type 'os.getcwd'"),
         ({"data": '["taskqueue.call.week", null, [], {"of": 1}]'}, "/of: "),
         ({"data": '["taskqueue.call.week", null, [], {}]'}, "/of: "),
@@ -39,7 +40,9 @@ def test_a_job_that_cannot_be_run_fails_with_its_reason(
     assert reason in read.error.traceback
 
 
-def test_a_job_type_that_only_newer_code_knows_is_tried_again(start: Start, queue: TaskQueue, redis: Redis) -> None:
+def test_a_job_type_that_only_newer_code_knows_is_tried_again(
+    start: Start, queue: TaskQueue, redis: Redis
+) -> None:
     task = queue.submit("generic", {})
     redis.hset(Job.key_for(task.id), "data", '["taskqueue.call.tomorrow", null, [], {}]')
     start()
@@ -47,6 +50,15 @@ def test_a_job_type_that_only_newer_code_knows_is_tried_again(start: Start, queu
     error = queue.get(task.id).error
     assert error
     assert "There is no job type 'tomorrow'" in error.message
+
+
+def test_a_job_in_another_queue_than_it_says_runs_once(start: Start, queue: TaskQueue, redis: Redis) -> None:
+    task = queue.submit("counted", {})
+    redis.hset(Job.key_for(task.id), "origin", "low")
+    worker = start()
+    until(queue, task.id, "complete")
+    assert registries_of(redis, task.id) == ["finished"]
+    assert "dropped" not in worker.log
 
 
 def test_an_id_without_a_job_is_set_aside_with_its_reason(start: Start, queue: TaskQueue, redis: Redis) -> None:
