@@ -13,7 +13,7 @@ from rq.job import JobStatus
 from rq.queue import Queue
 from rq.utils import as_text, utcformat, utcparse
 
-from taskqueue.bulk import BATCH, MAX_TASKS, OPEN, Prepared, Queued, id_or_refusal
+from taskqueue.bulk import BATCH, MAX_TASKS, OPEN, Prepared, Queued
 from taskqueue.connection import redis_errors
 from taskqueue.errors import IdempotencyMismatch, StillProcessing, UnknownBatch
 from taskqueue.idempotency import RECORD_SECONDS, IdempotencyKey
@@ -93,7 +93,7 @@ class Batches:
             commands.append(packed("EXPIRE", idempotency.record, RECORD_SECONDS))
         with redis_errors():
             answers = transact(self._connection, self._submissions.load, commands)
-        return batch.told(id_or_refusal(answer) for answer in answers[: len(batch.taken)])
+        return batch.told(batch.ids(answers))
 
     def get(self, batch_id: str) -> Batch:
         """The batch of this id, counted now. Raises `UnknownBatch`."""

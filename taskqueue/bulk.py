@@ -1,9 +1,10 @@
 """Many tasks of one request: validated one by one as they come, and then written in one transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from redis import Redis
@@ -21,6 +22,7 @@ from taskqueue.errors import (
 )
 from taskqueue.job_types import JobTypes
 from taskqueue.options import BulkTask, PlainTask
+from taskqueue.ordinary import OrdinaryTasks, is_ordinary
 from taskqueue.signature import Json
 from taskqueue.submission import Submission, Submissions
 from taskqueue.transaction import packed
@@ -44,6 +46,7 @@ class Taken(NamedTuple):
     queue: str
     depends_on: tuple[str, ...]
     command: bytes
+    ordinary: OrdinaryTasks | None  # whose list it must be put on; enqueue.lua does that for the others
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class Prepared:
         self.created = datetime.now(UTC)
         self.refused: dict[int, Refused] = {}  # by their place among all
         self.taken: dict[int, Taken] = {}
+        self._list = f"{BATCH}{batch_id}:tasks"
+        self._scripts: list[
+            tuple[int, int]
+        ] = []  # which of the commands are calls of enqueue.lua, for which place
+        self._ordinary: dict[str, OrdinaryTasks] = {}
         self._submissions = submissions
         self._job_types = job_types
         self._last: Submission | None = None
@@ -86,15 +94,23 @@ class Prepared:
             raise BatchTooLarge(MAX_TASKS)
         try:
             task = BulkTask.model_validate(item)
-            job_type = self._job_types.find(task.task_type)
-            submission = self._submissions.prepare(
-                job_type, task.payload, task, batch=f"{BATCH}{self.id}:tasks", created=self.created
-            )
+            self.taken[place] = self._ordinary_task(task) if is_ordinary(task) else self._other_task(task)
         except (ValidationError, InvalidPayload, UnknownJobType, UnknownQueue) as error:
             self.refused[place] = Refused([*_errors(error)])
-        else:
-            command = self._submissions.command(submission)
-            self.taken[place] = Taken(submission.task.id, submission.task.queue, task.depends_on, command)
+
+    def _ordinary_task(self, task: BulkTask) -> Taken:
+        ordinary = self._ordinary.get(task.task_type)
+        if ordinary is None:
+            ordinary = OrdinaryTasks(self._submissions, self._job_types.find(task.task_type), self.created)
+            self._ordinary[task.task_type] = ordinary
+        task_id, command = ordinary.write(task.payload)
+        return Taken(task_id, ordinary.queue, (), command, ordinary)
+
+    def _other_task(self, task: BulkTask) -> Taken:
+        job_type = self._job_types.find(task.task_type)
+        made = self._submissions.prepare(job_type, task.payload, task, batch=self._list, created=self.created)
+        command = self._submissions.command(made)
+        return Taken(made.task.id, made.task.queue, task.depends_on, command, None)
 
     def look_for_parents(self, connection: Redis) -> None:
         """Refuse those that depend on a task which is not there."""
@@ -111,15 +127,29 @@ class Prepared:
                 self.taken.pop(place, None)
 
     def commands(self) -> list[bytes]:
-        """What queues the tasks, one command for each, and then what makes the batch."""
-        created = utcformat(self.created)
-        commands = [taken.command for taken in self.taken.values()]
-        commands.append(packed("HSET", BATCH + self.id, "created_at", created))
+        """What queues the tasks, in their order, and then what makes the batch."""
+        commands: list[bytes] = []
+        for ordinary, found in groupby(self.taken.items(), lambda pair: pair[1].ordinary):
+            pairs = list(found)
+            if ordinary:
+                commands += [taken.command for _, taken in pairs]
+                commands += ordinary.enlist([taken.task_id for _, taken in pairs], self._list)
+            else:
+                self._scripts += [(len(commands) + offset, place) for offset, (place, _) in enumerate(pairs)]
+                commands += [taken.command for _, taken in pairs]
+        commands.append(packed("HSET", BATCH + self.id, "created_at", utcformat(self.created)))
         commands.append(packed("ZADD", OPEN, self.created.timestamp(), self.id))
         if self._last:
             commands.append(self._submissions.command(self._last))
             commands.append(packed("HSET", BATCH + self.id, "on_complete", self._last.task.id))
         return commands
+
+    def ids(self, answers: Sequence[Any]) -> list[str | Refused]:
+        """The tasks that were queued, by what Redis answered to `commands`."""
+        ids: dict[int, str | Refused] = {place: taken.task_id for place, taken in self.taken.items()}
+        for number, place in self._scripts:
+            ids[place] = _id_or_refusal(answers[number])
+        return list(ids.values())
 
     def told(self, ids: Iterable[str | Refused]) -> Queued:
         """The results in the order of the tasks; `ids` are those of the tasks that were not refused."""
@@ -158,8 +188,8 @@ def _errors(error: ValidationError | InvalidPayload | UnknownJobType | UnknownQu
                 yield PayloadError(pointer, one["msg"].removeprefix("Value error, "))
 
 
-def id_or_refusal(answer: list[bytes]) -> str | Refused:
-    """What enqueue.lua has made of a task of a batch."""
+def _id_or_refusal(answer: list[bytes]) -> str | Refused:
+    """What enqueue.lua has made of a task."""
     outcome, _, task_id, *_ = answer
     if outcome == b"unknown":  # it has expired in the moment since it was looked for
         return Refused([PayloadError("/depends_on", str(UnknownParent(task_id.decode())))])

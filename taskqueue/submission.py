@@ -83,14 +83,8 @@ class Submissions:
 
         Raises `UnknownQueue`, `InvalidPayload`.
         """
-        queue_name = options.queue or job_type.queue
-        if queue_name not in self._settings.queues:
-            raise UnknownQueue(queue_name, self._settings.queues)
-        job_type.arguments(payload)
-        try:
-            data = job_data(job_type.name, payload)
-        except ValueError:
-            raise InvalidPayload(job_type.name, [PayloadError("", "A number in it is too large")]) from None
+        queue_name = self.queue_of(job_type, options)
+        data = self.stored_data(job_type, payload)
         created = created or datetime.now(UTC)
         due = options.due(created)
         task = Task(
@@ -111,8 +105,8 @@ class Submissions:
             words += ("held", 1)
         if batch:
             words += ("batch", batch)
-        arguments: list[Word] = [task.id, (created - EPOCH) // MICROSECOND, len(words), *words]
-        for field, value in self._job_hash(task, job_type, options, data).items():
+        arguments: list[Word] = [task.id, microseconds(created), len(words), *words]
+        for field, value in self.job_hash(task, job_type, options, data).items():
             arguments += (field, value)
         keys = [
             Job.key_for(task.id),
@@ -140,7 +134,23 @@ class Submissions:
         keys = submission.keys
         return packed("EVALSHA", self._script.registered.sha, len(keys), *keys, *submission.arguments)
 
-    def _job_hash(
+    def queue_of(self, job_type: JobType, options: SubmitOptions) -> str:
+        """Where a task waits. Raises `UnknownQueue`."""
+        name = options.queue or job_type.queue
+        if name not in self._settings.queues:
+            raise UnknownQueue(name, self._settings.queues)
+        return name
+
+    def stored_data(self, job_type: JobType, payload: Json) -> bytes:
+        """RQ's data of a job, from a payload that fits. Raises `InvalidPayload`."""
+        job_type.arguments(payload)
+        try:
+            data = job_data(job_type.name, payload)
+        except ValueError:
+            raise InvalidPayload(job_type.name, [PayloadError("", "A number in it is too large")]) from None
+        return zlib.compress(data) if len(data) >= COMPRESSED_FROM_BYTES else data
+
+    def job_hash(
         self, task: Task, job_type: JobType, options: SubmitOptions, data: bytes
     ) -> dict[str, str | bytes | int]:
         """The job's hash as `rq.job.Job.to_dict` writes it, without the fields that RQ may miss."""
@@ -149,7 +159,7 @@ class Submissions:
         stored: dict[str, str | bytes | int] = {
             "created_at": created,
             "enqueued_at": created,
-            "data": zlib.compress(data) if len(data) >= COMPRESSED_FROM_BYTES else data,
+            "data": data,
             "origin": task.queue,
             "status": JobStatus.QUEUED.value,
             "description": job_type.name,  # RQ's own default repeats the arguments, in logs and on pages
@@ -173,6 +183,11 @@ class Submissions:
         if options.callback_url:
             stored[fields.CALLBACK_URL] = options.callback_url
         return stored
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970: the score of a task in the indexes."""
+    return (moment - EPOCH) // MICROSECOND
 
 
 def _words(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | None) -> list[Word]:

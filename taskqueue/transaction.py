@@ -7,10 +7,7 @@ from typing import Any
 
 from hiredis import pack_command
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
-
-TRIES = 2  # the commands must stand being sent twice
 
 
 def packed(*words: "str | bytes | memoryview[int] | float") -> bytes:
@@ -20,17 +17,10 @@ def packed(*words: "str | bytes | memoryview[int] | float") -> bytes:
 
 
 def transact(connection: Redis, load: bytes, commands: Sequence[bytes]) -> list[Any]:
-    """Send `load`, run the commands all or none, and return their answers. Raises the first error among them."""
-    for left in reversed(range(TRIES)):
-        try:
-            return _transact(connection, load, commands)
-        except RedisConnectionError:
-            if not left:
-                raise
-    raise AssertionError("it has returned or raised")
+    """Send `load`, run the commands all or none, and return their answers. Raises the first error among them.
 
-
-def _transact(connection: Redis, load: bytes, commands: Sequence[bytes]) -> list[Any]:
+    They are sent once: where the answer is lost, nobody can tell whether Redis has run them.
+    """
     wire = connection.connection_pool.get_connection()
     try:
         wire.send_packed_command([load, packed("MULTI"), *commands, packed("EXEC")])

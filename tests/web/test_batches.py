@@ -37,6 +37,33 @@ def test_many_tasks_are_queued_at_once(client: FlaskClient, work: Work) -> None:
     assert (done["ended"], done["progress"], done["counts"]["complete"]) == (3, 1, 3)
 
 
+def test_the_tasks_keep_their_order_whatever_they_say(client: FlaskClient, redis: Redis) -> None:
+    sent = [
+        {"task_type": "generic", "payload": {"n": n}} | ({"tags": ["odd"]} if n % 3 == 1 else {}) for n in range(9)
+    ]
+    told = bulk(client, sent).get_json()
+    ids = [result["id"] for result in told["results"]]
+    assert [client.get(f"/tasks/{task_id}").get_json()["payload"]["n"] for task_id in ids] == list(range(9))
+    assert [job_id.decode() for job_id in redis.lrange("rq:queue:default", 0, -1)] == ids
+    assert [job_id.decode() for job_id in redis.lrange(f"tq:batch:{told['batch']}:tasks", 0, -1)] == ids
+
+
+def test_a_task_of_many_is_stored_as_any_other(client: FlaskClient, redis: Redis) -> None:
+    alone = client.post("/tasks?task_type=steps", json={"count": 2}).get_json()["id"]
+    plain, tagged = (
+        bulk(client, [{"task_type": "steps", "payload": {"count": 2}} | more]).get_json()["results"][0]["id"]
+        for more in ({}, {"timeout": 180})
+    )
+    stored = [redis.hgetall(f"rq:job:{task_id}") for task_id in (alone, plain, tagged)]
+    differs = {b"created_at", b"enqueued_at", b"retry_intervals"}
+    first, *others = [{field: one[field] for field in one if field not in differs} for one in stored]
+    assert others == [first, first]
+    assert stored[0].keys() == stored[1].keys()
+    for index in ("tq:index", "tq:index:type:steps"):
+        assert set(redis.zrange(index, 0, -1)) == {alone.encode(), plain.encode(), tagged.encode()}
+    assert redis.smembers("rq:queues") == {b"rq:queue:default"}
+
+
 def test_lines_are_taken_as_an_array_is(client: FlaskClient) -> None:
     lines = "\n".join(json.dumps(task) for task in tasks_of(3)) + "\n"
     response = client.post("/tasks/bulk", data=lines, content_type="application/x-ndjson")
