@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings.read(os.environ)
         options = _parser(settings).parse_args(arguments)
         queues = names({"--queues": options.queues}, "--queues", settings.queues)
-        log.configure(settings.log_level)
+        log.configure(settings.log_level, settings.log_format)
         job_types = discover(queues=settings.queues)
         for job_type in job_types.values():
             if job_type.check_settings:

@@ -7,4 +7,5 @@ DEATHS = "tq:deaths"  # how many of its attempts ended their work-horse
 TAGS = "tq:tags"  # names with commas between them
 EXPIRES_AT = "tq:expires_at"  # seconds since 1970: a task that has not begun by then never does
 EXPIRED = "tq:expired"  # 1: it was dropped for that
+TRACE = "tq:trace"  # the id of the request that queued it and, behind a space, its traceparent
 CALLBACK_URL = "tq:callback_url"

@@ -1,31 +1,38 @@
-"""The log of a process: one line an event, with the task before what a job says, and colour on a terminal."""
+"""The log of a process: one line an event, with the task before what a job says, and colour on a terminal.
 
+With LOG_FORMAT=json each line is a JSON object, for a program that collects them.
+"""
+
+import json
 import logging
 import logging.config
 import os
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from rq import get_current_job
 
 from taskqueue.call import job_type_name
+from taskqueue.task import timestamp
+from taskqueue.trace import current_trace
 
 COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}  # ANSI SGR codes
 TASK_ID_CHARACTERS = 8  # enough to tell the tasks of one screen apart
 
 
-def configure(level: str) -> None:
-    """Send this process's log to its standard error."""
-    logging.config.dictConfig(configuration(level))
+def configure(level: str, form: str) -> None:
+    """Send this process's log to its standard error, as `text` or as `json`."""
+    logging.config.dictConfig(configuration(level, form))
 
 
-def configuration(level: str) -> dict[str, Any]:
+def configuration(level: str, form: str) -> dict[str, Any]:
     """The same for `logging.config.dictConfig`, which gunicorn calls itself."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": Line, "colour": _colour_wanted()}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "formatters": {"text": {"()": Line, "colour": _colour_wanted()}, "json": {"()": JsonLine}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": form}},
         "root": {"level": level, "handlers": ["stderr"]},
     }
 
@@ -51,3 +58,28 @@ class Line(logging.Formatter):
         line = super().format(record)
         code = COLOURS.get(record.levelname) if self._colour else None
         return f"\033[{code}m{line}\033[0m" if code else line
+
+
+class JsonLine(logging.Formatter):
+    """`{"time": "2026-11-24T10:43:05.120Z", "level": "INFO", "message": "what happened", …}`.
+
+    `request_id` and `trace_id` are those of the request that it is about, also where a job runs for it; `task_id`,
+    `task_type` and `attempt` those of the job that runs. What is not known is left out.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, a traceback included."""
+        job, trace = get_current_job(), current_trace.get()
+        told = {
+            "time": timestamp(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": trace and trace.request_id,
+            "trace_id": trace and trace.trace_id,
+            "task_id": job.id if job else getattr(record, "task_id", None),
+            "task_type": job and job_type_name(job.func_name or ""),
+            "attempt": getattr(job, "attempt", None),
+            "exception": self.formatException(record.exc_info) if record.exc_info else None,
+        }
+        return json.dumps({name: value for name, value in told.items() if value is not None})

@@ -35,6 +35,7 @@ class Settings:
     api_keys: tuple[ApiKey, ...] = ()  # none: the API is open to everybody
     rate_limit: Quota | None = None  # of each caller; None: no limit
     log_level: str = "INFO"
+    log_format: str = "text"  # or json
 
     @classmethod
     def read(cls, env: Environment) -> "Settings":
@@ -54,6 +55,7 @@ class Settings:
             api_keys=read_keys(text(env, "API_KEYS", None)),
             rate_limit=Quota.read(text(env, "RATE_LIMIT", None)),
             log_level=one_of(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), cls.log_level),
+            log_format=one_of(env, "LOG_FORMAT", ("text", "json"), cls.log_format),
         )
 
 

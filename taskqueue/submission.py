@@ -30,6 +30,7 @@ from taskqueue.script import Script, Word
 from taskqueue.settings import Settings
 from taskqueue.signature import Json
 from taskqueue.task import STATUSES, Task
+from taskqueue.trace import current_trace
 from taskqueue.transaction import packed
 
 COMPRESSED_FROM_BYTES = 1024  # RQ reads a job's data compressed or plain; a small payload is better plain
@@ -170,6 +171,9 @@ class Submissions:
             "retry_intervals": str(job_type.retry_delays.seconds(retries)),  # JSON, too: a list of whole numbers
             fields.ATTEMPTS: task.attempts,
         }
+        trace = current_trace.get()
+        if trace:
+            stored[fields.TRACE] = trace.text()
         if task.tags:
             stored[fields.TAGS] = ",".join(task.tags)
         if task.expires_at:

@@ -32,6 +32,7 @@ from web import (
     submit,
     task_types,
     tasks,
+    tracing,
 )
 from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
@@ -57,6 +58,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     connection = connect_for_requests(settings.redis_url)
     queue = TaskQueue(connection, settings, job_types)
 
+    tracing.register(app)
     problems.register(app)
     access.register(app, queue, elsewhere=DASHBOARD)
     if settings.rate_limit:

@@ -26,6 +26,8 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
 accesslog = "-"
 access_log_format = "%(r)s %(s)s %(M)s ms"
+if _settings.log_format == "json":
+    access_log_format += " %({location}o)s"  # the task that it made
 
 
 def when_ready(_server: Arbiter) -> None:
@@ -46,7 +48,7 @@ class _NoProbes(logging.Filter):
         )
 
 
-logconfig_dict = log.configuration(_settings.log_level) | {
+logconfig_dict = log.configuration(_settings.log_level, _settings.log_format) | {
     "filters": {"no probes": {"()": _NoProbes}},
     "loggers": {
         "gunicorn.error": {"level": _settings.log_level, "handlers": [], "propagate": True},

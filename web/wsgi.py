@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 
+from taskqueue import log
 from taskqueue.errors import InvalidJobType, InvalidSetting
 from taskqueue.job_types import discover
 from taskqueue.settings import Settings
@@ -13,6 +14,7 @@ GUNICORN_BOOT_ERROR = 3  # the exit code of a process that gunicorn does not sta
 
 try:
     settings = Settings.read(os.environ)
+    log.configure(settings.log_level, settings.log_format)  # gunicorn's own has the code from before a reload
     app = create_app(settings, discover(queues=settings.queues))
 except (InvalidJobType, InvalidSetting) as error:
     logging.getLogger(__name__).critical("%s", error)

@@ -28,6 +28,7 @@ from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Answer, Outcome, Turns, error_text, failure, moment, result_text
 from taskqueue.errors import PermanentFailure
 from taskqueue.settings import Settings
+from taskqueue.trace import Trace, current_trace
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +143,7 @@ class Horse:
         """Run the job that was claimed; how it ended, or None where RQ's own code has settled it."""
         began = time.time()
         limit = 0.0
+        current_trace.set(Trace.of_job(answer.fields))
         try:
             job = ClaimedJob.of(answer.claimed, answer.fields, self._connection, self._worker_name)
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)

@@ -21,6 +21,7 @@ FRESH = frozenset(
     b" retry_intervals tq:attempts".split()
 )
 """The fields of a job that `TaskQueue.submit` has written, and nobody has touched since."""
+FRESH_OF_A_REQUEST = FRESH | {b"tq:trace"}
 DATE_LENGTH = len("2026-11-24T10:43:05.120000Z")
 
 
@@ -132,7 +133,7 @@ class ClaimedJob(RegisteredJob):
         job._id, job.connection, job._hash = job_id, connection, raw
         job.worker_name, job.claimed = worker_name, True
         job.is_fresh = (
-            raw.keys() == FRESH
+            (raw.keys() == FRESH_OF_A_REQUEST or raw.keys() == FRESH)
             and raw[b"status"] == b"queued"
             and len(raw[b"created_at"]) == len(raw[b"enqueued_at"]) == DATE_LENGTH
         )

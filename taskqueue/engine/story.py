@@ -28,12 +28,13 @@ class Story:
         if not log.isEnabledFor(logging.INFO):
             return
         again = f" ({job.runs})" if job.attempt > 1 else ""
-        log.info("Processing %s task %s…%s", job.type_name, job.id, again)
+        log.info("Processing %s task %s…%s", job.type_name, job.id, again, extra=_of(job.id))
 
     def settled(self, outcome: Outcome) -> None:
         """After Redis has taken the result."""
         if outcome.kind == "finished":
-            log.info("Task %s complete in %.2f s", outcome.job, outcome.ended - outcome.began)
+            seconds = outcome.ended - outcome.began
+            log.info("Task %s complete in %.2f s", outcome.job, seconds, extra=_of(outcome.job))
 
     def failed(self, job: RegisteredJob, outcome: Outcome, traceback: str) -> None:
         """A run failed, or its horse died."""
@@ -43,13 +44,20 @@ class Story:
         if outcome.kind == "retried":
             delay = outcome.delay
             when = f"in {timedelta(seconds=delay)}" if delay >= 60 else f"in {delay} s" if delay else "now"
-            log.warning("Task %s failed (%s): %s; next attempt %s", job.id, job.runs, reason, when)
+            log.warning(
+                "Task %s failed (%s): %s; next attempt %s", job.id, job.runs, reason, when, extra=_of(job.id)
+            )
             return
-        log.error("Task %s failed for good (%s): %s", job.id, job.runs, reason)
+        log.error("Task %s failed for good (%s): %s", job.id, job.runs, reason, extra=_of(job.id))
         if kind not in SAID_IN_FULL:
-            log.info("Traceback of task %s:\n%s", job.id, traceback.rstrip())
+            log.info("Traceback of task %s:\n%s", job.id, traceback.rstrip(), extra=_of(job.id))
 
     def lost(self, outcome: Outcome) -> None:
         """The job was not ours any more."""
         log.warning("Task %s was given to another worker, canceled or deleted meanwhile; dropped: %s",
-                    outcome.job, outcome.kind)  # fmt: skip
+                    outcome.job, outcome.kind, extra=_of(outcome.job))  # fmt: skip
+
+
+def _of(task_id: str) -> dict[str, str]:
+    """For LOG_FORMAT=json: these lines are told beside the job, not in it."""
+    return {"task_id": task_id}

@@ -1,0 +1,22 @@
+"""Which request this is: its id, from the client or new, and its `traceparent`, for the log and for its jobs."""
+
+from flask import Flask, Response, request
+
+from taskqueue.trace import Trace, current_trace
+
+
+def register(app: Flask) -> None:
+    """Before everything else: a request that is refused has an id, too."""
+
+    @app.before_request
+    def begin() -> None:
+        headers = request.headers
+        # It stays until this thread's next request: gunicorn logs one after the application has done with it.
+        current_trace.set(Trace.of_request(headers.get("X-Request-Id"), headers.get("traceparent")))
+
+    @app.after_request
+    def tell(response: Response) -> Response:
+        trace = current_trace.get()
+        if trace:
+            response.headers["X-Request-Id"] = trace.request_id
+        return response
