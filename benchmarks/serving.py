@@ -52,7 +52,7 @@ def servers(port: int) -> dict[str, list[str]]:
         "this project": [
             *gunicorn,
             "-c",
-            "web/gunicorn_conf.py",
+            str(ROOT / "web" / "gunicorn_conf.py"),
             "web.wsgi:app",
             "--access-logfile",
             "/dev/null",
