@@ -16,6 +16,7 @@ from rq.utils import now
 from taskqueue import fields
 from taskqueue.connection import connect_for_requests
 from taskqueue.files import FileStore, open_files
+from taskqueue.hints import hint
 from taskqueue.settings import process_settings
 from taskqueue.task import timestamp
 
@@ -53,7 +54,10 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
         return
     _last_progress = (job.id, clock)
     told = {"done": done, "total": total, "message": message, "at": timestamp(now())}
-    job.connection.hset(job.key, fields.PROGRESS, json.dumps(told))
+    with job.connection.pipeline(transaction=False) as pipeline:
+        pipeline.hset(job.key, fields.PROGRESS, json.dumps(told))
+        hint(pipeline, job.id, "progress")
+        pipeline.execute()
 
 
 def files() -> FileStore:

@@ -9,3 +9,4 @@ EXPIRES_AT = "tq:expires_at"  # seconds since 1970: a task that has not begun by
 EXPIRED = "tq:expired"  # 1: it was dropped for that
 TRACE = "tq:trace"  # the id of the request that queued it and, behind a space, its traceparent
 CALLBACK_URL = "tq:callback_url"
+FAILURE = "tq:failure"  # why it failed for good: failures.text_of

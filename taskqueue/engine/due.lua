@@ -22,6 +22,7 @@ for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 
         redis.call('SADD', KEYS[3], KEYS[2])
         local front = found[3] == '1' or (found[4] == '1' and found[5] and found[5] ~= '')
         redis.call(front and 'LPUSH' or 'RPUSH', KEYS[2], job)
+        redis.call('PUBLISH', 'tq:task:' .. job, 'queued') -- taskqueue/hints.py
         moved = moved + 1
     end
 end

@@ -21,12 +21,14 @@ from rq.job_lifecycle import format_exc_info
 from rq.timeouts import JobTimeoutException
 
 from taskqueue.engine.by_rq import ByRQ
+from taskqueue.engine.capture import Capture, Said
 from taskqueue.engine.job import ClaimedJob
 from taskqueue.engine.slot import IDLE, SUSPENDED, Phase, Slot, State
 from taskqueue.engine.story import Story
 from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Answer, Outcome, Turns, error_text, failure, moment, result_text
 from taskqueue.errors import PermanentFailure
+from taskqueue.logs import write_lines
 from taskqueue.settings import Settings
 from taskqueue.trace import Trace, current_trace
 
@@ -71,12 +73,13 @@ class Horse:
         self._story = Story()
         self._tally = Tally()
         self._time_limit = TimeLimit()
+        self._capture = Capture(slot, connection, settings.failure_ttl_seconds)
         self._token = uuid4().hex[:24]
         self._count = 0
 
     def run(self) -> None:
         """Turn after turn."""
-        logging.getLogger().addHandler(LastLine(self._slot))
+        self._capture.install()
         outcome: Outcome | None = None
         while True:
             self._keep_house()
@@ -97,6 +100,8 @@ class Horse:
                 self._sleep(SUSPENDED)
             elif answer.claimed:
                 outcome = self._perform(answer, claim)
+                if outcome and (said := self._capture.end()):
+                    outcome = outcome._replace(said=said)
                 self._jobs_left -= 1
             elif not claim:
                 self._tell_tally()
@@ -110,8 +115,16 @@ class Horse:
             return
         if settled == "dependents":
             self._by_rq.settle(outcome)
+            self._keep_log(outcome.job, outcome.said)
         self._story.settled(outcome)
         self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
+
+    def _keep_log(self, job_id: str, said: Said | None) -> None:
+        """Of a job that RQ's own code has settled."""
+        if said:
+            ttl = self._connection.ttl(f"{RQ_KEY_PREFIX}:job:{job_id}")
+            failure_ttl = self._settings.failure_ttl_seconds
+            write_lines(self._connection, job_id, said.attempt, said.lines, ttl if ttl > 0 else failure_ttl)
 
     def _stopping(self) -> bool:
         return self._slot.stop
@@ -150,13 +163,14 @@ class Horse:
         except Exception:  # noqa: BLE001  whatever another program wrote: this job fails, the horse goes on
             return self._unreadable(answer, claim, began)
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
-        self._slot.last_line = ""
         self._slot.write(State(Phase.RUNNING, claim, answer.claimed, claim, job.origin, began, deadline))
         self._story.begins(job)
         self._count_wait(job.type_name, answer.fields, began)
+        self._capture.begin(answer.claimed, job.attempt)
         if not job.is_ordinary:
             succeeded = self._by_rq.run(job, claim)
             self._tally.add(job.type_name, "finished" if succeeded else "failed", time.time() - began)
+            self._keep_log(job.id, self._capture.end())
             return None
         token = _current_job.set(job)
         try:
@@ -238,16 +252,3 @@ class TimeLimit:
 
     def _over(self, number: int, frame: FrameType | None) -> None:
         raise JobTimeoutException(f"Task exceeded maximum timeout value ({self._seconds:g} seconds)")
-
-
-class LastLine(logging.Handler):
-    """Keeps what a job has logged last where the worker finds it when the horse is dead."""
-
-    def __init__(self, slot: Slot) -> None:
-        super().__init__()
-        self._slot = slot
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the job's own lines; those of the engine say nothing new."""
-        if not record.name.startswith("taskqueue.engine"):
-            self._slot.last_line = record.getMessage()

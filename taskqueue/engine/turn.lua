@@ -25,6 +25,10 @@
 -- ARGV[15]  delay                        retried: seconds until the next attempt; 0: at once
 -- ARGV[16]  retries_left                 retried: to be stored
 -- ARGV[17]  deaths                       how many of its attempts ended their work-horse, this one included; '' none did
+-- ARGV[18]  failure                      failed: why, for those who count failures (taskqueue/failures.py)
+-- and, if the job has said something (engine/capture.py):
+-- ARGV[19]  attempt                      which one it was
+-- ARGV[20…] at, level, line; at, level, line …: what is not in its log yet
 --
 -- Returns {settled, claimed, fields…}
 --   settled  'yes'; 'lost': the job is not this execution's any more, its outcome is dropped;
@@ -40,6 +44,7 @@ local time = redis.call('TIME')
 local function seconds_from_now(seconds) return string.format('%d', time[1] + seconds) end
 local function precisely(seconds) return string.format('%d.%06d', time[1] + seconds, time[2]) end
 
+local LOG_LINES = 1000 -- taskqueue/logs.py
 local RESULT = { finished = 1, failed = 2, stopped = 2, retried = 4 } -- rq.results.Result.Type
 local KEPT_RESULTS = 10                                               -- as RQ has it
 
@@ -84,6 +89,15 @@ local function stored_before(results)
     end
 end
 
+local function keep_log(job, ttl)
+    local key = 'tq:logs:' .. job
+    for i = 20, #ARGV, 3 do
+        redis.call('XADD', key, 'MAXLEN', '~', LOG_LINES, '*', 'attempt', ARGV[19],
+            'at', ARGV[i], 'level', ARGV[i + 1], 'line', ARGV[i + 2])
+    end
+    if ttl == 0 then redis.call('DEL', key) else keep_for(key, ttl) end
+end
+
 local function settle()
     local job, execution, origin, ttl = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[13])
     local key = keys_of(job, execution)
@@ -111,7 +125,7 @@ local function settle()
             rest_in(prefix .. ':finished:' .. origin, key.job, job, ttl)
         end
     elseif outcome == 'failed' or outcome == 'stopped' then
-        redis.call('HSET', key.job, 'status', outcome, unpack(ended))
+        redis.call('HSET', key.job, 'status', outcome, 'tq:failure', ARGV[18], unpack(ended))
         keep_result(key.results, ttl)
         rest_in(prefix .. ':failed:' .. origin, key.job, job, ttl)
     elseif outcome == 'retried' then
@@ -131,6 +145,8 @@ local function settle()
         redis.call('HINCRBY', key.job, 'tq:attempt', -1)
         redis.call('LPUSH', prefix .. ':queue:' .. origin, job)
     end
+    if ARGV[19] then keep_log(job, ttl) end
+    redis.call('PUBLISH', 'tq:task:' .. job, outcome) -- taskqueue/hints.py
     return 'yes'
 end
 
@@ -207,6 +223,7 @@ local function begin(queue_key, job, fields, hash)
     -- RQ gives this hash a lifetime; ours is deleted with the execution, and the heartbeat gives it one.
     redis.call('HSET', key.execution, 'id', claim, 'job_id', job, 'created_at', now, 'last_heartbeat', now,
         'worker_name', worker)
+    redis.call('PUBLISH', 'tq:task:' .. job, 'started')
 end
 
 local settled = ''

@@ -17,7 +17,9 @@ from redis.exceptions import MasterDownError, NoScriptError, OutOfMemoryError, R
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.defaults import RQ_KEY_PREFIX
 
+from taskqueue.engine.capture import Said
 from taskqueue.engine.job import RegisteredJob
+from taskqueue.failures import failure_text
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +46,15 @@ class Outcome(NamedTuple):
     delay: int = 0
     retries_left: int = 0
     deaths: int = 0
+    failure: str = ""
+    said: Said | None = None
 
     def arguments(self) -> list[str | bytes | float]:
         """As turn.lua takes them."""
         return [
             self.kind, self.job, self.execution, self.origin, repr(self.began), repr(self.ended),
-            self.ttl, self.text, self.delay, self.retries_left, self.deaths or "",
+            self.ttl, self.text, self.delay, self.retries_left, self.deaths or "", self.failure,
+            *(self.said.arguments() if self.said else ()),
         ]  # fmt: skip
 
 
@@ -86,6 +91,9 @@ def failure(job: RegisteredJob, execution: str, traceback: str, began: float, tt
         text=error_text(traceback),
         delay=job.get_retry_interval() if retry else 0,
         retries_left=(job.retries_left or 1) - 1,
+        failure="" if retry else failure_text(job.type_name, traceback),
+        # Its horse adds what it said last; the lifetime of what it said before is set in any case.
+        said=Said(job.attempt, []),
     )
 
 

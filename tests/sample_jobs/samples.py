@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -172,3 +173,24 @@ def login(
     if password.get_secret_value() == "wrong-secret":
         raise PermissionError(f"{user} may not log in with {password}")
     return len(password.get_secret_value())
+
+
+@job("talkative", attempts=2, retry_delay=0)
+def talkative(secret: str = "", pause: float = 0) -> None:
+    """Say something in three ways, and fail the first time."""
+    task = current_task()
+    assert task
+    run = int(task.connection.incr(f"test:runs:{task.id}"))
+    log.warning("run %d", run)
+    time.sleep(pause)
+    print("printed", run)
+    print("no end of line", end="", file=sys.stderr)
+    if run == 1:
+        raise ConnectionError("once more")
+
+
+@job("verbose")
+def verbose(lines: int) -> None:
+    """Log so many lines."""
+    for number in range(lines):
+        log.info("line %d %s", number, "x" * 2000)
