@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SECONDS ?= 600
 
-.PHONY: help run setup test check format bench bench-web lock clean
+.PHONY: help run setup test test-images check format bench bench-web lock clean
 help:                ## what can be made
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -13,8 +13,11 @@ run: $(VENV)/ready   ## Redis, the web server and a worker, in one log (PORT=800
 
 setup: $(VENV)/ready ## the set-up alone: .venv, from the lock
 
-test: $(VENV)/ready  ## every test
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/ready  ## every test, but for those of the images
+	@$(BIN)/python -m pytest --ignore tests/images $(ARGS)
+
+test-images: $(VENV)/ready ## both images and compose.yaml, as containers (needs Docker)
+	@$(BIN)/python -m pytest tests/images $(ARGS)
 
 soak: $(VENV)/ready  ## ten minutes of faults, then every job is accounted for; and the slow tests (SECONDS=600)
 	@$(BIN)/python -m tests.soak $(SECONDS)

@@ -20,16 +20,16 @@ SOURCES = [path for folder in ("taskqueue", "jobs", "web", "deploy") for path in
 SOURCES.append(ROOT / "worker.py")
 
 
-def curl_lines() -> list[str]:
-    return re.findall(r"^curl .*$", README, re.MULTILINE)
+def add_the_job_type(folder: Path) -> None:
+    """The README's own job type, as it says: one file."""
+    found = re.search(r"```python\n# (jobs/\w+\.py)\n(.*?)```", README, re.DOTALL)
+    assert found
+    (folder / found[1]).write_text(found[2])
 
 
 @pytest.fixture
 def project_of_the_readme(bare_project: Path) -> Path:
-    """The project with the README's own job type added, as the README says: one file."""
-    found = re.search(r"```python\n# (jobs/\w+\.py)\n(.*?)```", README, re.DOTALL)
-    assert found
-    (bare_project / found[1]).write_text(found[2])
+    add_the_job_type(bare_project)
     return bare_project
 
 
@@ -51,6 +51,31 @@ def address(project_of_the_readme: Path, env: pytest.MonkeyPatch) -> Iterator[st
     process.wait(30)
 
 
+def run_the_curl_lines(address: str, folder: Path) -> dict[str, str]:
+    """Run every curl line of the README against `address`; the ids of the tasks by their types."""
+    picture = BytesIO()
+    Image.new("RGB", (400, 300), "red").save(picture, "JPEG")
+    (folder / "photo.jpg").write_bytes(picture.getvalue())
+    filename, task_id = "", ""
+    task_ids: dict[str, str] = {}
+    lines = re.findall(r"^curl .*$", README, re.MULTILINE)
+    assert len(lines) >= 8
+    for line in lines:
+        told = line.replace("http://127.0.0.1:8000", address)
+        told = re.sub(r"[0-9a-f]{16}-photo\.jpg", filename, told)
+        told = re.sub(r"/tasks/[0-9a-f-]{36}", f"/tasks/{task_id}", told)
+        command = [*shlex.split(told), "-s", "-i"]
+        answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+        status = int(answer.split()[1])
+        queues = "-X POST" in line and "/tasks" in line
+        makes = "/files" in line or "-X PUT" in line
+        assert status == (202 if queues else 201 if makes else 200), f"{line}\n{answer}"
+        filename = m[1] if (m := re.search(r"Location: /files/(\S+)", answer)) else filename
+        if m := re.search(r"Location: /tasks/(\S+)", answer):
+            task_id = task_ids[line.partition("task_type=")[2].partition("'")[0]] = m[1]
+    return task_ids
+
+
 def test_every_curl_line_is_answered_as_the_readme_says(
     address: str,
     project_of_the_readme: Path,
@@ -59,36 +84,12 @@ def test_every_curl_line_is_answered_as_the_readme_says(
     queue: TaskQueue,
     work: Callable[..., str],
 ) -> None:
-    picture = BytesIO()
-    Image.new("RGB", (400, 300), "red").save(picture, "JPEG")
-    (tmp_path / "photo.jpg").write_bytes(picture.getvalue())
-    filename, task_id = "", ""
-    lines = curl_lines()
-    assert len(lines) >= 8
-    for line in lines:
-        told = line.replace("http://127.0.0.1:8000", address)
-        told = re.sub(r"[0-9a-f]{16}-photo\.jpg", filename, told)
-        told = re.sub(r"/tasks/[0-9a-f-]{36}", f"/tasks/{task_id}", told)
-        command = [*shlex.split(told), "-s", "-i"]
-        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-        status = int(answer.split()[1])
-        queues = "-X POST" in line and "/tasks" in line
-        makes = "/files" in line or "-X PUT" in line
-        assert status == (202 if queues else 201 if makes else 200), f"{line}\n{answer}"
-        task_id = m[1] if (m := re.search(r"Location: /tasks/(\S+)", answer)) else task_id
-        filename = m[1] if (m := re.search(r"Location: /files/(\S+)", answer)) else filename
-        if "task_type=sync" in line:  # its feed is on the internet
-            redis.lrem("rq:queue:low", 1, task_id)
-    log = work(cwd=project_of_the_readme)
-    greeted = re.search(r"Processing greet task (\S+)…", log)
-    assert greeted, log
-    assert queue.get(greeted[1]).result == ["Hello, Ada!", "Hello, Ada!"]
-    resized = re.search(r"Processing resize task (\S+)…", log)
-    assert resized
-    assert queue.get(resized[1]).result["width"] == 200
-    emailed = re.search(r"Processing email task (\S+)…", log)
-    assert emailed
-    assert queue.get(emailed[1]).result["sent"] is False
+    task_ids = run_the_curl_lines(address, tmp_path)
+    redis.lrem("rq:queue:low", 1, task_ids["sync"])  # its feed is on the internet
+    work(cwd=project_of_the_readme)
+    assert queue.get(task_ids["greet"]).result == ["Hello, Ada!", "Hello, Ada!"]
+    assert queue.get(task_ids["resize"]).result["width"] == 200
+    assert queue.get(task_ids["email"]).result["sent"] is False
 
 
 def test_the_table_has_every_setting_and_no_other() -> None:

@@ -1,0 +1,143 @@
+"""Both images as containers on a network of their own, with what goes wrong there."""
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.images.docker import Api, docker, log_of, wait_until
+from tests.test_readme import run_the_curl_lines
+
+REDIS = ("redis:8-alpine", "redis-server", "--appendonly", "yes", "--maxmemory-policy", "noeviction")
+READ_ONLY = ("--read-only", "--tmpfs", "/tmp", "--volume", "/app")
+
+
+class Cluster:
+    """Containers that find each other by name."""
+
+    def __init__(self) -> None:
+        self._prefix = f"tq-{uuid.uuid4().hex[:8]}"
+        self._started: list[str] = []
+        docker("network", "create", self._prefix)
+
+    def start(self, name: str, image: str, *command: str, options: tuple[str, ...] = ()) -> str:
+        """Start a container that the others reach as `name`; its id."""
+        environment = ("--env", "TASK_QUEUE_URL=redis://redis:6379/0", "--env", "WORKER_PORT=8001")
+        network = ("--network", self._prefix, "--network-alias", name)
+        container = docker("run", "-d", *network, *environment, *options, image, *command)
+        self._started.append(container)
+        return container
+
+    def start_web(self, image: str) -> Api:
+        container = self.start("web", image, options=("--publish", "127.0.0.1::8000", *READ_ONLY))
+        return Api(docker("port", container, "8000"))
+
+    def remove(self) -> None:
+        for container in self._started:
+            docker("rm", "--force", "--volumes", container)
+        docker("network", "rm", self._prefix)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    yield made
+    made.remove()
+
+
+def test_an_image_has_what_its_process_needs_and_no_more(images: None) -> None:
+    look = "id -u; ls -A /app; for name in tar sh kill gcc make git; do command -v $name; done; touch /app/jobs/x"
+    for image, programs in (
+        ("task-api", ["jobs", "taskqueue", "var", "web"]),
+        ("task-worker", ["jobs", "taskqueue", "var", "worker.py"]),
+    ):
+        lines = docker("run", "--rm", image, "sh", "-c", look).splitlines()
+        assert lines[0] == "10001"
+        assert lines[1:5] == programs
+        assert [Path(line).name for line in lines[5:]] == ["tar", "sh", "kill"]
+        assert docker("run", "--rm", image, "sh", "-c", "find / -xdev -name kill -path '*bin/*' | head -n 1")
+
+
+def test_the_first_process_is_the_program_itself(images: None) -> None:
+    assert json.loads(docker("inspect", "-f", "{{json .Config.Cmd}}", "task-api"))[0] == "gunicorn"
+    assert json.loads(docker("inspect", "-f", "{{json .Config.Cmd}}", "task-worker")) == ["python", "worker.py"]
+    for image in ("task-api", "task-worker"):
+        assert docker("inspect", "-f", "{{json .Config.Entrypoint}}", image) == "null"
+
+
+def test_it_starts_without_a_secret_and_before_redis_then_does_what_the_readme_says(
+    cluster: Cluster, others: None, test_images: dict[str, str], tmp_path: Path
+) -> None:
+    api = cluster.start_web(test_images["web"])
+    worker = cluster.start("worker", test_images["worker"], options=READ_ONLY)
+    wait_until(lambda: api.ask("GET", "/healthz")[0] == 200, what="the web server")
+    assert api.ask("GET", "/readyz")[0] == 503
+    wait_until(lambda: "Redis does not answer yet" in log_of(worker), what="the worker to say that it waits")
+    cluster.start("redis", *REDIS)
+    wait_until(api.is_ready, what="Redis")
+
+    task_ids = run_the_curl_lines(api.address, tmp_path)
+    greeted, resized, emailed = api.wait_for(*(task_ids[name] for name in ("greet", "resize", "email")))
+    assert greeted["result"] == ["Hello, Ada!", "Hello, Ada!"]
+    assert resized["result"]["width"] == 200
+    assert emailed["result"]["sent"] is False
+    status = docker("exec", worker, "python", "-c", READYZ_OF_THE_WORKER)
+    assert status == "200"
+
+
+READYZ_OF_THE_WORKER = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8001/readyz').status)"
+
+
+@pytest.fixture
+def running(cluster: Cluster, others: None, test_images: dict[str, str]) -> tuple[Cluster, Api, list[str], str]:
+    """Redis, the web server and two workers: the cluster, the API, the workers' containers, Redis's."""
+    redis = cluster.start("redis", *REDIS)
+    api = cluster.start_web(test_images["web"])
+    workers = [cluster.start(f"worker-{number}", test_images["worker"]) for number in (1, 2)]
+    wait_until(api.is_ready, what="the web server")
+    return cluster, api, workers, redis
+
+
+def test_a_killed_worker_and_a_killed_redis_lose_nothing(running: tuple[Cluster, Api, list[str], str]) -> None:
+    _, api, workers, redis = running
+    task_id = api.submit("long", seconds=3)
+    [task] = api.wait_for(task_id, status="processing")
+    # A worker is named after its host, which is the container's id.
+    docker("kill", *(worker for worker in workers if task["worker"].startswith(worker[:12])))
+    waiting = [api.submit("long", seconds=0.1) for _ in range(40)]
+    docker("kill", redis)
+    docker("start", redis)
+    for done in api.wait_for(task_id, *waiting):
+        assert done["attempt"] == (2 if done["id"] == task_id else 1)
+
+
+def test_a_roll_to_a_new_image_under_load_loses_nothing(
+    running: tuple[Cluster, Api, list[str], str], test_images: dict[str, str]
+) -> None:
+    cluster, api, workers, _ = running
+    accepted: list[str] = []
+    over = threading.Event()
+
+    def submit() -> None:
+        while not over.wait(0.02):
+            accepted.append(api.submit("long", seconds=0.2))
+
+    load = threading.Thread(target=submit)
+    load.start()
+    try:
+        for number, worker in enumerate(workers):
+            cluster.start(f"new-{number}", test_images["new worker"])
+            docker("stop", "--time", "30", worker)
+            assert docker("inspect", "-f", "{{.State.ExitCode}}", worker) == "0"
+        newest = len(accepted)
+        wait_until(lambda: len(accepted) > newest + 10, what="tasks for the new workers alone")
+    finally:
+        over.set()
+        load.join()
+    done = api.wait_for(*accepted, seconds=120)
+    assert {task["attempt"] for task in done} == {1}
+    assert {task["result"] for task in done} == {"old", "new"}
+    assert done[-1]["result"] == "new"
