@@ -84,11 +84,16 @@ class Schedules:
 
     def get(self, name: str) -> Kept:
         """The schedule of this name. Raises `UnknownSchedule`."""
+        found = self.find(name)
+        if found is None:
+            raise UnknownSchedule(name)
+        return found
+
+    def find(self, name: str) -> Kept | None:
+        """The schedule of this name, if there is one."""
         with redis_errors():
             stored: Any = self._connection.hgetall(SCHEDULE + name)
-        if not stored:
-            raise UnknownSchedule(name)
-        return read(name, stored)
+        return read(name, stored) if stored else None
 
     def all(self) -> list[Kept]:
         """All of them, by name."""

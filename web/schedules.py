@@ -99,6 +99,8 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         """The same schedule again changes nothing: its next run stays."""
         schedule = _schedule(json_body(MAX_SCHEDULE_BYTES))
         check_may_submit(schedule.task_type)
+        if before := schedules.find(name):
+            check_may_submit(before.schedule.task_type)  # nobody takes a name that is somebody else's
         kept, is_new = schedules.put(name, schedule)
         return jsonify(told(kept)), 201 if is_new else 200, {"Location": url_for("schedules.get", name=name)}
 

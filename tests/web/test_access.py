@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis
 
 from taskqueue.errors import InvalidSetting
 from taskqueue.job_types import JobTypes
@@ -81,6 +82,30 @@ class TestAKeyThatIsLimitedToJobTypes:
         assert locked.post("/tasks?task_type=email", json=EMAIL, headers=bearer("mailer")).status_code == 202
         document = problem(locked.post("/tasks?task_type=generic", json={}, headers=bearer("mailer")), 403)
         assert document["known"] == ["email"]
+
+    def test_submits_only_those_among_many(self, locked: FlaskClient, redis: Redis) -> None:
+        both = [{"task_type": "email", "payload": EMAIL}, {"task_type": "generic"}]
+        for query in ("", "?atomic=false"):
+            response = locked.post(f"/tasks/bulk{query}", json=both, headers=bearer("mailer"))
+            assert problem(response, 403)["known"] == ["email"]
+        after = {"on_complete": '{"task_type": "generic"}'}
+        response = locked.post("/tasks/bulk", json=both[:1], query_string=after, headers=bearer("mailer"))
+        assert problem(response, 403)
+        assert redis.zcard("tq:index") == 0
+        assert locked.post("/tasks/bulk", json=both[:1], headers=bearer("mailer")).status_code == 202
+
+    def test_keeps_only_their_schedules(self, locked: FlaskClient) -> None:
+        locked.put("/schedules/theirs", json={"task_type": "generic", "interval": 60}, headers=bearer("ops"))
+        mine = {"task_type": "email", "payload": EMAIL, "interval": 60}
+        assert locked.put("/schedules/mine", json=mine, headers=bearer("mailer")).status_code == 201
+        listed = locked.get("/schedules", headers=bearer("mailer")).get_json()["schedules"]
+        assert [schedule["name"] for schedule in listed] == ["mine"]
+        for method, address in (("get", ""), ("delete", ""), ("post", "/run"), ("post", "/pause")):
+            response = getattr(locked, method)(f"/schedules/theirs{address}", headers=bearer("mailer"))
+            assert problem(response, 404)["type"] == "urn:problem:unknown-schedule"
+        changed = {"task_type": "generic", "interval": 5}
+        assert problem(locked.put("/schedules/mine", json=changed, headers=bearer("mailer")), 403)
+        assert problem(locked.put("/schedules/theirs", json=mine, headers=bearer("mailer")), 403)
 
     def test_sees_only_their_tasks(self, locked: FlaskClient, queue: TaskQueue) -> None:
         own, other = queue.submit("email", EMAIL), queue.submit("generic", {})
