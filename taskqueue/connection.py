@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -12,8 +13,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from taskqueue.errors import QueueUnavailable
+from taskqueue.sentinel import SCHEMES as SENTINEL_SCHEMES
+from taskqueue.sentinel import same_master, sentinel_pool
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +74,12 @@ def connect_for_worker(to: str | Redis) -> Redis:
 def _connect(to: str | Redis, **options: Any) -> Redis:
     """A new pool of connections to a URL, or to where another one goes."""
     if isinstance(to, str):
+        if urlsplit(to).scheme in SENTINEL_SCHEMES:
+            return Redis(connection_pool=sentinel_pool(to, **options))
         return Redis.from_url(to, **options)
     pool = to.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        return Redis(connection_pool=same_master(pool, **options))
     kind, arguments = pool.connection_class, pool.connection_kwargs | options
     return Redis(connection_pool=pool.__class__(connection_class=kind, **arguments))
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from taskqueue.errors import InvalidSetting
 from taskqueue.keys import ApiKey, read_keys
 from taskqueue.quota import Quota
+from taskqueue.sentinel import SCHEMES as SENTINEL_SCHEMES
 
 DAY_SECONDS = 86_400
 MIB = 1024 * 1024
@@ -41,7 +42,7 @@ class Settings:
     def read(cls, env: Environment) -> "Settings":
         """The settings that `env` (usually `os.environ`) asks for. Raises `InvalidSetting`."""
         return cls(
-            redis_url=url(env, "TASK_QUEUE_URL", ("redis", "rediss", "unix"), cls.redis_url),
+            redis_url=redis_url(env, "TASK_QUEUE_URL", cls.redis_url),
             queues=names(env, "QUEUES", cls.queues),
             result_ttl_seconds=whole_number(env, "RESULT_TTL_SECONDS", cls.result_ttl_seconds, "of seconds"),
             failure_ttl_seconds=whole_number(env, "FAILURE_TTL_SECONDS", cls.failure_ttl_seconds, "of seconds"),
@@ -124,7 +125,8 @@ def url(env: Environment, name: str, schemes: tuple[str, ...], default: str | No
         return default
     try:
         parts = urlsplit(value)
-        parts.port  # noqa: B018  it raises for a port that is no number
+        for host in parts.netloc.rpartition("@")[2].split(","):  # of Sentinel there are several
+            urlsplit(f"//{host}").port  # noqa: B018  it raises for a port that is no number
     except ValueError:  # its words may repeat a part of the password
         raise InvalidSetting(
             f"{name} is not a URL; in a user or password write / ? # @ as %2F %3F %23 %40"
@@ -133,6 +135,16 @@ def url(env: Environment, name: str, schemes: tuple[str, ...], default: str | No
         raise InvalidSetting(
             f"{name} must start with {' or '.join(f'{scheme}://' for scheme in schemes)},"
             f" got {parts.scheme + '://…' if parts.scheme else 'no scheme'}"
+        )
+    return value
+
+
+def redis_url(env: Environment, name: str, default: str) -> str:
+    """Where Redis is: a URL of redis-py, or of Sentinel (taskqueue/sentinel.py)."""
+    value = url(env, name, ("redis", "rediss", "unix", *SENTINEL_SCHEMES), default)
+    if urlsplit(value).scheme in SENTINEL_SCHEMES and not urlsplit(value).path.strip("/"):
+        raise InvalidSetting(
+            f"{name} must name the master that Sentinel watches: redis+sentinel://host:26379/mymaster"
         )
     return value
 

@@ -118,6 +118,8 @@ class Turns:
         while True:
             try:
                 call = pack_command((*script, *self._constant, moment(), claim, again, *after))
+                if not self._wire.is_connected:
+                    self._wire.connect()  # with Sentinel, to the master as it is now
                 self._wire.send_packed_command([call])
                 settled, claimed, *fields = self._wire.read_response()
                 return Answer(

@@ -60,5 +60,4 @@ def _take_pages(blueprint: Blueprint) -> None:
 def _without_password(url: str) -> str:
     """Where this Redis is, for the top of each page; a URL may have its password in several places."""
     parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.hostname or ''}{port}{parts.path}"
+    return parts.netloc.rpartition("@")[2] + parts.path
