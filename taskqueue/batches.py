@@ -158,7 +158,12 @@ class BatchEnds:
     def end_those_that_have(self) -> None:
         """End the batches whose tasks have all ended, and release the tasks that wait for that."""
         found: Any = self._connection.zrandmember(OPEN, ENDED_AT_ONCE)
-        for batch_id in (one.decode() for one in found):
-            keys = [BATCH + batch_id, f"{BATCH}{batch_id}:tasks", OPEN, Queue.redis_queues_keys]
-            moment = utcformat(datetime.now(UTC))
-            self._script(keys, [RQ_KEY_PREFIX, batch_id, MAX_TASKS, self._ttl_seconds, moment])
+        if not found:
+            return
+        moment = utcformat(datetime.now(UTC))
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for batch_id in (one.decode() for one in found):
+                keys = [BATCH + batch_id, f"{BATCH}{batch_id}:tasks", OPEN, Queue.redis_queues_keys]
+                arguments = [RQ_KEY_PREFIX, batch_id, MAX_TASKS, self._ttl_seconds, moment]
+                self._script.registered(keys=keys, args=arguments, client=pipeline)
+            pipeline.execute()

@@ -68,7 +68,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(submit.views(queue, waiters, lookout))
     app.register_blueprint(tasks.views(queue))
     app.register_blueprint(
-        batches.views(Batches(connect_for_bulk(connection), queue.submissions, job_types), settings)
+        batches.views(Batches(connect_for_bulk(connection), queue.submissions, job_types), settings, lookout)
     )
     app.register_blueprint(schedules.views(Schedules(connection, queue.submissions, job_types), job_types))
     app.register_blueprint(task_types.views(job_types))

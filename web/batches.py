@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from taskqueue.batches import Batch, Batches
 from taskqueue.bulk import Queued, Refused
 from taskqueue.json_stream import JsonStream
+from taskqueue.obstacles import Lookout, Obstacle
 from taskqueue.options import BulkTask, PlainTask
 from taskqueue.settings import MIB, Settings
 from taskqueue.signature import Json
@@ -19,6 +20,7 @@ from web.access import check_may_submit
 from web.idempotency import HashedBody
 from web.operation import Query, operation, read_query
 from web.problems import BadRequest
+from web.submit import WarningJson, warnings_json
 
 MAX_BULK_BYTES = 32 * MIB
 OPTIONS_CHARACTERS = 16 * 1024  # what an item has besides its payload
@@ -47,6 +49,7 @@ class BulkJson(TypedDict):
     refused: int
     on_complete: str | None
     results: list[ResultJson]
+    warnings: list[WarningJson]
 
 
 class BatchJson(TypedDict):
@@ -70,7 +73,7 @@ class BulkQuery(Query):
     on_complete: JsonText[PlainTask] | None = None
 
 
-def views(batches: Batches, settings: Settings) -> Blueprint:
+def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
     """The views of `/tasks/bulk` and `/batches`."""
     blueprint = Blueprint("batches", __name__)
 
@@ -97,7 +100,8 @@ def views(batches: Batches, settings: Settings) -> Blueprint:
         headers = {"Location": url_for("batches.get", batch_id=queued.batch_id)}
         if queued.repeated:
             headers["Idempotency-Replayed"] = "true"
-        return jsonify(_bulk_json(queued)), 202, headers
+        obstacles = dict.fromkeys(one for queue in sorted(queued.queues) for one in lookout.obstacles(queue))
+        return jsonify(_bulk_json(queued, obstacles)), 202, headers
 
     @blueprint.get("/batches/<batch_id>")
     @operation("Ask how a batch goes", scope="read", answers={200: BatchJson}, problems=(404, 503), by_type=True)
@@ -127,7 +131,7 @@ def _allowed(items: Iterable[Json]) -> Iterator[Json]:
         yield item
 
 
-def _bulk_json(queued: Queued) -> BulkJson:
+def _bulk_json(queued: Queued, obstacles: Iterable[Obstacle]) -> BulkJson:
     results = [_result_json(result) for result in queued.results]
     refused = sum("errors" in result for result in results)
     return {
@@ -136,6 +140,7 @@ def _bulk_json(queued: Queued) -> BulkJson:
         "refused": refused,
         "on_complete": queued.on_complete,
         "results": results,
+        "warnings": warnings_json(obstacles),
     }
 
 

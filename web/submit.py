@@ -1,6 +1,7 @@
 """`POST /tasks`: send a task; and, if the client likes, wait a little for its result."""
 
 import re
+from collections.abc import Iterable
 
 from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
@@ -72,7 +73,7 @@ def views(queue: TaskQueue, waiters: Waiters, lookout: Lookout) -> Blueprint:
             headers["Preference-Applied"] = f"wait={seconds}"
             if waited.status in ENDED:
                 return jsonify(task_json(waited)), 200, headers
-        answer = {**task_json(found.task), "warnings": [_warning_json(one) for one in _obstacles(found, lookout)]}
+        answer = {**task_json(found.task), "warnings": warnings_json(_obstacles(found, lookout))}
         return jsonify(answer), 202, headers
 
     return blueprint
@@ -104,8 +105,9 @@ def _obstacles(found: Accepted, lookout: Lookout) -> list[Obstacle]:
     return obstacles
 
 
-def _warning_json(obstacle: Obstacle) -> WarningJson:
-    return {"code": obstacle.code, "message": obstacle.message}
+def warnings_json(obstacles: Iterable[Obstacle]) -> list[WarningJson]:
+    """What stands in the way, as clients see it."""
+    return [{"code": obstacle.code, "message": obstacle.message} for obstacle in obstacles]
 
 
 def _task_type(asked: SubmitQuery, queue: TaskQueue) -> str:

@@ -55,7 +55,7 @@ def test_a_task_of_many_is_stored_as_any_other(client: FlaskClient, redis: Redis
         for more in ({}, {"timeout": 180})
     )
     stored = [redis.hgetall(f"rq:job:{task_id}") for task_id in (alone, plain, tagged)]
-    differs = {b"created_at", b"enqueued_at", b"retry_intervals"}
+    differs = {b"created_at", b"enqueued_at", b"retry_intervals", b"tq:trace"}
     first, *others = [{field: one[field] for field in one if field not in differs} for one in stored]
     assert others == [first, first]
     assert stored[0].keys() == stored[1].keys()
@@ -111,6 +111,23 @@ def test_without_atomic_each_task_has_a_result_of_its_own(client: FlaskClient) -
     assert client.get(f"/tasks/{child['id']}").get_json()["status"] == "deferred"
     assert client.get(f"/tasks/{good['id']}").get_json()["payload"] == {"n": 0}
     assert client.get(f"/batches/{told['batch']}").get_json()["total"] == 2
+
+
+def test_what_stands_in_the_way_of_any_of_them_is_told(client: FlaskClient) -> None:
+    told = bulk(client, [*tasks_of(2), {"task_type": "generic", "queue": "low"}]).get_json()
+    assert [warning["code"] for warning in told["warnings"]] == ["no-worker", "no-worker"]
+    assert "'default'" in told["warnings"][0]["message"]
+
+
+def test_a_full_redis_takes_none_of_them(client: FlaskClient, redis: Redis) -> None:
+    redis.config_set("maxmemory", "1mb")
+    try:
+        document = problem(bulk(client, [*tasks_of(3), {"task_type": "generic", "tags": ["a"]}]), 503)
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert document["type"] == "urn:problem:queue-unavailable"
+    assert redis.dbsize() == 0
+    assert bulk(client, tasks_of(1)).status_code == 202
 
 
 @pytest.mark.parametrize("body", ["[]", "", " \n"])
