@@ -72,6 +72,7 @@ TaskIds = Annotated[
     AfterValidator(_once_each),
 ]
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 
 
 class RunOptions(BaseModel):
@@ -96,7 +97,7 @@ class SubmitOptions(RunOptions):
     """The options of one task."""
 
     delay: Seconds | None = None
-    at: Annotated[AwareDatetime, BeforeValidator(_moment)] | None = None
+    at: Moment | None = None
     depends_on: TaskIds = ()
     allow_failure: bool = False  # of those that it depends on
     dedupe: Annotated[str, Field(min_length=1, max_length=200)] | None = None

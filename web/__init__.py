@@ -13,6 +13,7 @@ from taskqueue.files import open_files
 from taskqueue.fleet import Fleet
 from taskqueue.health import Probe
 from taskqueue.job_types import JobTypes
+from taskqueue.listing import Listing
 from taskqueue.obstacles import Lookout
 from taskqueue.queue import TaskQueue
 from taskqueue.quota import Quotas
@@ -26,6 +27,7 @@ from web import (
     files,
     health,
     limits,
+    listing,
     metrics,
     problems,
     schedules,
@@ -67,6 +69,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     lookout = Lookout(connect_for_probes(connection), settings.queues)
     app.register_blueprint(submit.views(queue, waiters, lookout))
     app.register_blueprint(tasks.views(queue))
+    app.register_blueprint(listing.views(Listing(connection, settings.queues)))
     app.register_blueprint(
         batches.views(Batches(connect_for_bulk(connection), queue.submissions, job_types), settings, lookout)
     )

@@ -25,6 +25,7 @@ from taskqueue.engine.job import RegisteredJob
 from taskqueue.engine.slot import Phase, State
 from taskqueue.engine.story import Story
 from taskqueue.engine.tally import Tally
+from taskqueue.engine.trimming import Trimming
 from taskqueue.engine.turn import Turns, error_text, failure, moment
 from taskqueue.firing import Firing
 from taskqueue.job_types import registered
@@ -79,6 +80,7 @@ class Keeper:
         self.schedules = False  # it is the one that moves what is due
         folder = package_files("taskqueue.engine")
         self._batch_ends = BatchEnds(connection, settings.result_ttl_seconds)
+        self._trimming = Trimming(connection, registered)
         self._firing = Firing(connection, Submissions(connection, settings), registered)
         self._heartbeat_script = connection.register_script(folder.joinpath("heartbeat.lua").read_text())
         self._due_script = connection.register_script(folder.joinpath("due.lua").read_text())
@@ -193,6 +195,7 @@ class Keeper:
         self.schedules = any(mine)
         if self.schedules:
             self.move_due()
+            self._trimming.go_on()
 
     def move_due(self) -> None:
         """Do what is due: schedules are fired, ended batches end, jobs whose time has come go to their queues."""

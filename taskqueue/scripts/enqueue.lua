@@ -91,6 +91,7 @@ if status == 'deferred' then
 end
 for i = 4, #KEYS do
     redis.call('ZADD', KEYS[i], created, id)
+    if i > 5 then redis.call('SADD', 'tq:index:tags', KEYS[i]) end -- who trims the indexes must know them
 end
 if option.batch then redis.call('RPUSH', option.batch, id) end
 if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end

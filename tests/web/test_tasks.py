@@ -150,9 +150,9 @@ def test_an_unknown_address_is_a_problem_document_too(client: FlaskClient) -> No
 
 
 def test_another_method_is_a_405_that_tells_the_right_one(client: FlaskClient) -> None:
-    response = client.get("/tasks")
-    assert "POST" in response.headers["Allow"]
-    assert "use POST" in problem(response, 405)["detail"] or "POST" in problem(response, 405)["detail"]
+    response = client.put("/tasks")
+    assert {"GET", "POST"} <= set(response.headers["Allow"].split(", "))
+    assert "POST" in problem(response, 405)["detail"]
 
 
 def test_a_bug_of_ours_is_a_500_that_tells_nothing_else(
