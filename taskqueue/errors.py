@@ -17,6 +17,7 @@ TaskQueueError
 ├── IdempotencyMismatch   an idempotency key came again with another request
 ├── StillProcessing       the first request of an idempotency key has no answer yet
 ├── UnknownTask           no such task, or it has expired
+├── WrongStatus           a task is not in a state in which that can be done
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
 ├── QueueUnavailable      Redis did not answer, or refused
@@ -155,6 +156,15 @@ class UnknownTask(TaskQueueError):
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         super().__init__(f"There is no task {task_id!r}. It may have expired.")
+
+
+class WrongStatus(TaskQueueError):
+    """A task is not in a state in which that can be done; nothing was changed."""
+
+    def __init__(self, task_id: str, status: str, why: str) -> None:
+        self.task_id = task_id
+        self.status = status
+        super().__init__(f"Task {task_id} is {status}. {why}")
 
 
 class UnknownFile(TaskQueueError):

@@ -15,6 +15,8 @@ from taskqueue.health import Probe
 from taskqueue.job_types import JobTypes
 from taskqueue.listing import Listing
 from taskqueue.obstacles import Lookout
+from taskqueue.operations import Operations
+from taskqueue.pauses import Pauses
 from taskqueue.queue import TaskQueue
 from taskqueue.quota import Quotas
 from taskqueue.schedules import Schedules
@@ -29,6 +31,8 @@ from web import (
     limits,
     listing,
     metrics,
+    operations,
+    pauses,
     problems,
     schedules,
     submit,
@@ -70,6 +74,8 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(submit.views(queue, waiters, lookout))
     app.register_blueprint(tasks.views(queue))
     app.register_blueprint(listing.views(Listing(connection, settings.queues)))
+    app.register_blueprint(operations.views(queue, Operations(connection, settings.failure_ttl_seconds)))
+    app.register_blueprint(pauses.views(Pauses(connection, settings)))
     app.register_blueprint(
         batches.views(Batches(connect_for_bulk(connection), queue.submissions, job_types), settings, lookout)
     )

@@ -26,6 +26,7 @@ from taskqueue.errors import (
     UnknownQueue,
     UnknownSchedule,
     UnknownTask,
+    WrongStatus,
 )
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ def register(app: Flask) -> None:
                 title = "There is no such task type"
                 return problem(422, "unknown-task-type", title, str(error), known=error.known)
             case UnknownQueue():
-                return problem(422, "unknown-queue", "There is no such queue", str(error), known=error.known)
+                status = 404 if request.view_args else 422  # it stands in the address, or in what was sent
+                return problem(status, "unknown-queue", "There is no such queue", str(error), known=error.known)
             case InvalidPayload():
                 errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]
                 title = "The payload does not fit the task type"
@@ -97,6 +99,9 @@ def register(app: Flask) -> None:
                 return problem(409, "still-processing", "The first request is being processed", str(error))
             case UnknownTask():
                 return problem(404, "unknown-task", "There is no such task", str(error))
+            case WrongStatus():
+                title = "The task is not in a state for that"
+                return problem(409, "wrong-status", title, str(error), task_status=error.status)
             case UnknownFile():
                 return problem(404, "unknown-file", "There is no such file", str(error))
             case FileTooLarge():

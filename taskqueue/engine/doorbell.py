@@ -6,7 +6,7 @@ connection waits for each queue; the worker's selector hears them all.
 
 import selectors
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from redis import Redis
 from redis.connection import Connection
@@ -28,13 +28,14 @@ class Doorbell:
         self._ring = ring
         self._waiting: dict[str, Connection] = {}  # by queue
         self._pauses_until = 0.0
+        self.muted: Collection[str] = ()  # queues whose jobs nobody takes now: they would ring without an end
 
     def listen(self) -> None:
-        """Wait for each queue that is not waited for. Raises the driver's errors."""
+        """Wait for each queue that is neither waited for nor muted. Raises the driver's errors."""
         if time.monotonic() < self._pauses_until:
             return
         for key in self._queue_keys:
-            if key in self._waiting:
+            if key in self._waiting or key in self.muted:
                 continue
             connection = self._pool.get_connection()
             try:

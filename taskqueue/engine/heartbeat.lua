@@ -14,7 +14,7 @@
 -- Returns {known, held, canceled}
 --   known     0 where the worker's hash had expired: it must register again
 --   held      job:execution of all that stands under the worker's name
---   canceled  the executions that somebody has cancelled while they ran
+--   canceled  the executions that somebody has cancelled while they ran, or that shall be stopped
 local prefix, lease, moment, lifetime, finished, failed, seconds, horses = unpack(ARGV, 1, 8)
 redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime) -- first what takes no memory: a full Redis lets it go on
 local time = redis.call('TIME')
@@ -24,14 +24,14 @@ for i = 9, #ARGV, 3 do
     local origin, job, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     local member = job .. ':' .. execution
     local wip = prefix .. ':wip:' .. origin
+    local status, to_be_stopped = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'tq:cancel'))
+    if status == 'canceled' or to_be_stopped then canceled[#canceled + 1] = execution end
     if redis.call('ZSCORE', wip, member) then
         redis.call('ZADD', wip, 'XX', now + lease, member)
         redis.call('HSET', prefix .. ':execution:' .. member, 'last_heartbeat', now)
         redis.call('EXPIRE', prefix .. ':execution:' .. member, lease + 60)
         redis.call('EXPIRE', prefix .. ':executions:' .. job, lease + 60)
         redis.call('HSET', prefix .. ':job:' .. job, 'last_heartbeat', moment)
-    elseif redis.call('HGET', prefix .. ':job:' .. job, 'status') == 'canceled' then
-        canceled[#canceled + 1] = execution
     end
 end
 local held = redis.call('SMEMBERS', KEYS[1] .. ':executions')

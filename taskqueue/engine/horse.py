@@ -113,6 +113,9 @@ class Horse:
         if settled == "lost":
             self._story.lost(outcome)
             return
+        if settled == "canceled":
+            self._story.canceled(outcome)
+            outcome = outcome._replace(kind="stopped")
         if settled == "dependents":
             self._by_rq.settle(outcome)
             self._keep_log(outcome.job, outcome.said)

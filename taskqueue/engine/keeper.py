@@ -23,6 +23,7 @@ from taskqueue.batches import BatchEnds
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.job import RegisteredJob
 from taskqueue.engine.slot import Phase, State
+from taskqueue.engine.stops import STOPPED
 from taskqueue.engine.story import Story
 from taskqueue.engine.tally import Tally
 from taskqueue.engine.trimming import Trimming
@@ -166,7 +167,7 @@ class Keeper:
         if how == RETURNED:
             outcome = outcome._replace(kind="returned")
         elif stopped:
-            outcome = outcome._replace(kind="stopped", text=error_text("Stopped on request."))
+            outcome = outcome._replace(kind="stopped", text=error_text(STOPPED))
         elif died:
             outcome = outcome._replace(deaths=job.deaths + 1)
         settled = self._turns.turn(outcome, give_up=lambda: True).settled
@@ -177,7 +178,9 @@ class Keeper:
         if outcome.kind in ("failed", "stopped"):
             self._by_rq.call_back(job, outcome.kind, how)
         self._tally.add(outcome.job_type, outcome.kind, outcome.ended - began)
-        if how == RETURNED:
+        if settled == "canceled":
+            log.warning("Task %s canceled while it ran", job_id)
+        elif how == RETURNED:
             log.info("Task %s is put back to the front of its queue", job_id)
         elif stopped:
             log.warning("Task %s stopped on request", job_id)

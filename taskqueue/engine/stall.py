@@ -69,11 +69,10 @@ class Stall:
         return bool(self.pid) and state.phase is Phase.RUNNING and 0 < state.deadline < time.monotonic()
 
     def runs(self, job: str, execution: str = "") -> bool:
-        """Whether it runs this job, or this execution."""
+        """Whether it runs this execution; where none is named, whether it runs this job."""
         state = self.slot.read()
-        return (
-            bool(self.pid) and state.phase is Phase.RUNNING and (state.job == job or state.execution == execution)
-        )
+        same = state.execution == execution if execution else state.job == job
+        return bool(self.pid) and state.phase is Phase.RUNNING and same
 
     def kill(self) -> None:
         """End it with all that it has started."""

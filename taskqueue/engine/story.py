@@ -52,6 +52,10 @@ class Story:
         if kind not in SAID_IN_FULL:
             log.info("Traceback of task %s:\n%s", job.id, traceback.rstrip(), extra=_of(job.id))
 
+    def canceled(self, outcome: Outcome) -> None:
+        """It was to be stopped, and has ended by itself."""
+        log.warning("Task %s canceled; dropped: %s", outcome.job, outcome.kind)
+
     def lost(self, outcome: Outcome) -> None:
         """The job was not ours any more."""
         log.warning("Task %s was given to another worker, canceled or deleted meanwhile; dropped: %s",

@@ -32,6 +32,7 @@
 --
 -- Returns {settled, claimed, fields…}
 --   settled  'yes'; 'lost': the job is not this execution's any more, its outcome is dropped;
+--            'canceled': it was to be stopped, and has ended as that instead of the outcome;
 --            'dependents': others wait for this job, so nothing was done: RQ's own code must settle it;
 --            '' where there was nothing to settle
 --   claimed  the job's id; '' where no job waits; 'suspended' while `rq suspend` holds
@@ -98,9 +99,18 @@ local function keep_log(job, ttl)
     if ttl == 0 then redis.call('DEL', key) else keep_for(key, ttl) end
 end
 
+local function cancel(key, job, origin, ttl)
+    redis.call('HSET', key, 'status', 'canceled', 'ended_at', moment)
+    redis.call('HDEL', key, 'tq:cancel')
+    redis.call('ZADD', prefix .. ':canceled:' .. origin, time[1], job)
+    if ttl > 0 then redis.call('EXPIRE', key, ttl) end
+end
+
 local function settle()
     local job, execution, origin, ttl = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[13])
     local key = keys_of(job, execution)
+    local status, to_be_stopped = unpack(redis.call('HMGET', key.job, 'status', 'tq:cancel'))
+    if to_be_stopped and outcome ~= 'finished' then outcome = 'canceled' end
     local final = outcome == 'finished' or outcome == 'failed' or outcome == 'stopped'
     if final and redis.call('EXISTS', key.job .. ':dependents') == 1 then return 'dependents' end
 
@@ -112,7 +122,7 @@ local function settle()
     redis.call('DEL', key.execution, key.executions) -- a job has one execution at a time
     redis.call('SREM', worker_key .. ':executions', key.member)
     -- Somebody cancelled or deleted it while it ran: that stays so.
-    if redis.call('HGET', key.job, 'status') ~= 'started' then return 'lost' end
+    if status ~= 'started' then return 'lost' end
 
     local ended = { 'ended_at', moment, 'last_heartbeat', moment }
     if ARGV[17] ~= '' then redis.call('HSET', key.job, 'tq:deaths', ARGV[17]) end
@@ -128,6 +138,8 @@ local function settle()
         redis.call('HSET', key.job, 'status', outcome, 'tq:failure', ARGV[18], unpack(ended))
         keep_result(key.results, ttl)
         rest_in(prefix .. ':failed:' .. origin, key.job, job, ttl)
+    elseif outcome == 'canceled' then
+        cancel(key.job, job, origin, ttl)
     elseif outcome == 'retried' then
         local delay = tonumber(ARGV[15])
         keep_result(key.results, ttl)
@@ -147,7 +159,7 @@ local function settle()
     end
     if ARGV[19] then keep_log(job, ttl) end
     redis.call('PUBLISH', 'tq:task:' .. job, outcome) -- taskqueue/hints.py
-    return 'yes'
+    return outcome == 'canceled' and outcome or 'yes'
 end
 
 local function claimed_before()
@@ -172,14 +184,26 @@ local function has_expired(hash)
 end
 
 local function drop(job, hash, origin)
-    redis.call('HSET', prefix .. ':job:' .. job, 'status', 'canceled', 'ended_at', moment,
-        'tq:expired', '1')
-    redis.call('ZADD', prefix .. ':canceled:' .. origin, time[1], job)
-    redis.call('EXPIRE', prefix .. ':job:' .. job, tonumber(hash.result_ttl) or 86400)
+    local key = prefix .. ':job:' .. job
+    if not hash['tq:cancel'] then redis.call('HSET', key, 'tq:expired', '1') end
+    cancel(key, job, origin, tonumber(hash.failure_ttl) or 86400)
+    redis.call('PUBLISH', 'tq:task:' .. job, 'canceled')
 end
 
-local function take()
-    local pop = { 'LMPOP', #KEYS - 1, unpack(KEYS, 2) }
+local function open_queues()
+    -- Nearly always nothing is suspended nor paused, and that is one question.
+    if redis.call('EXISTS', prefix .. ':suspended', 'tq:paused') == 0 then return { unpack(KEYS, 2) } end
+    if redis.call('EXISTS', prefix .. ':suspended') == 1 then return 'suspended' end
+    local open = {}
+    for i = 2, #KEYS do
+        if redis.call('SISMEMBER', 'tq:paused', KEYS[i]:sub(#prefix + 8)) == 0 then open[#open + 1] = KEYS[i] end
+    end
+    return open
+end
+
+local function take(queues)
+    if #queues == 0 then return end
+    local pop = { 'LMPOP', #queues, unpack(queues) }
     pop[#pop + 1] = 'LEFT'
     while true do
         local popped = redis.call(unpack(pop))
@@ -196,7 +220,7 @@ local function take()
             if not hash.data then
                 set_aside(job, 'the job hash has no data')
             elseif ENDED[hash.status] then -- an id that was pushed twice, or cancelled since, is not run
-            elseif has_expired(hash) then
+            elseif hash['tq:cancel'] or has_expired(hash) then
                 drop(job, hash, queue_key:sub(#prefix + 8))
             else
                 return queue_key, job, fields, hash
@@ -234,8 +258,9 @@ end
 if claim == '' then return { settled, '' } end
 local before = again == '1' and claimed_before()
 if before then return { settled, before, unpack(redis.call('HGETALL', prefix .. ':job:' .. before)) } end
-if redis.call('EXISTS', prefix .. ':suspended') == 1 then return { settled, 'suspended' } end
-local queue_key, job, fields, hash = take()
+local queues = open_queues()
+if queues == 'suspended' then return { settled, 'suspended' } end
+local queue_key, job, fields, hash = take(queues)
 if not job then return { settled, '' } end
 begin(queue_key, job, fields, hash)
 return { settled, job, unpack(fields) }

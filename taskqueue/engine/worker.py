@@ -37,9 +37,11 @@ from taskqueue.engine.slot import IDLE, Phase
 from taskqueue.engine.stall import Stall
 from taskqueue.engine.status import Report
 from taskqueue.engine.status_server import StatusServer
+from taskqueue.engine.stops import Stops
 from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns
 from taskqueue.job_types import discover, registered
+from taskqueue.pauses import paused
 from taskqueue.settings import process_settings
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ REFUSED_SECONDS = 10.0  # a Redis that is full refuses everything: it is said so
 COMMANDS_SECONDS = 1.0  # how soon it hears commands again after Redis was away
 REPORT_SECONDS = 1.0
 TOTALS_SECONDS = 5.0
+PAUSED_SECONDS = 0.5  # how soon it hears of queues that were paused or resumed
 
 
 class Worker(RQWorker):
@@ -97,6 +100,7 @@ class Worker(RQWorker):
         self._status_server = status_server or StatusServer()
         self.tally = Tally()
         self._stalls: list[Stall] = []
+        self._stops = Stops(self._stalls)
         self._grace_ends = float("inf")
         self._asleep_since = time.monotonic()
         self._refused_at = float("-inf")
@@ -148,7 +152,7 @@ class Worker(RQWorker):
             "Worker %s works on %s with %d horses",
             self.name, ", ".join(self.queue_names()), self._options.horses,
         )  # fmt: skip
-        self._stalls = [Stall(self.tally) for _ in range(self._options.horses)]
+        self._stalls.extend(Stall(self.tally) for _ in range(self._options.horses))
         for stall in self._stalls:
             self._fork(stall)
         try:
@@ -195,6 +199,7 @@ class Worker(RQWorker):
             (self._keeper.tell_totals, TOTALS_SECONDS),
             (self._report, REPORT_SECONDS),  # before the next one: a horse that is woken does not look suspended
             (self._wake_suspended, SUSPENDED_SECONDS),
+            (self._hear_of_pauses, PAUSED_SECONDS),
         ]
         due = dict.fromkeys(range(len(timers)), 0.0)
         while True:
@@ -259,6 +264,10 @@ class Worker(RQWorker):
             if stall.is_suspended:
                 stall.wake()
 
+    def _hear_of_pauses(self) -> None:
+        """A paused queue must not ring: its jobs are not for us."""
+        self._doorbell.muted = {f"{Queue.redis_queue_namespace_prefix}{name}" for name in paused(self.connection)}
+
     def _is_done(self, burst: bool, max_idle_seconds: float) -> bool:
         if not all(stall.sleeps for stall in self._stalls):
             self._asleep_since = time.monotonic()
@@ -272,7 +281,8 @@ class Worker(RQWorker):
         if any(stall.is_suspended for stall in self._stalls):
             return True
         self._keeper.move_due()
-        if not any(self.connection.llen(key) for key in self.queue_keys()):
+        self._hear_of_pauses()
+        if not any(self.connection.llen(key) for key in self.queue_keys() if key not in self._doorbell.muted):
             return True
         for stall in self._stalls:
             stall.wake()
@@ -302,7 +312,8 @@ class Worker(RQWorker):
                 self._fork(stall)
 
     def _watch(self) -> None:
-        """End what runs past its hard limit."""
+        """End what runs past its hard limit, and what shall be stopped."""
+        self._stops.obey()
         for stall in self._stalls:
             if stall.is_overdue:
                 stall.kill_if_still(
@@ -370,7 +381,7 @@ class Worker(RQWorker):
             self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
         for stall in self._stalls:
             if stall.pid and stall.slot.read().execution in pulse.canceled:
-                stall.kill_if_still(stall.slot.read().execution, "Canceled while it ran.")
+                self._stops.ask("", stall.slot.read().execution)
         known = {run for stall in self._stalls for run in stall.slot.read().executions}
         for member in pulse.held:
             if member.rpartition(":")[2] not in known:
@@ -382,12 +393,7 @@ class Worker(RQWorker):
             case "shutdown":
                 self._stop_requested = True
             case "stop-job" | "stop-execution":
-                for stall in self._stalls:
-                    if stall.runs(command.get("job_id", ""), command.get("execution_id", "")):
-                        state = stall.slot.read()
-                        stall.stopped_job = state.job
-                        if not stall.kill_if_still(state.execution, "Stopped on request."):
-                            stall.stopped_job = ""
+                self._stops.ask(command.get("job_id", ""), command.get("execution_id", ""))
             case "kill-horse":
                 for stall in self._stalls:
                     stall.kill()

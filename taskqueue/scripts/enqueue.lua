@@ -75,8 +75,8 @@ for _, parent in ipairs(parents) do
 end
 
 redis.call('HSET', KEYS[1], unpack(ARGV, 4 + words))
+redis.call('SADD', KEYS[3], KEYS[2])
 if status == 'queued' then
-    redis.call('SADD', KEYS[3], KEYS[2])
     redis.call(option.front and 'LPUSH' or 'RPUSH', KEYS[2], id)
 else
     redis.call('HSET', KEYS[1], 'status', status)

@@ -18,6 +18,7 @@ from redis.retry import Retry
 from rq_dashboard import web as rq_dashboard_web
 
 from taskqueue.connection import connect_for_requests
+from taskqueue.operations import Operations
 from taskqueue.settings import Settings
 from web.dashboard import actions, guard, mended, refusals, shown
 
@@ -42,7 +43,7 @@ def mount(app: Flask, settings: Settings) -> None:
     # RQ puts a job on its queue anew if Redis's answer is lost and asked for again: then it would run twice.
     for_changes = connect_for_requests(settings.redis_url)
     for_changes.set_retry(Retry(NoBackoff(), retries=0))
-    actions.register(blueprint, for_changes)
+    actions.register(blueprint, for_changes, Operations(for_changes, settings.failure_ttl_seconds))
     _take_pages(blueprint)
     app.register_blueprint(blueprint, url_prefix=PREFIX)
 

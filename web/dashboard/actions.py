@@ -1,47 +1,35 @@
 """What the dashboard's buttons do. rq-dashboard's own stop at the first vanished job, and tell nothing."""
 
 import time
+from contextlib import suppress
 from typing import cast
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from redis import Redis
-from redis.client import Pipeline
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.executions import ExecutionRegistry
+from rq.exceptions import InvalidJobOperation
 from rq.job import Job
-from rq.registry import FailedJobRegistry, StartedJobRegistry
-from rq.results import Result
+from rq.registry import FailedJobRegistry
 
-from web.dashboard.shown import REGISTRIES, JsonJob, ShownQueue, members, text
+from taskqueue.errors import UnknownTask, WrongStatus
+from taskqueue.operations import RUNS, Operations
+from web.dashboard.shown import REGISTRIES, ShownQueue, members, text
 
 MOST_SECONDS = 10.0  # one request does no more than it can in this time …
 MOST_JOBS = 10_000  # … nor more than this; its answer says what is left
 
-RUNS = "A job that runs is not deleted: its worker would write it again. It can be when it has ended."
 
-
-def register(blueprint: Blueprint, connection: Redis) -> None:
+def register(blueprint: Blueprint, connection: Redis, operations: Operations) -> None:
     """Take the buttons' addresses. They are POST only, and guard.check_origin knows where from."""
 
     @blueprint.post("/job/<job_id>/requeue")
     def requeue_job(job_id: str) -> ResponseReturnValue:
-        _requeue(job_id, connection)
+        operations.requeue(job_id)
         return _done("The job is queued again.")
 
     @blueprint.post("/job/<job_id>/delete")
     def delete_job(job_id: str) -> ResponseReturnValue:
-        queues = ShownQueue.all(connection)
-        if any(job_id in _running(queue.name, connection) for queue in queues):
-            raise InvalidJobOperation(RUNS)
-        with connection.pipeline() as pipeline:
-            for queue in queues:
-                pipeline.lrem(queue.key, 0, job_id)
-                for registry in REGISTRIES.values():
-                    pipeline.zrem(registry.key_template.format(queue.name), job_id)
-            _delete_keys(job_id, pipeline)
-            if not any(pipeline.execute()):
-                raise NoSuchJobError
+        operations.delete(job_id)
         return _done("The job is deleted.")
 
     @blueprint.post("/requeue/<queue_name>")
@@ -53,12 +41,12 @@ def register(blueprint: Blueprint, connection: Redis) -> None:
             if time.monotonic() > end:
                 break
             try:
-                _requeue(text(entry), connection)
+                operations.requeue(text(entry))
                 count += 1
-            except NoSuchJobError:
+            except UnknownTask:
                 connection.zrem(failed, entry)
                 vanished += 1
-            except InvalidJobOperation:
+            except WrongStatus:
                 unreadable += 1
         told = f"Jobs queued again: {count:,}."
         if vanished:
@@ -75,13 +63,15 @@ def register(blueprint: Blueprint, connection: Redis) -> None:
             count = int(ShownQueue(queue_name, connection=connection).empty())  # type: ignore[no-untyped-call]
             return _done(f"Jobs deleted: {count:,}.", count=count)
         key = REGISTRIES[registry_name].key_template.format(queue_name)
-        entries = members(key, connection, 0, MOST_JOBS - 1)
-        with connection.pipeline(transaction=False) as pipeline:
-            for entry in entries:
-                pipeline.zrem(key, entry)
-                _delete_keys(text(entry), pipeline)
-            pipeline.execute()
-        return _done(f"Jobs deleted: {len(entries):,}." + _left(connection.zcard(key)), count=len(entries))
+        end, count = time.monotonic() + MOST_SECONDS, 0
+        for entry in members(key, connection, 0, MOST_JOBS - 1):
+            if time.monotonic() > end:
+                break
+            with suppress(UnknownTask, WrongStatus):
+                operations.delete(text(entry))
+            connection.zrem(key, entry)  # whatever it is: a text that is no id, a job that stands elsewhere, too
+            count += 1
+        return _done(f"Jobs deleted: {count:,}." + _left(connection.zcard(key)), count=count)
 
     @blueprint.post("/queue/<queue_name>/compact")
     def compact_queue(queue_name: str) -> ResponseReturnValue:
@@ -96,36 +86,6 @@ def register(blueprint: Blueprint, connection: Redis) -> None:
                 pipeline.lrem(key, 0, cast("str", entry))
             pipeline.execute()
         return _done(f"Vanished jobs removed: {len(stale):,}.", count=len(stale))
-
-
-def _requeue(job_id: str, connection: Redis) -> None:
-    job = JsonJob.fetch(job_id, connection=connection)
-    status = job.get_status(refresh=False)
-    try:
-        job.to_dict()  # RQ takes the job off the registry first, and then finds that it cannot write it
-    except Exception as error:
-        raise InvalidJobOperation(f"RQ cannot write this job again ({error}). Delete it.") from error
-    try:
-        job.requeue()
-    except InvalidJobOperation:
-        raise InvalidJobOperation(f"Only a failed job can be queued again; this one is {status.value}.") from None
-
-
-def _running(queue_name: str, connection: Redis) -> set[str]:
-    """The jobs that a worker of this queue was heard to run, lately enough."""
-    entries = connection.zrangebyscore(StartedJobRegistry.key_template.format(queue_name), time.time(), "+inf")
-    return {text(entry).partition(":")[0] for entry in cast("list[bytes]", entries)}  # <job>:<execution>
-
-
-def _delete_keys(job_id: str, pipeline: Pipeline) -> None:
-    """All that RQ keeps of a job, without reading it: what stands there may be anything, or nothing."""
-    pipeline.delete(
-        Job.key_for(job_id),
-        Job.dependents_key_for(job_id),
-        f"{Job.redis_job_namespace_prefix}:{job_id}:dependencies",
-        Result.get_key(job_id),
-        ExecutionRegistry.key_template.format(job_id),
-    )
 
 
 def _left(count: int) -> str:

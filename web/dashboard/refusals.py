@@ -8,7 +8,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from werkzeug.exceptions import HTTPException
 
 from taskqueue.connection import redis_errors
-from taskqueue.errors import QueueUnavailable
+from taskqueue.errors import QueueUnavailable, UnknownTask, WrongStatus
 from web.problems import RETRY_AFTER_SECONDS, problem
 
 log = logging.getLogger(__name__)
@@ -36,13 +36,15 @@ def register(blueprint: Blueprint) -> None:
         return answer
 
     @blueprint.errorhandler(NoSuchJobError)
-    def no_such_job(_error: NoSuchJobError) -> Response:
+    @blueprint.errorhandler(UnknownTask)
+    def no_such_job(_error: NoSuchJobError | UnknownTask) -> Response:
         return refusal(
             404, "There is no such job. It was deleted, or it has expired."
         )  # the error's text has its data
 
     @blueprint.errorhandler(InvalidJobOperation)
-    def not_now(error: InvalidJobOperation) -> Response:
+    @blueprint.errorhandler(WrongStatus)
+    def not_now(error: InvalidJobOperation | WrongStatus) -> Response:
         return refusal(409, str(error))
 
     @blueprint.errorhandler(RedisError)

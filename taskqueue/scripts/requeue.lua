@@ -1,0 +1,58 @@
+-- Sends a task again that has failed or was canceled, with all its attempts.
+--
+-- KEYS[1]  rq:job:<id>
+-- KEYS[2]  rq:queues
+-- ARGV[1]  the job's id
+-- ARGV[2]  moment  now, as RQ writes it
+--
+-- Returns {outcome, status}
+--   outcome  queued; deferred: a task that it depends on has not ended; refused: it has neither failed nor been
+--            canceled; limited: it has one of RQ's own limits, so RQ's own code must do it; unknown
+--   status   RQ's, as it was before
+local id, moment = unpack(ARGV)
+local prefix = KEYS[1]:sub(1, -(#id + 6)) -- before ":job:<id>"
+
+local found = redis.pcall('HMGET', KEYS[1], 'status', 'origin', 'data', 'rate_limit_key', 'tq:attempts',
+    'allow_dependency_failures')
+if found.err or not found[3] then return { 'unknown', '' } end
+local status, origin, _, limit, attempts, allow_failure = unpack(found)
+origin = origin or 'default'
+if status ~= 'failed' and status ~= 'stopped' and status ~= 'canceled' then return { 'refused', status or '' } end
+if limit and limit ~= '' then return { 'limited', status } end
+
+local function must_wait_for(parent)
+    local of = redis.call('HGET', prefix .. ':job:' .. parent, 'status')
+    return of and of ~= 'finished' and not (of == 'failed' and allow_failure == '1')
+end
+
+local waits = false
+local dependencies = prefix .. ':job::' .. id .. ':dependencies'
+for _, parent in ipairs(redis.call('SMEMBERS', dependencies)) do
+    local dependents = prefix .. ':job:' .. parent .. ':dependents'
+    if must_wait_for(parent) then
+        waits = true
+        redis.call('SADD', dependents, id)
+    else
+        redis.call('SREM', dependents, id) -- that parent's end shall not send it a second time
+    end
+end
+
+redis.call('ZREM', prefix .. ':failed:' .. origin, id)
+redis.call('ZREM', prefix .. ':canceled:' .. origin, id)
+redis.call('HDEL', KEYS[1], 'started_at', 'ended_at', 'worker_name', 'tq:attempt', 'tq:deaths', 'tq:progress',
+    'tq:expires_at', 'tq:expired', 'tq:cancel')
+local retries = tonumber(attempts) or 0
+if retries > 1 then redis.call('HSET', KEYS[1], 'retries_left', retries - 1) end
+for _, key in ipairs({ KEYS[1], prefix .. ':results:' .. id, 'tq:logs:' .. id, KEYS[1] .. ':dependents' }) do
+    redis.call('PERSIST', key) -- it may wait longer than its last end is kept
+end
+if waits then
+    redis.call('HSET', KEYS[1], 'status', 'deferred')
+    redis.call('ZADD', prefix .. ':deferred:' .. origin, redis.call('TIME')[1], id)
+else
+    redis.call('HSET', KEYS[1], 'status', 'queued', 'enqueued_at', moment)
+    redis.call('SADD', KEYS[2], prefix .. ':queue:' .. origin)
+    redis.call('RPUSH', prefix .. ':queue:' .. origin, id)
+end
+redis.call('PUBLISH', 'tq:task:' .. id, 'queued')
+return { waits and 'deferred' or 'queued', status }
