@@ -81,7 +81,7 @@ def _connect(to: str | Redis, **options: Any) -> Redis:
     if isinstance(pool, SentinelConnectionPool):
         return Redis(connection_pool=same_master(pool, **options))
     kind, arguments = pool.connection_class, pool.connection_kwargs | options
-    return Redis(connection_pool=pool.__class__(connection_class=kind, **arguments))
+    return Redis.from_pool(pool.__class__(connection_class=kind, **arguments))  # it closes the pool at its end
 
 
 @contextmanager

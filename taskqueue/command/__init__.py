@@ -1,24 +1,50 @@
-"""The command line: `python -m taskqueue --help`."""
+"""The command line: `python -m taskqueue --help`.
+
+client.py        what it asks of the queue; by_redis.py and by_http.py are the two ways
+tasks.py         submit, get, watch, cancel, requeue
+fleet.py         queues, workers
+doctor.py        what is wrong with the whole, and the mend
+key.py           makes API keys
+screen.py        how an answer looks: words and colour on a terminal, JSON for a program
+"""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from taskqueue.command import key
-from taskqueue.errors import InvalidSetting
+from taskqueue.command import doctor, fleet, key, tasks
+from taskqueue.command.by_http import ApiRefused
+from taskqueue.errors import TaskQueueError
 
-EXIT_USAGE = 2
+EXIT_FAILED, EXIT_USAGE = 1, 2
+EPILOG = """\
+It speaks to the Redis at TASK_QUEUE_URL or, with --url (or TASK_QUEUE_API), to the HTTP API, with the key in
+TASK_QUEUE_KEY. Exit codes: 0 well, 1 not (a task failed, the doctor found something), 2 a wrong call."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments ask; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m taskqueue", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m taskqueue",
+        description="Tasks, queues, workers and keys from a shell.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--url", default=os.environ.get("TASK_QUEUE_API"), help="the HTTP API, not Redis")
+    parser.add_argument("--json", action="store_true", help="print JSON, for a program")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    key.add(commands)
+    for part in (tasks, fleet, doctor, key):
+        part.add(commands)
     asked = parser.parse_args(arguments)
     try:
         code: int = asked.run(asked)
-    except InvalidSetting as error:
+    except (TaskQueueError, ApiRefused) as error:
         print(f"taskqueue: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_FAILED
+    except BrokenPipeError:  # `… | head`
+        sys.stderr.close()
+        return EXIT_FAILED
     return code

@@ -1,0 +1,103 @@
+"""The command line's way to Redis."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from redis import Redis
+from rq import Worker
+from rq.defaults import RQ_KEY_PREFIX
+
+from taskqueue.connection import connect_for_requests, redis_errors
+from taskqueue.errors import InvalidPayload, PayloadError
+from taskqueue.fleet import REGISTRIES
+from taskqueue.job_types import JobTypes
+from taskqueue.logs import read_lines
+from taskqueue.operations import Operations
+from taskqueue.options import SubmitOptions
+from taskqueue.queue import TaskQueue
+from taskqueue.settings import Settings
+from taskqueue.task import Task, timestamp
+
+
+class RedisClient:
+    """See `taskqueue.command.client.Client`."""
+
+    def __init__(self, settings: Settings, job_types: JobTypes) -> None:
+        self._settings = settings
+        self._connection: Redis = connect_for_requests(settings.redis_url)
+        self._queue = TaskQueue(self._connection, settings, job_types)
+        self._operations = Operations(self._connection, settings.failure_ttl_seconds)
+
+    def submit(self, task_type: str, payload: Any, options: Mapping[str, str]) -> dict[str, Any]:
+        """Queue a task."""
+        try:
+            checked = SubmitOptions.model_validate(dict(options))
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            raise InvalidPayload(
+                task_type, [PayloadError(f"--{one['loc'][0]}", one["msg"]) for one in found]
+            ) from None
+        return _row(self._queue.submit(task_type, payload, checked))
+
+    def get(self, task_id: str) -> dict[str, Any]:
+        """A task, now."""
+        return _row(self._queue.get(task_id))
+
+    def log(self, task_id: str, after: str) -> list[dict[str, Any]]:
+        """What its job has said behind the line of that id."""
+        return [_plain(line._asdict()) for line in read_lines(self._connection, task_id, after)]
+
+    def cancel(self, task_id: str) -> dict[str, Any]:
+        """Cancel it."""
+        self._operations.cancel(task_id)
+        return self.get(task_id)
+
+    def requeue(self, task_id: str) -> dict[str, Any]:
+        """Send it again."""
+        self._operations.requeue(task_id)
+        return self.get(task_id)
+
+    def queues(self) -> list[dict[str, Any]]:
+        """Each queue, with how much waits."""
+        names = self._settings.queues
+        with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.llen(f"{RQ_KEY_PREFIX}:queue:{name}")
+                pipeline.scard(f"{RQ_KEY_PREFIX}:workers:{name}")
+                for registry in REGISTRIES.values():
+                    pipeline.zcard(f"{RQ_KEY_PREFIX}:{registry}:{name}")
+            answers = iter(pipeline.execute())
+        columns = ("queued", "workers", *REGISTRIES)
+        return [{"name": name} | {column: next(answers) for column in columns} for name in names]
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Each worker that lives."""
+        with redis_errors():
+            return [
+                {
+                    "name": worker.name,
+                    "state": worker.get_state(),
+                    "queues": worker.queue_names(),
+                    "host": worker.hostname,
+                    "pid": worker.pid,
+                    "heartbeat": timestamp(worker.last_heartbeat),
+                    "successful": worker.successful_job_count,
+                    "failed": worker.failed_job_count,
+                }
+                for worker in Worker.all(connection=self._connection)
+            ]
+
+
+def _row(task: Task) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in asdict(task).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return timestamp(value)
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
