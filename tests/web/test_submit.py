@@ -10,6 +10,7 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from tests.conftest import wait_until
+from tests.taskqueue.test_queue import commands
 
 Work = Callable[..., str]
 
@@ -51,6 +52,17 @@ def test_what_stands_in_the_way_is_told(client: FlaskClient) -> None:
     assert again["id"] == task["id"]
     assert again["warnings"][-1]["code"] == "duplicate"
     assert "warnings" not in client.get(f"/tasks/{task['id']}").get_json()
+
+
+@pytest.mark.parametrize("query", ["", "&delay=60&dedupe=x&tags=a&expires_in=90"])
+def test_a_request_is_one_round_trip(client: FlaskClient, redis: Redis, query: str) -> None:
+    keys = iter("abc")
+
+    def submit() -> None:
+        redis.delete("tq:dedupe:generic:x")
+        client.post(f"/tasks?task_type=generic{query}", json={}, headers={"Idempotency-Key": next(keys)})
+
+    assert commands(redis, submit) == ["DEL", "EVALSHA"]
 
 
 def test_a_parent_that_has_ended_without_success_is_told(client: FlaskClient, work: Work) -> None:
