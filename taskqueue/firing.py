@@ -7,14 +7,13 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
-from rq.command import send_stop_job_command
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
-from rq.serializers import JSONSerializer
 
 from taskqueue.errors import TaskQueueError
 from taskqueue.job_types import JobTypes
+from taskqueue.operations import Operations
 from taskqueue.schedules import SCHEDULE, SCHEDULES, Kept, ran, read, set_next, submission
+from taskqueue.settings import Settings
 from taskqueue.submission import Submission, Submissions
 from taskqueue.task import ENDED, STATUSES
 
@@ -26,9 +25,10 @@ MAX_DUE = 100  # schedules in one go
 class Firing:
     """For whoever keeps order in Redis."""
 
-    def __init__(self, connection: Redis, submissions: Submissions, job_types: JobTypes) -> None:
+    def __init__(self, connection: Redis, settings: Settings, job_types: JobTypes) -> None:
         self._connection = connection
-        self._submissions = submissions
+        self._submissions = Submissions(connection, settings)
+        self._operations = Operations(connection, settings.failure_ttl_seconds)
         self._job_types = job_types
 
     def fire_due(self) -> None:
@@ -97,10 +97,6 @@ class Firing:
     def _end(self, task_id: str) -> None:
         """Cancel a run, or stop it if it has begun. That it has ended meanwhile is as good."""
         try:
-            job = Job.fetch(task_id, connection=self._connection, serializer=JSONSerializer)
-            if job.is_started:
-                send_stop_job_command(self._connection, task_id, JSONSerializer)
-            else:
-                job.cancel()
-        except (NoSuchJobError, InvalidJobOperation) as error:
-            log.debug("Task %s cannot be ended: %s", task_id, error)
+            self._operations.cancel(task_id)
+        except TaskQueueError as error:
+            log.info("Task %s is not canceled: %s", task_id, error)

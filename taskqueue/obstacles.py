@@ -15,12 +15,13 @@ from redis.exceptions import RedisError, ResponseError
 from rq.defaults import RQ_KEY_PREFIX
 from rq.scheduler import RQScheduler
 
+from taskqueue.pauses import PAUSED
+
 log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 2.0  # what was seen so lately is told as it is
 STALE_SECONDS = 30.0  # what was seen before that is looked up first, by whoever asks
 MAX_WORKERS = 1000  # looked at for one queue
-PAUSED = "tq:paused"
 
 
 class Obstacle(NamedTuple):

@@ -31,7 +31,6 @@ from taskqueue.engine.turn import Turns, error_text, failure, moment
 from taskqueue.firing import Firing
 from taskqueue.job_types import registered
 from taskqueue.settings import Settings
-from taskqueue.submission import Submissions
 from taskqueue.totals import Totals
 
 log = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class Keeper:
         folder = package_files("taskqueue.engine")
         self._batch_ends = BatchEnds(connection, settings.result_ttl_seconds)
         self._trimming = Trimming(connection, registered)
-        self._firing = Firing(connection, Submissions(connection, settings), registered)
+        self._firing = Firing(connection, settings, registered)
         self._heartbeat_script = connection.register_script(folder.joinpath("heartbeat.lua").read_text())
         self._due_script = connection.register_script(folder.joinpath("due.lua").read_text())
 

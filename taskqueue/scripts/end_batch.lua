@@ -36,6 +36,7 @@ if waits and waits[1] == 'deferred' then
     redis.call('HSET', key, 'status', 'queued', 'enqueued_at', moment)
     redis.call('SADD', KEYS[4], queue)
     redis.call(waits[3] == '1' and 'LPUSH' or 'RPUSH', queue, task)
+    redis.call('PUBLISH', 'tq:task:' .. task, 'queued') -- taskqueue/hints.py
 end
 redis.call('ZREM', KEYS[3], batch)
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'ended_at', moment, 'looked', looked) end

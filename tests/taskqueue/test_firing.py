@@ -23,7 +23,7 @@ def schedules(redis: Redis, queue: TaskQueue) -> Schedules:
 
 @pytest.fixture
 def firing(redis: Redis, queue: TaskQueue) -> Firing:
-    return Firing(redis, queue.submissions, queue.job_types)
+    return Firing(redis, queue.settings, queue.job_types)
 
 
 def hourly(**fields: object) -> Schedule:
@@ -67,7 +67,7 @@ def test_however_many_workers_look_it_runs_once(redis: Redis, queue: TaskQueue, 
     together = Barrier(8)
 
     def look(_: int) -> None:
-        firing = Firing(redis, queue.submissions, queue.job_types)
+        firing = Firing(redis, queue.settings, queue.job_types)
         together.wait(10)
         firing.fire_due()
 
@@ -109,7 +109,13 @@ def test_the_next_run_may_replace_the_last(
     make_due(redis, "hourly")
     firing.fire_due()
     assert queue.get(first.id).status == "canceled"
-    assert waiting(redis) == [schedules.get("hourly").last_task]
+    second = schedules.get("hourly").last_task
+    assert waiting(redis) == [second]
+    redis.hset(Job.key_for(str(second)), "status", "started")
+    make_due(redis, "hourly")
+    firing.fire_due()
+    assert redis.hget(Job.key_for(str(second)), "tq:cancel") == b"1"  # its worker stops it
+    assert schedules.get("hourly").last_task != second
 
 
 @pytest.mark.parametrize(
@@ -153,12 +159,12 @@ def test_a_job_type_that_is_gone_is_told_and_is_no_end(
 ) -> None:
     schedules.put("hourly", hourly())
     make_due(redis, "hourly")
-    Firing(redis, queue.submissions, JobTypes()).fire_due()
+    Firing(redis, queue.settings, JobTypes()).fire_due()
     kept = schedules.get("hourly")
     assert kept.error
     assert "There is no job type 'generic'" in kept.error
     make_due(redis, "hourly")
-    Firing(redis, queue.submissions, job_types).fire_due()
+    Firing(redis, queue.settings, job_types).fire_due()
     assert (schedules.get("hourly").error, len(waiting(redis))) == (None, 1)
 
 
