@@ -23,7 +23,7 @@ WRAPPER = (
     "while true; do {command} & PID=$!; echo $PID > app-pid; wait $PID;"
     ' echo "Process exited, restarting..."; sleep 1; done'
 )
-BUSY_SECONDS = 5  # 1.7 s on a quiet machine, of which the wrapper sleeps one
+BUSY_SECONDS = 10  # a quiet machine needs less than 2, of which the wrapper sleeps one
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def test_a_roll_to_a_new_image_under_load_loses_nothing(
     try:
         for number, worker in enumerate(workers):
             cluster.start(f"new-{number}", test_images["new worker"])
-            docker("stop", "--time", "30", worker)
+            docker("stop", "-t", "30", worker)
             assert docker("inspect", "-f", "{{.State.ExitCode}}", worker) == "0"
         newest = len(accepted)
         wait_until(lambda: len(accepted) > newest + 10, what="tasks for the new workers alone")
