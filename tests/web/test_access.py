@@ -114,6 +114,27 @@ class TestAKeyThatIsLimitedToJobTypes:
         missing = problem(locked.get("/tasks/nope", headers=bearer("mailer")), 404)
         assert hidden["detail"].replace(other.id, "nope") == missing["detail"]
 
+    def test_changes_only_those(self, locked: FlaskClient, queue: TaskQueue) -> None:
+        own, other = queue.submit("email", EMAIL), queue.submit("generic", {})
+        assert locked.post(f"/tasks/{own.id}/cancel", headers=bearer("mailer")).status_code == 200
+        for method, address in (("POST", "cancel"), ("POST", "requeue"), ("DELETE", "")):
+            response = locked.open(
+                f"/tasks/{other.id}/{address}".rstrip("/"), method=method, headers=bearer("mailer")
+            )
+            assert problem(response, 404)
+        assert queue.get(other.id).status == "queued"
+
+    def test_lists_only_those(self, locked: FlaskClient, queue: TaskQueue) -> None:
+        own = queue.submit("email", EMAIL)
+        queue.submit("generic", {})
+        listed = locked.get("/tasks", headers=bearer("mailer")).get_json()["tasks"]
+        assert [task["id"] for task in listed] == [own.id]
+
+    @pytest.mark.parametrize(("method", "address"), [("POST", "/queues/default/pause"), ("GET", "/metrics")])
+    def test_does_nothing_that_concerns_all(self, locked: FlaskClient, method: str, address: str) -> None:
+        response = locked.open(address, method=method, headers=bearer("mailer"))
+        assert problem(response, 403)["type"] == "urn:problem:other-task-type"
+
     def test_sees_only_those(self, locked: FlaskClient) -> None:
         listed = locked.get("/task-types", headers=bearer("mailer")).get_json()["task_types"]
         assert [one["name"] for one in listed] == ["email"]
@@ -149,6 +170,19 @@ class TestTheDashboard:
         assert client.get("/rq/", auth=("me", "password")).status_code == 200
         assert client.get("/rq/", auth=("ops", MADE["ops"][0])).status_code == 200
         assert client.get("/rq/", auth=("ops", "password")).status_code == 401
+
+
+def test_each_scope_opens_its_addresses_and_no_others(locked: FlaskClient) -> None:
+    paths = locked.get("/openapi.json", headers=bearer("ops")).get_json()["paths"]
+    allowed = {"reader": ("read",), "shop": ("read", "submit"), "ops": ("read", "submit", "operate")}
+    for path, methods in paths.items():
+        described = [(method, told) for method, told in methods.items() if "security" in told]
+        for method, told in described:
+            needed = told["description"].rpartition("Needs the scope `")[2].rstrip("`.")
+            for name, scopes in allowed.items():
+                response = locked.open(path.replace("{", "").replace("}", ""), method=method, headers=bearer(name))
+                assert (response.status_code == 403) == (needed not in scopes), (method, path, name)
+            assert locked.open(path, method=method).status_code == 401
 
 
 def test_every_address_says_who_may_call_it(app: Flask) -> None:

@@ -25,7 +25,9 @@ def test_a_secret_reaches_the_job_and_is_shown_nowhere(client: FlaskClient, work
     assert task.get_json()["result"] == len("hunter-secret")
     assert posted.get_json()["payload"] == {"user": "ada", "password": MASK, "spare": [MASK]}
     assert task.get_json()["payload"] == {"user": "ada", "password": MASK, "spare": [MASK]}
-    assert shows_none(posted.text + task.text + log)
+    listed = client.get("/tasks")
+    assert len(listed.get_json()["tasks"]) == 1
+    assert shows_none(posted.text + task.text + listed.text + log)
     assert f"logging ada in with {MASK}" in log
 
 
