@@ -12,7 +12,7 @@ from taskqueue.engine.options import Options
 from taskqueue.engine.status_server import StatusServer
 from taskqueue.engine.worker import Worker
 from taskqueue.errors import InvalidJobType, InvalidSetting
-from taskqueue.job_types import discover
+from taskqueue.job_types import discover, known_types
 from taskqueue.settings import Settings, names
 
 EXIT_USAGE = 2
@@ -25,8 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parser(settings).parse_args(arguments)
         queues = names({"--queues": options.queues}, "--queues", settings.queues)
         log.configure(settings.log_level, settings.log_format)
-        job_types = discover(queues=settings.queues)
-        for job_type in job_types.values():
+        discover(queues=settings.queues)
+        for job_type in known_types().values():
             if job_type.check_settings:
                 job_type.check_settings(os.environ)
     except (InvalidSetting, InvalidJobType) as error:

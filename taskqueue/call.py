@@ -16,7 +16,7 @@ from rq import get_current_job
 
 from taskqueue import fields
 from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, UnknownJobType
-from taskqueue.job_types import JobType, discover, registered
+from taskqueue.job_types import JobType, discover, registered, system
 from taskqueue.settings import process_settings
 from taskqueue.signature import Json
 
@@ -47,8 +47,10 @@ def registered_type(function_name: str) -> JobType:
     `rq enqueue` can be used by hand.
     """
     name = job_type_name(function_name)
-    if name != function_name and name in registered:
-        return registered[name]
+    if name != function_name:
+        for types in (registered, system):
+            if name in types:
+                return types[name]
     for job_type in registered.values():
         if job_type.path == function_name:
             return job_type

@@ -21,6 +21,7 @@ from taskqueue.signature import Json, Signature, SignatureError, payload_errors
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+SYSTEM, SYSTEM_PREFIX = "taskqueue.system", "tq-"
 MAX_ATTEMPTS = 100  # each failed attempt is kept with its error
 MAX_TIMEOUT_SECONDS = 7 * 86_400
 
@@ -102,6 +103,9 @@ class JobTypes(Mapping[str, JobType]):
 registered = JobTypes()
 """The job types of this process: `@job` fills it, as `discover()` imports the files of `jobs/`."""
 
+system = JobTypes()
+"""The system's own job types: see taskqueue/system/."""
+
 
 def job(
     name: str,
@@ -129,6 +133,9 @@ def job(
 
         if not NAME.fullmatch(name):
             raise refuse(f"the name {name!r} must be lower-case letters, digits, - and _, such as 'send-email'")
+        is_ours = function.__module__.startswith(f"{SYSTEM}.")
+        if name.startswith(SYSTEM_PREFIX) != is_ours:
+            raise refuse(f"names that begin with {SYSTEM_PREFIX!r} are the system's own; take another one")
         if not 1 <= attempts <= MAX_ATTEMPTS:
             raise refuse(f"attempts must be 1 to {MAX_ATTEMPTS}, got {attempts!r}")
         if not 1 <= timeout <= MAX_TIMEOUT_SECONDS:
@@ -138,7 +145,7 @@ def job(
             retry_delays = RetryDelays(first=retry_delay, longest=max_retry_delay)
         except (SignatureError, ValueError) as error:
             raise refuse(f"{name!r} cannot be a job type: {error}") from error
-        registered.add(
+        (system if is_ours else registered).add(
             JobType(
                 name=name,
                 function=function,
@@ -161,10 +168,11 @@ def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) ->
     A module whose name starts with "_" is left alone. `queues`, where given, are the only ones that a job
     type may name. Raises `InvalidJobType`; an error in importing a file is raised as it is.
     """
-    folder = importlib.import_module(package)
-    for module in pkgutil.iter_modules(folder.__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"{package}.{module.name}")
+    for each in (SYSTEM, package):
+        folder = importlib.import_module(each)
+        for module in pkgutil.iter_modules(folder.__path__):
+            if not module.name.startswith("_"):
+                importlib.import_module(f"{each}.{module.name}")
     for job_type in registered.values():
         if queues is not None and job_type.queue not in queues:
             raise InvalidJobType(
@@ -173,6 +181,11 @@ def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) ->
             )
     log.debug("job types: %s", ", ".join(sorted(registered)))
     return registered
+
+
+def known_types() -> Mapping[str, JobType]:
+    """The job types of this process, with the system's own."""
+    return {**registered, **system}
 
 
 def _place(function: Callable[..., Any]) -> str:

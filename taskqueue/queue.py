@@ -12,7 +12,7 @@ from rq.serializers import JSONSerializer
 from taskqueue.connection import redis_errors
 from taskqueue.errors import UnknownTask
 from taskqueue.idempotency import IdempotencyKey
-from taskqueue.job_types import JobTypes
+from taskqueue.job_types import JobType, JobTypes, system
 from taskqueue.options import ORDINARY, SubmitOptions
 from taskqueue.settings import Settings
 from taskqueue.signature import Json
@@ -47,7 +47,15 @@ class TaskQueue:
         Raises `UnknownJobType`, `UnknownQueue`, `InvalidPayload`, `UnknownParent`, `IdempotencyMismatch`;
         `QueueUnavailable` if Redis did not acknowledge it.
         """
-        job_type = self.job_types.find(type_name)
+        return self._accept(self.job_types.find(type_name), payload, options, idempotency)
+
+    def submit_own(self, type_name: str, payload: Json, options: SubmitOptions = ORDINARY) -> Task:
+        """Queue a job of the system's own (taskqueue/system/), which nobody can post."""
+        return self._accept(system[type_name], payload, options).task
+
+    def _accept(
+        self, job_type: JobType, payload: Json, options: SubmitOptions, idempotency: IdempotencyKey | None = None
+    ) -> Accepted:
         submission = self.submissions.prepare(job_type, payload, options, idempotency=idempotency)
         with redis_errors(submission.task.id):
             answer = self.submissions.send(submission)

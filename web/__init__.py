@@ -9,6 +9,7 @@ from pydantic_core import from_json, to_json
 
 from taskqueue.batches import Batches
 from taskqueue.connection import connect_for_bulk, connect_for_probes, connect_for_requests
+from taskqueue.failed_tasks import FailedTasks
 from taskqueue.files import open_files
 from taskqueue.fleet import Fleet
 from taskqueue.health import Probe
@@ -34,6 +35,7 @@ from web import (
     operations,
     pauses,
     problems,
+    requeue,
     schedules,
     submit,
     task_types,
@@ -75,6 +77,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(tasks.views(queue))
     app.register_blueprint(listing.views(Listing(connection, settings.queues)))
     app.register_blueprint(operations.views(queue, Operations(connection, settings.failure_ttl_seconds)))
+    app.register_blueprint(requeue.views(queue, FailedTasks(connection, settings.queues)))
     app.register_blueprint(pauses.views(Pauses(connection, settings)))
     app.register_blueprint(
         batches.views(Batches(connect_for_bulk(connection), queue.submissions, job_types), settings, lookout)

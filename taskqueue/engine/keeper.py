@@ -29,7 +29,7 @@ from taskqueue.engine.tally import Tally
 from taskqueue.engine.trimming import Trimming
 from taskqueue.engine.turn import Turns, error_text, failure, moment
 from taskqueue.firing import Firing
-from taskqueue.job_types import registered
+from taskqueue.job_types import known_types, registered
 from taskqueue.settings import Settings
 from taskqueue.totals import Totals
 
@@ -80,7 +80,7 @@ class Keeper:
         self.schedules = False  # it is the one that moves what is due
         folder = package_files("taskqueue.engine")
         self._batch_ends = BatchEnds(connection, settings.result_ttl_seconds)
-        self._trimming = Trimming(connection, registered)
+        self._trimming = Trimming(connection, known_types())
         self._firing = Firing(connection, settings, registered)
         self._heartbeat_script = connection.register_script(folder.joinpath("heartbeat.lua").read_text())
         self._due_script = connection.register_script(folder.joinpath("due.lua").read_text())

@@ -7,7 +7,7 @@ import json
 from bisect import bisect_left
 from collections import Counter
 
-from taskqueue.job_types import registered
+from taskqueue.job_types import known_types
 
 SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)  # upper ends of the buckets, but for the last
 UNKNOWN = "unknown"  # what is no job type of ours, under one name: whoever writes to Redis makes no metrics
@@ -59,7 +59,7 @@ class Tally:
     def _of(self, job_type: str) -> Counts:
         counts = self.by_type.get(job_type)
         if counts is None:
-            counts = self.by_type.setdefault(job_type if job_type in registered else UNKNOWN, Counts())
+            counts = self.by_type.setdefault(job_type if job_type in known_types() else UNKNOWN, Counts())
         return counts
 
     def told(self) -> str:

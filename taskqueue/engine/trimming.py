@@ -1,11 +1,11 @@
 """Keeps the indexes of tasks short: what RQ has forgotten is taken out, a little in each second."""
 
+from collections.abc import Iterable
 from importlib.resources import files as package_files
 
 from redis import Redis
 from rq.defaults import RQ_KEY_PREFIX
 
-from taskqueue.job_types import JobTypes
 from taskqueue.submission import INDEX
 
 STEP = 1000  # tasks of one index in one go: about a millisecond of Redis
@@ -16,7 +16,7 @@ TAGS = f"{INDEX}:tags"  # the indexes of tags
 class Trimming:
     """Goes round all indexes, again and again. One worker does it, the one that moves what is due."""
 
-    def __init__(self, connection: Redis, job_types: JobTypes) -> None:
+    def __init__(self, connection: Redis, job_types: Iterable[str]) -> None:
         self._connection = connection
         self._job_types = job_types
         self._script = connection.register_script(

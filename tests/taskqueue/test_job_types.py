@@ -46,6 +46,7 @@ def test_an_unknown_name_tells_the_known_ones(job_types: JobTypes) -> None:
     ("options", "message"),
     [
         ({"name": "Send Email"}, "the name 'Send Email' must be lower-case letters"),
+        ({"name": "tq-mine"}, "names that begin with 'tq-' are the system's own"),
         ({"attempts": 0}, "attempts must be 1 to 100, got 0"),
         ({"timeout": 0}, "timeout must be 1 to 604800 seconds, got 0"),
         ({"retry_delay": 10, "max_retry_delay": 5}, "retry_delay and max_retry_delay must be"),
