@@ -78,15 +78,22 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 class RunOptions(BaseModel):
     """How a task runs. Raises `pydantic.ValidationError`; an option that is misspelt is an error, too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     queue: str | None = None
-    priority: Literal["front"] | None = None  # before everything that waits in its queue
-    attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None  # runs, the first included
-    timeout: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None  # seconds for one attempt
-    expires_in: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] | None = None  # it begins by then, or never
+    """Instead of the task type's own."""
+    priority: Literal["front"] | None = None
+    """`front`: before everything that waits in its queue."""
+    attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
+    """How often it is tried, the first time included."""
+    timeout: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
+    """Seconds that one attempt may take."""
+    expires_in: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] | None = None
+    """Seconds: if it has not begun by then, it never does."""
     tags: Tags = ()
+    """Names to find it by."""
     callback_url: Annotated[str, Field(max_length=2048), AfterValidator(_callback_url)] | None = None
+    """Where to tell how it ended."""
 
     def expires(self, created: datetime) -> datetime | None:
         """When a task that was created then expires; None: never."""
@@ -97,10 +104,15 @@ class SubmitOptions(RunOptions):
     """The options of one task."""
 
     delay: Seconds | None = None
+    """Seconds until it may begin."""
     at: Moment | None = None
+    """When it may begin."""
     depends_on: TaskIds = ()
-    allow_failure: bool = False  # of those that it depends on
+    """Ids of tasks that must complete first."""
+    allow_failure: bool = False
+    """Those that it depends on may fail, too."""
     dedupe: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """A key: while a task of its type with the same key waits or runs, that one is the answer."""
 
     # A validator runs only where its field was given: the ordinary task pays nothing.
 

@@ -40,11 +40,16 @@ def _timezone(value: str) -> str:
 class Schedule(PlainTask):
     """What `PUT /schedules/<name>` takes."""
 
-    interval: Annotated[int, Field(ge=1, le=MAX_DELAY_SECONDS)] | None = None  # seconds
+    interval: Annotated[int, Field(ge=1, le=MAX_DELAY_SECONDS)] | None = None
+    """Seconds from one run to the next."""
     cron: Annotated[str, Field(max_length=200), AfterValidator(_cron)] | None = None
-    timezone: Annotated[str, Field(max_length=64), AfterValidator(_timezone)] = "UTC"  # of the cron expression
-    overlap: Literal["skip", "queue", "replace"] = "skip"  # while the last run waits or runs
-    catch_up: Literal["skip", "once", "all"] = "once"  # what was missed while no worker was there
+    """Minute, hour, day, month, weekday."""
+    timezone: Annotated[str, Field(max_length=64), AfterValidator(_timezone)] = "UTC"
+    """By whose clock `cron` is meant."""
+    overlap: Literal["skip", "queue", "replace"] = "skip"
+    """What becomes of a run while the last one waits or runs."""
+    catch_up: Literal["skip", "once", "all"] = "once"
+    """What becomes of the times that passed while no worker was there."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
