@@ -21,6 +21,7 @@ from tempfile import mkdtemp
 from typing import NamedTuple, Self
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from taskqueue.connection import connect_for_requests, connect_for_worker
 from taskqueue.errors import QueueUnavailable
@@ -98,23 +99,23 @@ class Soak:
     def _feed(self) -> None:
         discover()
         url, job_types = self._server.url, discover("tests.sample_jobs")
-        queue = TaskQueue(connect_for_requests(url), Settings(redis_url=url), job_types)
+        redis = connect_for_requests(url)
+        queue = TaskQueue(redis, Settings(redis_url=url), job_types)
         chance = random.Random(self._chance.random())
         shares = [kind.share for kind in MIX]
-        began, asked = time.monotonic(), 0
-        with connect_for_worker(self._server.url) as redis:
-            while not self._stop.is_set():
-                if asked > (time.monotonic() - began) * JOBS_PER_SECOND or (
-                    asked % 1000 == 0 and redis.llen("rq:queue:default") > MOST_WAITING
-                ):
-                    time.sleep(0.01)
+        began = time.monotonic()
+        while not self._stop.is_set():
+            time.sleep(0.1)
+            with suppress(RedisError):
+                if redis.llen("rq:queue:default") > MOST_WAITING:
                     continue
-                asked += 1
-                kind = chance.choices(MIX, shares)[0]
+            missing = (time.monotonic() - began) * JOBS_PER_SECOND - len(self.accepted) - self.refused
+            for kind in chance.choices(MIX, shares, k=min(int(missing), JOBS_PER_SECOND)):
                 try:
                     self.accepted[queue.submit(kind.job_type, kind.payload, kind.options).id] = kind
                 except QueueUnavailable:
                     self.refused += 1
+                    break
 
     # Faults
 

@@ -41,6 +41,7 @@ from taskqueue.engine.stops import Stops
 from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns
 from taskqueue.job_types import discover, registered
+from taskqueue.log import configure as configure_log
 from taskqueue.pauses import paused
 from taskqueue.settings import process_settings
 
@@ -127,6 +128,8 @@ class Worker(RQWorker):
         """
         if dequeue_strategy != DequeueStrategy.DEFAULT:
             raise ValueError("This worker takes the queues in their order; use the dequeue strategy 'default'.")
+        if not logging.getLogger().handlers:  # started by RQ's command, which sets up RQ's own log only
+            configure_log(logging_level or "INFO")
         if not registered:
             discover()
         if max_jobs:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
+from redis import Redis
+from rq.job import Job
 
-from taskqueue import PermanentFailure, current_task, job, progress
+from taskqueue import PermanentFailure, callback, current_task, job, progress
 
 log = logging.getLogger(__name__)
 
@@ -194,3 +196,21 @@ def verbose(lines: int) -> None:
     """Log so many lines."""
     for number in range(lines):
         log.info("line %d %s", number, "x" * 2000)
+
+
+@callback
+def note_success(job: Job, connection: Redis, result: Any) -> None:
+    """RQ's callback of a job that has succeeded."""
+    connection.rpush("test:called", f"{job.id} has returned {result}")
+
+
+@callback
+def note_failure(job: Job, connection: Redis, kind: type[Exception], error: Exception, traceback: Any) -> None:
+    """RQ's callback of a job that has failed for good."""
+    connection.rpush("test:called", f"{job.id} has raised {kind.__name__}")
+
+
+@callback
+def note_stop(job: Job, connection: Redis) -> None:
+    """RQ's callback of a job that was stopped."""
+    connection.rpush("test:called", f"{job.id} was stopped")
