@@ -72,10 +72,10 @@ class Worker(RQWorker):
 
     def __init__(
         self,
-        queues: Sequence[str | Queue],
+        queues: str | Queue | Sequence[str | Queue],
         name: str | None = None,
         *,
-        connection: Redis,
+        connection: Redis | None = None,
         options: Options | None = None,
         status_server: StatusServer | None = None,
         exception_handlers: object = None,
@@ -84,6 +84,10 @@ class Worker(RQWorker):
     ) -> None:
         if exception_handlers:
             raise ValueError("Exception handlers are not called by this worker; use a failure callback.")
+        queues = [queues] if isinstance(queues, str | Queue) else queues
+        connection = connection or next((queue.connection for queue in queues if isinstance(queue, Queue)), None)
+        if connection is None:
+            raise ValueError("A worker needs a connection: Worker(queues, connection=…)")
         self._given = connection
         self._settings = process_settings()
         # Short time limits: while the parent waits for Redis it watches nobody.
