@@ -133,7 +133,7 @@ class Worker(RQWorker):
         if dequeue_strategy != DequeueStrategy.DEFAULT:
             raise ValueError("This worker takes the queues in their order; use the dequeue strategy 'default'.")
         if not logging.getLogger().handlers:  # started by RQ's command, which sets up RQ's own log only
-            configure_log(logging_level or "INFO")
+            configure_log(logging_level or "INFO", self._settings.log_format)
         if not registered:
             discover()
         if max_jobs:
