@@ -63,7 +63,7 @@ class Fleet:
             for worker in workers:
                 more.hmget(worker, "tq:horses", "tq:busy", "state")
             answers = iter(more.execute())
-        ages = [_oldest([next(answers) for _ in front]) for front in fronts]
+        ages = [oldest_seconds([next(answers) for _ in front]) for front in fronts]
         return exposition(
             [
                 *self._queue_metrics(counts, ages),
@@ -90,7 +90,7 @@ class Fleet:
         yield oldest
 
 
-def _oldest(enqueued: Iterable[bytes | None]) -> float:
+def oldest_seconds(enqueued: Iterable[bytes | None]) -> float:
     """The age in seconds of the oldest of these moments; 0 where there is none."""
     moments = []
     for text in enqueued:

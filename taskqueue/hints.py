@@ -6,10 +6,12 @@ none, so who watches also looks again by itself, every second or two.
 
 from redis import Redis
 
+CHANNEL = "tq:task:"  # and the task's id
+
 
 def channel(task_id: str) -> str:
     """Where the hints of a task are published."""
-    return f"tq:task:{task_id}"
+    return CHANNEL + task_id
 
 
 def hint(connection: Redis, task_id: str, what: str) -> None:

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from pydantic_core import from_json, to_json
 
 from taskqueue.batches import Batches
-from taskqueue.connection import connect_for_bulk, connect_for_probes, connect_for_requests
+from taskqueue.connection import connect_for_bulk, connect_for_probes, connect_for_requests, connect_for_worker
 from taskqueue.failed_tasks import FailedTasks
 from taskqueue.files import open_files
 from taskqueue.fleet import Fleet
@@ -17,22 +17,27 @@ from taskqueue.job_types import JobTypes
 from taskqueue.listing import Listing
 from taskqueue.obstacles import Lookout
 from taskqueue.operations import Operations
+from taskqueue.overview import Overview
 from taskqueue.pauses import Pauses
 from taskqueue.queue import TaskQueue
 from taskqueue.quota import Quotas
 from taskqueue.schedules import Schedules
 from taskqueue.settings import Settings
 from taskqueue.waiting import Waiters
+from taskqueue.watching import Watcher
 from web import (
     access,
     batches,
     docs,
+    events,
     files,
     health,
     limits,
     listing,
+    logs,
     metrics,
     operations,
+    overview,
     pauses,
     problems,
     requeue,
@@ -75,6 +80,8 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     lookout = Lookout(connect_for_probes(connection), settings.queues)
     app.register_blueprint(submit.views(queue, waiters, lookout))
     app.register_blueprint(tasks.views(queue))
+    app.register_blueprint(logs.views(queue, connection))
+    app.register_blueprint(events.views(queue, connection, Watcher(connect_for_worker(connection))))
     app.register_blueprint(listing.views(Listing(connection, settings.queues)))
     app.register_blueprint(operations.views(queue, Operations(connection, settings.failure_ttl_seconds)))
     app.register_blueprint(requeue.views(queue, FailedTasks(connection, settings.queues)))
@@ -88,6 +95,7 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(health.views(Probe(settings.redis_url)))
     app.register_blueprint(docs.views(app, job_types, settings))
     app.register_blueprint(metrics.views(Fleet(connect_for_probes(connection), settings.queues)))
+    app.register_blueprint(overview.views(Overview(connection, settings.queues)))
     mount_dashboard(app, settings)
 
     @app.get("/")

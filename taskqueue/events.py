@@ -1,0 +1,84 @@
+"""What happens to one task, as it happens: its status, its progress, and the lines that its job says."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from redis import Redis
+
+from taskqueue.errors import UnknownTask
+from taskqueue.logs import StoredLine, read_lines
+from taskqueue.queue import TaskQueue
+from taskqueue.task import ENDED, Progress, Task
+from taskqueue.watching import Watcher
+
+LOOK_SECONDS = 2.0  # a stock worker tells nothing: its jobs are looked at so often
+SILENCE_SECONDS = 15.0  # something is sent at least so often, so that a dead connection is noticed
+LAST_SECONDS = 3600.0  # then the stream ends; who wants more comes again
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How far somebody has followed a task; as text, the id of an event."""
+
+    line: str = "0-0"  # the last line of its log
+    attempt: int = 0
+    status: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.line}/{self.attempt}/{self.status}"
+
+    @classmethod
+    def read(cls, text: str) -> "Seen":
+        """The event id that a client hands back; from the beginning where it is none of ours."""
+        line, _, rest = text.partition("/")
+        attempt, _, status = rest.partition("/")
+        parts = line.split("-")
+        if len(parts) == 2 and all(part.isdecimal() and len(part) <= 18 for part in parts) and attempt.isdecimal():
+            return cls(line, int(attempt[:9]), status[:20])
+        return cls()
+
+
+@dataclass(frozen=True)
+class TaskEvent:
+    """One thing that happened. `silence`: nothing did, for a while; `gone`: the task is deleted or has expired."""
+
+    kind: Literal["status", "progress", "log", "silence", "gone"]
+    seen: Seen
+    task: Task | None = None
+    line: StoredLine | None = None
+
+
+def follow(queue: TaskQueue, connection: Redis, watcher: Watcher, task_id: str, seen: Seen) -> Iterator[TaskEvent]:
+    """All that happens to a task from `seen` on, until it has ended. Raises `QueueUnavailable`."""
+    progress: Progress | None = None
+    end = time.monotonic() + LAST_SECONDS
+    with watcher.watch(task_id) as news:
+        told_at = time.monotonic()
+        while True:
+            try:
+                task = queue.get(task_id)
+            except UnknownTask:
+                yield TaskEvent("gone", seen)
+                return
+            # After the task: with its end, Redis has all its lines.
+            for line in read_lines(connection, task_id, seen.line):
+                seen = Seen(line.id, seen.attempt, seen.status)
+                yield TaskEvent("log", seen, line=line)
+                told_at = time.monotonic()
+            if task.progress != progress:
+                progress = task.progress
+                yield TaskEvent("progress", seen, task)
+                told_at = time.monotonic()
+            if (task.attempt, task.status) != (seen.attempt, seen.status):
+                seen = Seen(seen.line, task.attempt, task.status)
+                yield TaskEvent("status", seen, task)
+                told_at = time.monotonic()
+            if task.status in ENDED or time.monotonic() > end:
+                return
+            if time.monotonic() - told_at > SILENCE_SECONDS:
+                yield TaskEvent("silence", seen)
+                told_at = time.monotonic()
+            news.wait(LOOK_SECONDS)
+            news.clear()

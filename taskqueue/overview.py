@@ -1,0 +1,136 @@
+"""What an operator looks at first: the queues, with what waits, and the workers, with what they run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
+
+from taskqueue.connection import redis_errors
+from taskqueue.fleet import AT_THE_FRONT, REGISTRIES, oldest_seconds
+from taskqueue.obstacles import PAUSED
+
+MAX_WORKERS = 1000  # that are told
+MAX_RUNNING = 100  # tasks of one worker that are told
+WORKER_FIELDS = (
+    "queues", "state", "birth", "last_heartbeat", "hostname", "pid",
+    "tq:horses", "successful_job_count", "failed_job_count",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueView:
+    """One queue."""
+
+    name: str
+    counts: dict[str, int]  # tasks by status
+    oldest_waiting_seconds: float
+    paused: bool
+    workers: int  # that work on it
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerView:
+    """One worker that lives."""
+
+    name: str
+    state: str  # "busy", "idle", "suspended", …
+    queues: tuple[str, ...]
+    host: str | None
+    pid: int | None
+    started_at: datetime | None
+    last_heartbeat: datetime | None
+    horses: int  # how many tasks it can run at the same time
+    tasks: tuple[str, ...]  # ids of those that it runs
+    runs_finished: int  # since its start
+    runs_failed: int
+
+
+class Overview:
+    """Reads them, in two round trips each."""
+
+    def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
+        self._connection = connection
+        self._queues = queues
+
+    def queues(self) -> list[QueueView]:
+        """All queues, the most important first. Raises `QueueUnavailable`."""
+        workers = self.workers()
+        with redis_errors():
+            with self._connection.pipeline(transaction=False) as pipeline:
+                pipeline.smembers(PAUSED)
+                for queue in self._queues:
+                    pipeline.lrange(f"{RQ_KEY_PREFIX}:queue:{queue}", 0, AT_THE_FRONT - 1)
+                    pipeline.llen(f"{RQ_KEY_PREFIX}:queue:{queue}")
+                    for registry in REGISTRIES.values():
+                        pipeline.zcard(f"{RQ_KEY_PREFIX}:{registry}:{queue}")
+                paused, *answers = pipeline.execute()
+            width = 2 + len(REGISTRIES)
+            rows = [answers[start : start + width] for start in range(0, len(answers), width)]
+            ages = self._ages([front for front, *_ in rows])
+        return [
+            QueueView(
+                name=queue,
+                counts=dict(zip(("queued", *REGISTRIES), counts, strict=True)),
+                oldest_waiting_seconds=round(age, 3),
+                paused=queue.encode() in paused,
+                workers=sum(queue in worker.queues for worker in workers),
+            )
+            for queue, (_, *counts), age in zip(self._queues, rows, ages, strict=True)
+        ]
+
+    def _ages(self, fronts: Sequence[Sequence[bytes]]) -> list[float]:
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for front in fronts:
+                for job_id in front:
+                    pipeline.hget(f"{RQ_KEY_PREFIX}:job:{job_id.decode(errors='replace')}", "enqueued_at")
+            answers = iter(pipeline.execute(raise_on_error=False))
+        return [oldest_seconds([next(answers) for _ in front]) for front in fronts]
+
+    def workers(self) -> list[WorkerView]:
+        """Those that Redis has not forgotten, by name. Raises `QueueUnavailable`."""
+        with redis_errors():
+            keys: Any = self._connection.srandmember(f"{RQ_KEY_PREFIX}:workers", MAX_WORKERS)
+            with self._connection.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hmget(key, WORKER_FIELDS)
+                    pipeline.srandmember(f"{key.decode()}:executions", MAX_RUNNING)
+                answers = pipeline.execute()
+        found = [
+            _worker(key.decode().removeprefix(f"{RQ_KEY_PREFIX}:worker:"), values, executions)
+            for key, values, executions in zip(keys, answers[::2], answers[1::2], strict=True)
+            if values[0] is not None
+        ]
+        return sorted(found, key=lambda worker: worker.name)
+
+
+def _worker(name: str, values: Sequence[bytes | None], executions: Sequence[bytes]) -> WorkerView:
+    texts = [value.decode(errors="replace") if value else None for value in values]
+    queues, state, birth, heartbeat, host, pid, horses, finished, failed = texts
+    return WorkerView(
+        name=name,
+        state=state or "?",
+        queues=tuple((queues or "").split(",")),
+        host=host,
+        pid=_number(pid) if pid else None,
+        started_at=_moment(birth),
+        last_heartbeat=_moment(heartbeat),
+        horses=_number(horses, 1),  # a stock worker has one, and says nothing of it
+        # Whatever wrote it, an entry is <job>:<execution>.
+        tasks=tuple(sorted(member.decode(errors="replace").rpartition(":")[0] for member in executions)),
+        runs_finished=_number(finished),
+        runs_failed=_number(failed),
+    )
+
+
+def _number(text: str | None, default: int = 0) -> int:
+    return int(text) if text and text.isdigit() else default
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except ValueError:  # another program has written it
+        return None
