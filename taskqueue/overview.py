@@ -10,7 +10,7 @@ from rq.defaults import RQ_KEY_PREFIX
 
 from taskqueue.connection import redis_errors
 from taskqueue.fleet import AT_THE_FRONT, REGISTRIES, oldest_seconds
-from taskqueue.obstacles import PAUSED
+from taskqueue.pauses import PAUSED
 
 MAX_WORKERS = 1000  # that are told
 MAX_RUNNING = 100  # tasks of one worker that are told

@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 import urllib3
 
+from taskqueue.command.screen import flat
+
 TIMEOUT_SECONDS = 10.0
 
 
@@ -44,7 +46,7 @@ class HttpClient:
 
     def queues(self) -> list[dict[str, Any]]:
         """Each queue, with how much waits."""
-        return list(self._ask("GET", "/queues")["queues"])
+        return [flat(queue, "tasks") for queue in self._ask("GET", "/queues")["queues"]]
 
     def workers(self) -> list[dict[str, Any]]:
         """Each worker that lives."""

@@ -7,16 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 from redis import Redis
-from rq import Worker
-from rq.defaults import RQ_KEY_PREFIX
 
-from taskqueue.connection import connect_for_requests, redis_errors
+from taskqueue.command.screen import flat
+from taskqueue.connection import connect_for_requests
 from taskqueue.errors import InvalidPayload, PayloadError
-from taskqueue.fleet import REGISTRIES
 from taskqueue.job_types import JobTypes
 from taskqueue.logs import read_lines
 from taskqueue.operations import Operations
 from taskqueue.options import SubmitOptions
+from taskqueue.overview import Overview
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 from taskqueue.task import Task, timestamp
@@ -26,10 +25,10 @@ class RedisClient:
     """See `taskqueue.command.client.Client`."""
 
     def __init__(self, settings: Settings, job_types: JobTypes) -> None:
-        self._settings = settings
         self._connection: Redis = connect_for_requests(settings.redis_url)
         self._queue = TaskQueue(self._connection, settings, job_types)
         self._operations = Operations(self._connection, settings.failure_ttl_seconds)
+        self._overview = Overview(self._connection, settings.queues)
 
     def submit(self, task_type: str, payload: Any, options: Mapping[str, str]) -> dict[str, Any]:
         """Queue a task."""
@@ -62,33 +61,11 @@ class RedisClient:
 
     def queues(self) -> list[dict[str, Any]]:
         """Each queue, with how much waits."""
-        names = self._settings.queues
-        with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
-            for name in names:
-                pipeline.llen(f"{RQ_KEY_PREFIX}:queue:{name}")
-                pipeline.scard(f"{RQ_KEY_PREFIX}:workers:{name}")
-                for registry in REGISTRIES.values():
-                    pipeline.zcard(f"{RQ_KEY_PREFIX}:{registry}:{name}")
-            answers = iter(pipeline.execute())
-        columns = ("queued", "workers", *REGISTRIES)
-        return [{"name": name} | {column: next(answers) for column in columns} for name in names]
+        return [flat(asdict(queue), "counts") for queue in self._overview.queues()]
 
     def workers(self) -> list[dict[str, Any]]:
         """Each worker that lives."""
-        with redis_errors():
-            return [
-                {
-                    "name": worker.name,
-                    "state": worker.get_state(),
-                    "queues": worker.queue_names(),
-                    "host": worker.hostname,
-                    "pid": worker.pid,
-                    "heartbeat": timestamp(worker.last_heartbeat),
-                    "successful": worker.successful_job_count,
-                    "failed": worker.failed_job_count,
-                }
-                for worker in Worker.all(connection=self._connection)
-            ]
+        return [_plain(asdict(worker)) for worker in self._overview.workers()]
 
 
 def _row(task: Task) -> dict[str, Any]:

@@ -44,6 +44,11 @@ def print_task(task: Mapping[str, Any]) -> None:
         print(f"  {'warning':14}{warning['message']}")
 
 
+def flat(row: Mapping[str, Any], inner: str) -> dict[str, Any]:
+    """A row with the fields of one of its fields in the place of that one."""
+    return {name: value for name, value in row.items() if name != inner} | dict(row[inner])
+
+
 def print_table(rows: Sequence[Mapping[str, Any]], none: str) -> None:
     """Rows with the same fields; `none` is said where there are none."""
     if not rows:
