@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 
 from taskqueue.errors import InvalidJson
-from taskqueue.json_stream import JsonStream
+from taskqueue.json_stream import CHUNK_BYTES, JsonStream
 
 OBJECTS = [{"a": 1, "b": "ü😀\n]},{", "c": [{"d": [1.5, None, True]}]}, {}, {"long": "x" * 5000}]
 
@@ -51,3 +51,11 @@ def test_nothing_is_no_object(body: bytes) -> None:
 def test_what_is_wrong_is_named(body: bytes, what: str, piece: int) -> None:
     with pytest.raises(InvalidJson, match=what):
         read(body, piece)
+
+
+def test_an_item_is_given_before_the_rest_is_read() -> None:
+    stream = BytesIO(json.dumps([{"n": n, "text": "x" * 1000} for n in range(10_000)]).encode())
+    items = iter(JsonStream(stream.read, 10_000))
+    assert next(items)["n"] == 0
+    assert stream.tell() == CHUNK_BYTES
+    assert sum(1 for _ in items) == 9_999
