@@ -1,7 +1,9 @@
 """Docker, as these tests use it: its command line, and a client of the API that runs in a container."""
 
+import io
 import json
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection
@@ -15,6 +17,17 @@ def docker(*arguments: str, cwd: str | None = None) -> str:
     done = subprocess.run(["docker", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()
+
+
+def copy_into(container: str, path: str, content: str) -> None:
+    """Write a file under /app as `kubectl cp` does: with the container's own tar, as its user."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        entry = tarfile.TarInfo(path)
+        entry.size, entry.mtime = len(content.encode()), int(time.time())
+        archive.addfile(entry, io.BytesIO(content.encode()))
+    unpack = ["docker", "exec", "-i", container, "tar", "-xmf", "-", "-C", "/app"]
+    subprocess.run(unpack, input=packed.getvalue(), check=True)
 
 
 def log_of(container: str) -> str:
@@ -50,6 +63,17 @@ class Api:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def page(self, path: str) -> str:
+        """The text of a page that must be there."""
+        connection = HTTPConnection(self.address.removeprefix("http://"), timeout=REQUEST_SECONDS)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert answer.status == 200, path
+            return answer.read().decode()
         finally:
             connection.close()
 

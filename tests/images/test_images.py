@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.docker import Api, docker, log_of, wait_until
+from tests.deploy.conftest import JOB_TYPE
+from tests.deploy.test_sync import WRAPPER
+from tests.images.docker import Api, copy_into, docker, log_of, wait_until
 from tests.test_readme import run_the_curl_lines
 
 REDIS = ("redis:8-alpine", "redis-server", "--appendonly", "yes", "--maxmemory-policy", "noeviction")
@@ -31,9 +33,9 @@ class Cluster:
         self._started.append(container)
         return container
 
-    def start_web(self, image: str) -> Api:
+    def start_web(self, image: str) -> tuple[str, Api]:
         container = self.start("web", image, options=("--publish", "127.0.0.1::8000", *READ_ONLY))
-        return Api(docker("port", container, "8000"))
+        return container, Api(docker("port", container, "8000"))
 
     def remove(self) -> None:
         for container in self._started:
@@ -71,7 +73,7 @@ def test_the_first_process_is_the_program_itself(images: None) -> None:
 def test_it_starts_without_a_secret_and_before_redis_then_does_what_the_readme_says(
     cluster: Cluster, others: None, test_images: dict[str, str], tmp_path: Path
 ) -> None:
-    api = cluster.start_web(test_images["web"])
+    _, api = cluster.start_web(test_images["web"])
     worker = cluster.start("worker", test_images["worker"], options=READ_ONLY)
     wait_until(lambda: api.ask("GET", "/healthz")[0] == 200, what="the web server")
     assert api.ask("GET", "/readyz")[0] == 503
@@ -80,6 +82,7 @@ def test_it_starts_without_a_secret_and_before_redis_then_does_what_the_readme_s
     wait_until(api.is_ready, what="Redis")
 
     task_ids = run_the_curl_lines(api.address, tmp_path)
+    assert "high" in api.page("/rq/0/data/queues.json")
     greeted, resized, emailed = api.wait_for(*(task_ids[name] for name in ("greet", "resize", "email")))
     assert greeted["result"] == ["Hello, Ada!", "Hello, Ada!"]
     assert resized["result"]["width"] == 200
@@ -95,7 +98,7 @@ READYZ_OF_THE_WORKER = "import urllib.request as r; print(r.urlopen('http://127.
 def running(cluster: Cluster, others: None, test_images: dict[str, str]) -> tuple[Cluster, Api, list[str], str]:
     """Redis, the web server and two workers: the cluster, the API, the workers' containers, Redis's."""
     redis = cluster.start("redis", *REDIS)
-    api = cluster.start_web(test_images["web"])
+    _, api = cluster.start_web(test_images["web"])
     workers = [cluster.start(f"worker-{number}", test_images["worker"]) for number in (1, 2)]
     wait_until(api.is_ready, what="the web server")
     return cluster, api, workers, redis
@@ -141,3 +144,25 @@ def test_a_roll_to_a_new_image_under_load_loses_nothing(
     assert {task["attempt"] for task in done} == {1}
     assert {task["result"] for task in done} == {"old", "new"}
     assert done[-1]["result"] == "new"
+
+
+def test_kindling_sync_brings_new_code_into_both_containers(
+    cluster: Cluster, others: None, test_images: dict[str, str]
+) -> None:
+    cluster.start("redis", *REDIS)
+    web, api = cluster.start_web(test_images["web"])
+    worker = cluster.start("worker", test_images["worker"], "sh", "-c", WRAPPER.format(command="python worker.py"))
+    wait_until(api.is_ready, what="the web server")
+    wait_until(lambda: api.wait_for(api.submit("generic")), what="the worker")
+
+    for container in (web, worker):
+        copy_into(container, "jobs/fresh.py", JOB_TYPE)
+    docker("exec", web, "kill", "-HUP", "1")
+    docker("exec", worker, "sh", "-c", "kill $(cat app-pid)")
+    wait_until(lambda: "fresh" in api.page("/task-types"), what="the new code in the web server")
+    api.wait_for(api.submit("fresh"))
+
+    copy_into(web, "jobs/fresh.py", "def broken(:")
+    docker("exec", web, "kill", "-HUP", "1")
+    wait_until(lambda: "The new code does not start; the old goes on." in log_of(web), what="the refusal")
+    assert "fresh" in api.page("/task-types")
