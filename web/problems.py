@@ -69,7 +69,8 @@ def register(app: Flask) -> None:
                 title = "There is no such task type"
                 return problem(422, "unknown-task-type", title, str(error), known=error.known)
             case UnknownQueue():
-                status = 404 if request.view_args else 422  # it stands in the address, or in what was sent
+                in_address = error.name in (request.view_args or {}).values()
+                status = 404 if in_address else 422
                 return problem(status, "unknown-queue", "There is no such queue", str(error), known=error.known)
             case InvalidPayload():
                 errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]

@@ -6,6 +6,7 @@ from rq import Worker
 from rq.serializers import JSONSerializer
 from rq.suspension import suspend
 
+from taskqueue.connection import connect_for_probes
 from taskqueue.obstacles import FRESH_SECONDS, Lookout
 from tests.conftest import wait_until
 from tests.taskqueue.test_queue import commands
@@ -74,4 +75,4 @@ def test_what_is_older_is_looked_up_aside(redis: Redis, worker: Worker) -> None:
 
 
 def test_without_redis_nothing_is_said() -> None:
-    assert seen(Redis(port=1)) == []
+    assert seen(connect_for_probes("redis://127.0.0.1:1")) == []
