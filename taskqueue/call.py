@@ -19,6 +19,7 @@ from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, Un
 from taskqueue.job_types import JobType, discover, registered, system
 from taskqueue.settings import process_settings
 from taskqueue.signature import Json
+from taskqueue.spans import span
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,11 @@ class Call:
 
     def text(self, *arguments: Json, **payload: Json) -> str:
         """The result, as JSON text. Raises what the function raises, `PermanentFailure`, `InvalidResult`."""
+        name = self._job_type.name
+        with span(f"run {name}", "CONSUMER", {"task.type": name}):
+            return self._run(arguments, payload)
+
+    def _run(self, arguments: tuple[Json, ...], payload: dict[str, Json]) -> str:
         _count_attempt()
         try:
             if arguments:

@@ -16,6 +16,7 @@ from taskqueue.job_types import JobType, JobTypes, system
 from taskqueue.options import ORDINARY, SubmitOptions
 from taskqueue.settings import Settings
 from taskqueue.signature import Json
+from taskqueue.spans import attribute, span
 from taskqueue.submission import Accepted, Submissions, accepted
 from taskqueue.task import Task, read_task
 
@@ -56,9 +57,11 @@ class TaskQueue:
     def _accept(
         self, job_type: JobType, payload: Json, options: SubmitOptions, idempotency: IdempotencyKey | None = None
     ) -> Accepted:
-        submission = self.submissions.prepare(job_type, payload, options, idempotency=idempotency)
-        with redis_errors(submission.task.id):
-            answer = self.submissions.send(submission)
+        with span(f"enqueue {job_type.name}", "PRODUCER", {"task.type": job_type.name}):
+            submission = self.submissions.prepare(job_type, payload, options, idempotency=idempotency)
+            attribute("task.id", submission.task.id)
+            with redis_errors(submission.task.id):
+                answer = self.submissions.send(submission)
         found = accepted(submission, answer)
         return replace(found, task=self.get(found.task.id)) if found.outcome == "duplicate" else found
 

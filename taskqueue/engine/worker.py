@@ -25,6 +25,7 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq.worker.base import DequeueStrategy
 
+from taskqueue import spans
 from taskqueue.connection import connect_for_requests, connect_for_worker
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.commands import Commands
@@ -262,6 +263,7 @@ class Worker(RQWorker):
             ByRQ(self, connection),
             self._options.limits,
         ).run()
+        spans.flush()
 
     def _turns(self, connection: Redis) -> Turns:
         return Turns(connection, self.name, self.queue_names(), LEASE_SECONDS)
