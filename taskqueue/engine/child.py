@@ -1,12 +1,13 @@
 """A child process of a worker, forked and never exec'd: a work-horse, or the one that serves its status."""
 
+import contextlib
 import ctypes
 import logging
 import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,18 @@ def fork(run: Callable[[], None]) -> int:
     finally:
         logging.shutdown()
         os._exit(code)
+
+
+def bury_orphans(own: Collection[int]) -> None:
+    """Reap what jobs left behind that has ended; not our `own` children, whose end is asked for where they began.
+
+    A container's first process is given every orphan in it, and each would stay a zombie.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in own:
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def _begin(parent: int) -> None:

@@ -30,26 +30,26 @@ class StatusServer:
     def __init__(self, port: int = 0) -> None:
         self.status = Status()
         self._port = port
-        self._pid = 0
+        self.pid = 0  # of the child process; 0: there is none
 
     def keep(self) -> None:
         """Start it where it does not run: at first, or after its death.
 
         Raises OSError or OverflowError where the port cannot be used.
         """
-        if not self._port or (self._pid and os.waitpid(self._pid, os.WNOHANG) == (0, 0)):
+        if not self._port or (self.pid and os.waitpid(self.pid, os.WNOHANG) == (0, 0)):
             return
-        self._pid = 0
+        self.pid = 0
         with _listen(self._port) as listener:
             parent = os.getpid()
-            self._pid = fork(lambda: _Server(listener, self.status, parent).serve_forever())
+            self.pid = fork(lambda: _Server(listener, self.status, parent).serve_forever())
 
     def stop(self) -> None:
         """End it."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = 0
 
 
 def _listen(port: int) -> socket.socket:

@@ -28,6 +28,7 @@ from rq.worker.base import DequeueStrategy
 from taskqueue import spans
 from taskqueue.connection import connect_for_requests, connect_for_worker
 from taskqueue.engine.by_rq import ByRQ
+from taskqueue.engine.child import bury_orphans
 from taskqueue.engine.commands import Commands
 from taskqueue.engine.doorbell import Doorbell
 from taskqueue.engine.horse import Horse, Limits
@@ -48,6 +49,7 @@ from taskqueue.settings import process_settings
 
 log = logging.getLogger(__name__)
 
+FIRST_PROCESS = 1  # of a container: the parent of all orphans
 HEARTBEAT_SECONDS = 2.0
 WATCH_SECONDS = 0.25  # how exactly a time limit is kept
 SCHEDULER_SECONDS = 1.0
@@ -321,7 +323,9 @@ class Worker(RQWorker):
                 self._fork(stall)
 
     def _watch(self) -> None:
-        """End what runs past its hard limit, and what shall be stopped."""
+        """End what runs past its hard limit, and what shall be stopped; bury what they left."""
+        if os.getpid() == FIRST_PROCESS:
+            bury_orphans({self._status_server.pid, *(stall.pid for stall in self._stalls)})
         self._stops.obey()
         for stall in self._stalls:
             if stall.is_overdue:

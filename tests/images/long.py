@@ -1,6 +1,7 @@
-"""A job type that the images get for their tests: it takes its time, and says which image it ran in."""
+"""Job types that the images get for their tests."""
 
 import os
+import subprocess
 import time
 
 from taskqueue import job
@@ -11,3 +12,9 @@ def long(seconds: float) -> str:
     """Take so long; return the name of the image's code."""
     time.sleep(seconds)
     return os.environ["CODE"]
+
+
+@job("orphan")
+def orphan() -> None:
+    """Leave a process behind that ends a little later."""
+    subprocess.run(["sh", "-c", "setsid sleep 0.2 &"], check=True)

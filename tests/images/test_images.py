@@ -87,11 +87,11 @@ def test_it_starts_without_a_secret_and_before_redis_then_does_what_the_readme_s
     assert greeted["result"] == ["Hello, Ada!", "Hello, Ada!"]
     assert resized["result"]["width"] == 200
     assert emailed["result"]["sent"] is False
-    status = docker("exec", worker, "python", "-c", READYZ_OF_THE_WORKER)
-    assert status == "200"
-
-
-READYZ_OF_THE_WORKER = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8001/readyz').status)"
+    look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8001/readyz').status)"
+    assert docker("exec", worker, "python", "-c", look) == "200"
+    # As the first process of its container, the worker is given the orphans.
+    api.wait_for(api.submit("orphan"))
+    wait_until(lambda: "sleep" not in docker("exec", worker, "ps", "-eo", "comm"), what="the burial of the orphan")
 
 
 @pytest.fixture
