@@ -1,6 +1,6 @@
 """Failed tasks, by what they have in common: those that `POST /requeue` sends again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -16,6 +16,8 @@ from taskqueue.connection import redis_errors
 from taskqueue.errors import UnknownQueue
 
 MAX_FOUND = 100_000  # at once: their ids take about 10 MB
+MAX_GROUPED = 10_000  # of one queue; who has more failures still sees what is common among the latest
+MAX_EXAMPLES = 5
 STEP = 500  # tasks that are read in one go
 FIELDS = ("status", "description", "ended_at", fields.TAGS, fields.FAILURE)
 
@@ -42,6 +44,19 @@ class Wanted:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Failed tasks of one type with one kind of error."""
+
+    group: str | None  # what POST /requeue takes; None: a worker that is not ours says no more than the type
+    type: str
+    error: str | None  # its kind, and its message without details
+    count: int
+    first: datetime | None  # when one of them failed first, and last
+    last: datetime | None
+    examples: tuple[str, ...]  # ids of those that failed last
+
+
 class FailedTasks:
     """Finds them, in RQ's failed registries."""
 
@@ -59,26 +74,85 @@ class FailedTasks:
         with redis_errors():
             return list(islice(self._find(wanted), MAX_FOUND))
 
+    def groups(self, sees: Callable[[str], bool] = lambda _: True) -> tuple[list[Group], bool]:
+        """Those that failed last, at most MAX_GROUPED of each queue, by what they have in common, the most first.
+
+        And whether these are all. `sees` says of which job types. Raises `QueueUnavailable`.
+        """
+        found: dict[tuple[str | None, str], list[tuple[str, str, str | None]]] = {}
+        are_all = True
+        with redis_errors():
+            for queue in self._queues:
+                for task_id, stored in self._latest(queue):
+                    status, job_type, ended_at, _, failure = (
+                        (value or b"").decode(errors="replace") for value in stored
+                    )
+                    if status == JobStatus.FAILED and sees(job_type):
+                        group, _, rest = failure.partition(" ")
+                        error = rest.removeprefix(f"{job_type} ") or None
+                        found.setdefault((group or None, job_type), []).append((task_id, ended_at, error))
+                are_all = are_all and self._connection.zcard(_registry(queue)) <= MAX_GROUPED
+        groups = [_group(group, job_type, tasks) for (group, job_type), tasks in found.items()]
+        return sorted(groups, key=lambda one: one.count, reverse=True), are_all
+
+    def _latest(self, queue: str) -> Iterator[tuple[str, Sequence[bytes | None]]]:
+        """The tasks of a failed registry, what failed last first."""
+        for first in range(0, MAX_GROUPED, STEP):
+            entries = self._connection.zrange(_registry(queue), first, first + STEP - 1, desc=True)
+            ids = [entry.decode(errors="replace") for entry in cast("list[bytes]", entries)]
+            yield from self._read(ids)
+            if len(ids) < STEP:
+                return
+
     def _find(self, wanted: Wanted) -> Iterator[str]:
         for queue in [wanted.queue] if wanted.queue else self._queues:
             first = 0
             while ids := self._failed(queue, first):
                 first += len(ids)
-                with self._connection.pipeline(transaction=False) as pipeline:
-                    for task_id in ids:
-                        pipeline.hmget(f"{RQ_KEY_PREFIX}:job:{task_id}", FIELDS)
-                    read = pipeline.execute(raise_on_error=False)
-                for task_id, stored in zip(ids, read, strict=True):
-                    if not isinstance(stored, Exception) and wanted.fits(stored):
+                for task_id, stored in self._read(ids):
+                    if wanted.fits(stored):
                         yield task_id
 
+    def _read(self, ids: Sequence[str]) -> Iterator[tuple[str, Sequence[bytes | None]]]:
+        """FIELDS of each, but for what is no job."""
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for task_id in ids:
+                pipeline.hmget(f"{RQ_KEY_PREFIX}:job:{task_id}", FIELDS)
+            read = pipeline.execute(raise_on_error=False)
+        for task_id, stored in zip(ids, read, strict=True):
+            if not isinstance(stored, Exception):
+                yield task_id, stored
+
     def _failed(self, queue: str, first: int) -> list[str]:
-        entries = self._connection.zrange(f"{RQ_KEY_PREFIX}:failed:{queue}", first, first + STEP - 1)
+        entries = self._connection.zrange(_registry(queue), first, first + STEP - 1)
         return [entry.decode(errors="replace") for entry in cast("list[bytes]", entries)]
 
 
+def _registry(queue: str) -> str:
+    return f"{RQ_KEY_PREFIX}:failed:{queue}"
+
+
+def _group(group: str | None, job_type: str, tasks: Sequence[tuple[str, str, str | None]]) -> Group:
+    """Of its tasks (id, ended_at, error), what failed last first."""
+    moments = [moment for _, ended_at, _ in tasks if (moment := _moment(ended_at))]
+    return Group(
+        group=group,
+        type=job_type,
+        error=tasks[0][2],
+        count=len(tasks),
+        first=min(moments, default=None),
+        last=max(moments, default=None),
+        examples=tuple(task_id for task_id, _, _ in tasks[:MAX_EXAMPLES]),
+    )
+
+
 def _is_since(ended_at: str, since: datetime) -> bool:
+    moment = _moment(ended_at)
+    return moment is not None and moment >= since
+
+
+def _moment(text: str) -> datetime | None:
     try:
-        return utcparse(ended_at) >= since
+        return utcparse(text)
     except ValueError:  # another program wrote it
-        return False
+        return None

@@ -9,6 +9,7 @@ from pydantic_core import from_json, to_json
 
 from taskqueue.batches import Batches
 from taskqueue.connection import connect_for_bulk, connect_for_probes, connect_for_requests, connect_for_worker
+from taskqueue.explanation import Explainer
 from taskqueue.failed_tasks import FailedTasks
 from taskqueue.files import open_files
 from taskqueue.fleet import Fleet
@@ -30,6 +31,8 @@ from web import (
     batches,
     docs,
     events,
+    explanation,
+    failures,
     files,
     health,
     limits,
@@ -84,7 +87,9 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(events.views(queue, connection, Watcher(connect_for_worker(connection))))
     app.register_blueprint(listing.views(Listing(connection, settings.queues)))
     app.register_blueprint(operations.views(queue, Operations(connection, settings.failure_ttl_seconds)))
-    app.register_blueprint(requeue.views(queue, FailedTasks(connection, settings.queues)))
+    failed = FailedTasks(connection, settings.queues)
+    app.register_blueprint(failures.views(failed))
+    app.register_blueprint(requeue.views(queue, failed))
     app.register_blueprint(pauses.views(Pauses(connection, settings)))
     app.register_blueprint(
         batches.views(Batches(connect_for_bulk(connection), queue.submissions, job_types), settings, lookout)
@@ -95,7 +100,9 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     app.register_blueprint(health.views(Probe(settings.redis_url)))
     app.register_blueprint(docs.views(app, job_types, settings))
     app.register_blueprint(metrics.views(Fleet(connect_for_probes(connection), settings.queues)))
-    app.register_blueprint(overview.views(Overview(connection, settings.queues)))
+    fleet = Overview(connection, settings.queues)
+    app.register_blueprint(overview.views(fleet))
+    app.register_blueprint(explanation.views(Explainer(connection, queue, fleet, settings)))
     mount_dashboard(app, settings)
 
     @app.get("/")

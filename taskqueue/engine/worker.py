@@ -25,7 +25,7 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq.worker.base import DequeueStrategy
 
-from taskqueue import spans
+from taskqueue import fields, spans
 from taskqueue.connection import connect_for_requests, connect_for_worker
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.child import bury_orphans
@@ -42,6 +42,7 @@ from taskqueue.engine.status_server import StatusServer
 from taskqueue.engine.stops import Stops
 from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns
+from taskqueue.failures import failure_text
 from taskqueue.job_types import discover, registered
 from taskqueue.log import configure as configure_log
 from taskqueue.pauses import paused
@@ -428,6 +429,8 @@ class Worker(RQWorker):
     ) -> None:
         """Store a failure, unless the job is this execution's no more."""
         if self._owns(execution):
+            if not job.should_retry:
+                self.connection.hset(job.key, fields.FAILURE, failure_text(job.type_name, exc_string))
             super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
 
     def _owns(self, execution: Execution) -> bool:

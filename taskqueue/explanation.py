@@ -1,0 +1,206 @@
+"""Why a task does not run, or how it ended: in words for people, and in codes for programs.
+
+Positions and times are measured: a position is where the id stands in its queue, and a time comes from how many
+tasks have ended in the last minute. What cannot be measured is not told.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
+from rq.scheduler import RQScheduler
+
+from taskqueue.connection import redis_errors
+from taskqueue.errors import UnknownTask
+from taskqueue.overview import Overview, QueueView
+from taskqueue.queue import TaskQueue
+from taskqueue.settings import Settings
+from taskqueue.task import AttemptError, Status, Task, timestamp
+
+MAX_LOOKED_THROUGH = 100_000  # of a queue: where the task stands behind these is not told
+MEASURED_SECONDS = 60
+POISON = "Poison job"  # engine/keeper.py begins so
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One thing that is so."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """The most important reason first."""
+
+    id: str
+    status: Status
+    reasons: list[Reason]
+    ahead: int | None = None  # tasks that are taken before this one
+    seconds: float | None = None  # until it begins, if all goes on as in the last minute
+
+
+class Explainer:
+    """Explains tasks. One instance serves all threads of a process."""
+
+    def __init__(self, connection: Redis, queue: TaskQueue, overview: Overview, settings: Settings) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._overview = overview
+        self._settings = settings
+
+    def explain(self, task_id: str) -> Explanation:
+        """Raises `UnknownTask`, `QueueUnavailable`."""
+        task = self._queue.get(task_id)
+        explain: dict[Status, Callable[[Task], Iterable[Reason]]] = {
+            "scheduled": self._scheduled,
+            "deferred": self._deferred,
+            "processing": self._processing,
+            "complete": self._complete,
+            "failed": self._failed,
+            "canceled": self._canceled,
+        }
+        with redis_errors():
+            if task.status == "queued":
+                return self._queued(task)
+            return Explanation(id=task.id, status=task.status, reasons=list(explain[task.status](task)))
+
+    def _queued(self, task: Task) -> Explanation:
+        queues = {queue.name: queue for queue in self._overview.queues()}
+        own = queues.get(task.queue)
+        obstacles = list(self._obstacles(task, own))
+        place = cast(
+            "int | None",
+            self._connection.lpos(f"{RQ_KEY_PREFIX}:queue:{task.queue}", task.id, maxlen=MAX_LOOKED_THROUGH),
+        )
+        if place is None:
+            message = f"It is not among the first {MAX_LOOKED_THROUGH:,} of its queue, or is just being taken."
+            return Explanation(
+                id=task.id, status=task.status, reasons=[*obstacles, Reason("place-unknown", message)]
+            )
+        before = [queue for queue in queues.values() if self._comes_before(queue.name, task.queue)]
+        ahead = place + sum(queue.counts["queued"] for queue in before if not queue.paused)
+        if obstacles:
+            return Explanation(id=task.id, status=task.status, reasons=obstacles, ahead=ahead)
+        ended = self._ended_lately([task.queue, *(queue.name for queue in before)])
+        seconds = round(ahead * MEASURED_SECONDS / ended, 1) if ended else None
+        return Explanation(
+            id=task.id,
+            status=task.status,
+            reasons=[_behind(task, ahead, own, seconds)],
+            ahead=ahead,
+            seconds=seconds,
+        )
+
+    def _obstacles(self, task: Task, queue: QueueView | None) -> Iterator[Reason]:
+        if self._connection.exists(f"{RQ_KEY_PREFIX}:suspended"):
+            yield Reason("suspended", "All workers are suspended; `rq resume` lets them go on.")
+        if queue and queue.paused:
+            yield Reason("queue-paused", f"Its queue {task.queue!r} is paused: POST /queues/{task.queue}/resume.")
+        if queue is None or not queue.workers:
+            message = f"No worker takes tasks from its queue {task.queue!r}. Start one: python worker.py"
+            yield Reason("no-worker", message)
+
+    def _comes_before(self, queue: str, other: str) -> bool:
+        names = self._settings.queues
+        return queue in names and other in names and names.index(queue) < names.index(other)
+
+    def _ended_lately(self, queues: Iterable[str]) -> int:
+        """How many tasks of these queues have ended in the last MEASURED_SECONDS, for good."""
+        now = int(self._connection.time()[0])
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for queue in queues:
+                for registry, ttl in (
+                    ("finished", self._settings.result_ttl_seconds),
+                    ("failed", self._settings.failure_ttl_seconds),
+                ):
+                    # RQ keeps there when it forgets the task: its lifetime after its end.
+                    pipeline.zcount(f"{RQ_KEY_PREFIX}:{registry}:{queue}", now - MEASURED_SECONDS + ttl, now + ttl)
+            return sum(pipeline.execute())
+
+    def _scheduled(self, task: Task) -> Iterator[Reason]:
+        due = timestamp(task.scheduled_for)
+        if task.error:
+            told = f"{_attempt(task)} has failed ({_words(task.error)}); the next one is due at {due}."
+            yield Reason("waits-for-retry", told)
+        else:
+            yield Reason("delayed", f"It waits for its time: {due}.")
+        if not self._connection.exists(RQScheduler.get_locking_key(task.queue)):
+            message = f"Nobody moves what is due to the queue {task.queue!r}. Start a worker: python worker.py"
+            yield Reason("no-scheduler", message)
+
+    def _deferred(self, task: Task) -> Iterator[Reason]:
+        for parent_id in task.depends_on:
+            try:
+                parent = self._queue.get(parent_id)
+            except UnknownTask:
+                yield Reason(
+                    "parent-gone", f"It waits for the task {parent_id}, which is gone: it will never run."
+                )
+                continue
+            if parent.status in ("failed", "canceled"):
+                code = "parent-failed" if parent.status == "failed" else "parent-canceled"
+                told = (
+                    f"It waits for the task {parent_id}, which is {parent.status}; it runs if that is sent again."
+                )
+                yield Reason(code, told)
+            elif parent.status != "complete":
+                yield Reason("waits-for-parent", f"It waits for the task {parent_id}, which is {parent.status}.")
+        if not task.depends_on:
+            yield Reason("held", "It is held back until its batch is done, or somebody queues it.")
+
+    def _processing(self, task: Task) -> Iterator[Reason]:
+        since = f"since {timestamp(task.started_at)}"
+        yield Reason("runs", f"{_attempt(task)} runs {since} on the worker {task.worker}.")
+        if task.worker and not self._connection.exists(f"{RQ_KEY_PREFIX}:worker:{task.worker}"):
+            message = "That worker is gone; another one takes the task over within seconds, if one runs."
+            yield Reason("worker-lost", message)
+
+    def _complete(self, task: Task) -> Iterator[Reason]:
+        yield Reason("complete", f"{_attempt(task)} succeeded at {timestamp(task.ended_at)}.")
+
+    def _failed(self, task: Task) -> Iterator[Reason]:
+        error = task.error
+        if error and error.message.startswith(POISON):
+            yield Reason("poison", error.message)
+        elif error and error.type.rpartition(".")[2] == "JobTimeoutException":
+            yield Reason("timeout", f"{_attempt(task)} took longer than its time limit.")
+        elif error:
+            yield Reason("error", f"{_attempt(task)} failed: {_words(error)}.")
+        if task.attempt < task.attempts:
+            yield Reason("permanent", "It was not tried again: the job said that another attempt cannot help.")
+        else:
+            yield Reason("no-attempts-left", f"All its attempts ({task.attempts}) are used.")
+        yield Reason("can-be-sent-again", f"POST /tasks/{task.id}/requeue sends it again.")
+
+    def _canceled(self, task: Task) -> Iterator[Reason]:
+        if task.error and task.error.type == "Expired":
+            yield Reason("expired", task.error.message)
+        elif task.attempt:
+            yield Reason("stopped", f"{_attempt(task)} was stopped on request, at {timestamp(task.ended_at)}.")
+        else:
+            yield Reason("canceled", "It was canceled before it began.")
+
+
+def _behind(task: Task, ahead: int, queue: QueueView | None, seconds: float | None) -> Reason:
+    workers = queue.workers if queue else 0
+    told = "1 worker works" if workers == 1 else f"{workers} workers work"
+    if not ahead:
+        return Reason("next", f"It is the next of its queue {task.queue!r}; {told} on it.")
+    when = (
+        f"as fast as in the last minute it begins in about {seconds:,.0f} s"
+        if seconds is not None
+        else "none has ended in the last minute, so nobody can tell when it begins"
+    )
+    return Reason("behind", f"{ahead:,} tasks are taken before it, and {told} on its queue; {when}.")
+
+
+def _attempt(task: Task) -> str:
+    return f"Attempt {task.attempt} of {task.attempts}"
+
+
+def _words(error: AttemptError) -> str:
+    return f"{error.type}: {error.message}".rstrip(": .")
