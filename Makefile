@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SECONDS ?= 600
 
-.PHONY: help run setup test test-images check format bench bench-web lock clean
+.PHONY: help run setup test test-images soak faults check format bench bench-web lock clean
 help:                ## what can be made
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -19,9 +19,12 @@ test: $(VENV)/ready  ## every test, but for those of the images
 test-images: $(VENV)/ready ## both images and compose.yaml, as containers (needs Docker)
 	@$(BIN)/python -m pytest tests/images $(ARGS)
 
+faults: $(VENV)/ready ## how long until each fault is mended, five times: benchmarks/faults.md (a quarter of an hour)
+	@$(BIN)/python benchmarks/faults.py
+
 soak: $(VENV)/ready  ## ten minutes of faults, then every job is accounted for; and the slow tests (SECONDS=600)
 	@$(BIN)/python -m tests.soak $(SECONDS)
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest --ignore tests/images -m slow
 
 check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
