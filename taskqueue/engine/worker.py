@@ -143,6 +143,7 @@ class Worker(RQWorker):
         if max_jobs:
             self._options = self._options._replace(horses=1, limits=Limits(jobs=max_jobs))
         self._last_horse = bool(max_jobs)
+        self._stop_requested, self._grace_ends = False, float("inf")  # of an earlier call
         self._selector = selectors.DefaultSelector()
         # Each has connections of its own, that give up early: while the loop waits for Redis it watches nobody.
         self._doorbell = Doorbell(connect_for_requests(self._given), self.queue_keys(), self._selector, self._ring)

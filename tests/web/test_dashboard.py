@@ -3,6 +3,8 @@
 import json
 import pickle
 import signal
+import subprocess
+import sys
 import time
 import zlib
 from base64 import b64encode
@@ -22,7 +24,7 @@ from rq.serializers import JSONSerializer
 from taskqueue.job_types import JobTypes
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
-from tests.conftest import RedisServer
+from tests.conftest import RedisServer, wait_until
 from tests.web.conftest import problem
 from web import create_app
 
@@ -202,6 +204,21 @@ class TestWhatIsShown:
         answer = client.get("/rq/0/data/workers.json")
         assert answer.get_json()["workers"][0]["current_job"]["call_string"] == "generic"
         assert b"hunter2" not in answer.data
+
+    def test_our_worker_and_what_it_runs(
+        self, client: FlaskClient, queue: TaskQueue, project: Path, env: pytest.MonkeyPatch
+    ) -> None:
+        task = queue.submit("long", {"seconds": 60})
+        command = [sys.executable, "worker.py", "--horses", "1", "--name", "ours", "--grace-seconds", "0"]
+        worker = subprocess.Popen(command, cwd=project)
+        wait_until(lambda: queue.get(task.id).status == "processing", what="the job to begin")
+        (shown,) = client.get("/rq/0/data/workers.json").get_json()["workers"]
+        started = client.get("/rq/0/data/jobs/default/started/8/asc/1.json")
+        worker.terminate()
+        worker.wait(20)
+        assert (shown["name"], shown["queues"]) == ("ours", ["high", "default", "low"])
+        assert [job["id"] for job in started.get_json()["jobs"]] == [task.id]
+        assert queue.get(task.id).status == "queued"
 
     def test_the_attempts_and_the_progress_of_a_job(
         self, client: FlaskClient, queue: TaskQueue, work: Callable[..., str]
