@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from redis import Redis
 from redis.client import Pipeline
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
@@ -162,6 +162,7 @@ class ClaimedJob(RegisteredJob):
         self.restore(raw)
         self.attempt += 1
         self.started_at = now()
+        self._status = JobStatus.STARTED  # by the claim; a job that calls its own save() writes it
         self.__dict__.update(set_before)
 
     @property

@@ -121,8 +121,9 @@ local function settle()
     end
     redis.call('DEL', key.execution, key.executions) -- a job has one execution at a time
     redis.call('SREM', worker_key .. ':executions', key.member)
-    -- Somebody cancelled or deleted it while it ran: that stays so.
-    if status ~= 'started' then return 'lost' end
+    -- Somebody cancelled or deleted it while it ran: that stays so. Any other status may have been written by
+    -- somebody's job.save() of an object that he had read before.
+    if not status or status == 'canceled' then return 'lost' end
 
     local ended = { 'ended_at', moment, 'last_heartbeat', moment }
     if ARGV[17] ~= '' then redis.call('HSET', key.job, 'tq:deaths', ARGV[17]) end

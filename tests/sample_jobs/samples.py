@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
 from redis import Redis
+from rq import get_current_job
 from rq.job import Job
 
 from taskqueue import PermanentFailure, callback, current_task, job, progress
@@ -196,6 +197,17 @@ def verbose(lines: int) -> None:
     """Log so many lines."""
     for number in range(lines):
         log.info("line %d %s", number, "x" * 2000)
+
+
+@job("saves_itself")
+def saves_itself(note: str, fails: bool = False) -> None:
+    """Keep a note with the job, as RQ's documents have it, and all its fields with it."""
+    current = get_current_job()
+    assert current
+    current.meta["note"] = note
+    current.save()
+    if fails:
+        raise PermanentFailure("after the note")
 
 
 @callback

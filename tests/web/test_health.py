@@ -83,3 +83,12 @@ def test_the_application_starts_without_redis(own_redis: RedisServer, job_types:
     problem(app.test_client().post("/tasks?task_type=generic", json={}), 503)
     own_redis.start()
     assert app.test_client().post("/tasks?task_type=generic", json={}).status_code == 202
+
+
+def test_a_full_redis_refuses_a_task_and_shows_the_others(client: FlaskClient, own_redis: RedisServer) -> None:
+    before = client.post("/tasks?task_type=generic", json={"a": 1}).get_json()
+    with Redis.from_url(own_redis.url) as connection:
+        connection.config_set("maxmemory", "1")
+    refused = problem(client.post("/tasks?task_type=generic", json={"a": 2}), 503)
+    assert refused["detail"] == "Redis is full and takes no more."
+    assert client.get(f"/tasks/{before['id']}").get_json()["status"] == "queued"

@@ -19,7 +19,7 @@ from rq.serializers import JSONSerializer
 
 from taskqueue.queue import TaskQueue
 from tests.conftest import RedisServer, wait_until
-from tests.taskqueue.engine.stage import RunningWorker, until
+from tests.taskqueue.engine.stage import RunningWorker, registries_of, until
 
 Start = Callable[..., RunningWorker]
 RQ = str(Path(sys.executable).parent / "rq")
@@ -184,3 +184,23 @@ def test_rq_info_suspend_and_resume(start: Start, project: Path, server: RedisSe
     assert queue.get(task.id).status == "queued"
     rq("resume")
     assert until(queue, task.id, "complete") < 3
+
+
+@pytest.mark.parametrize(("fails", "status"), [(False, "complete"), (True, "failed")])
+def test_a_job_that_saves_itself_while_it_runs(
+    start: Start, queue: TaskQueue, redis: Redis, fails: bool, status: str
+) -> None:
+    start()
+    task = queue.submit("saves_itself", {"note": "page 3", "fails": fails})
+    until(queue, task.id, status)
+    assert Job.fetch(task.id, connection=redis, serializer=JSONSerializer).meta == {"note": "page 3"}
+
+
+def test_a_job_that_is_saved_by_somebody_else_while_it_runs(start: Start, queue: TaskQueue, redis: Redis) -> None:
+    task = queue.submit("long", {"seconds": 1})
+    read_before = Job.fetch(task.id, connection=redis, serializer=JSONSerializer)
+    start()
+    until(queue, task.id, "processing")
+    read_before.save()
+    until(queue, task.id, "complete")
+    assert registries_of(redis, task.id) == ["finished"]
