@@ -10,4 +10,5 @@ EXPIRED = "tq:expired"  # 1: it was dropped for that
 TRACE = "tq:trace"  # the id of the request that queued it and, behind a space, its traceparent
 CALLBACK_URL = "tq:callback_url"
 FAILURE = "tq:failure"  # why it failed for good: failures.text_of
+LIMITED = "tq:limited"  # the job type whose limits hold for it; see engine/limits.lua
 CANCEL = "tq:cancel"  # 1: it runs, and shall be stopped

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from taskqueue.errors import InvalidJobType, InvalidPayload, UnknownJobType
+from taskqueue.limits import Limits
 from taskqueue.masking import Masking
 from taskqueue.retry import RetryDelays
 from taskqueue.settings import Environment
@@ -39,6 +40,7 @@ class JobType:
     attempts: int  # runs of one job, the first included
     timeout: int  # seconds that one attempt may take
     retry_delays: RetryDelays
+    limits: Limits
     check_settings: Callable[[Environment], object] | None
 
     @property
@@ -115,12 +117,16 @@ def job(
     timeout: int = 180,
     retry_delay: float = 2,
     max_retry_delay: float = 600,
+    concurrency: int | None = None,
+    rate: str | None = None,
     settings: Callable[[Environment], object] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function as the job type `name`, and return it unchanged.
 
     `attempts` counts the first run too. `timeout` is in seconds, for one attempt. The delay before the
     second attempt is about `retry_delay` seconds; it doubles each time, up to `max_retry_delay`.
+    `concurrency`: at most so many run at the same time, across all workers. `rate`: at most so many begin in
+    a time, "10/minute" in any 60 seconds; another attempt begins, too. What is over a limit waits, in its order.
     `settings` reads the environment variables that the job needs and raises `InvalidSetting`: a worker
     calls it once, at its start, so that a bad value is found before any job is.
 
@@ -143,6 +149,7 @@ def job(
         try:
             signature = Signature(function)
             retry_delays = RetryDelays(first=retry_delay, longest=max_retry_delay)
+            limits = Limits(concurrency=concurrency, rate=rate)
         except (SignatureError, ValueError) as error:
             raise refuse(f"{name!r} cannot be a job type: {error}") from error
         (system if is_ours else registered).add(
@@ -154,6 +161,7 @@ def job(
                 attempts=attempts,
                 timeout=timeout,
                 retry_delays=retry_delays,
+                limits=limits,
                 check_settings=settings,
             )
         )

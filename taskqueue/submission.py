@@ -174,6 +174,8 @@ class Submissions:
         trace = current_trace.get()
         if trace:
             stored[fields.TRACE] = trace.text()
+        if job_type.limits:
+            stored[fields.LIMITED] = job_type.name
         if task.tags:
             stored[fields.TAGS] = ",".join(task.tags)
         if task.expires_at:

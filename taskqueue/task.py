@@ -76,6 +76,7 @@ class Task:
     worker: str | None = None
     tags: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()  # ids of tasks that must end first
+    held_by_limit: bool = False  # it may not begin yet: see taskqueue/limits.py
     expires_at: datetime | None = None  # if it has not begun by then, it never does
 
 
@@ -122,6 +123,7 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
         worker=None if waits else job.worker_name,
         tags=tuple(tags.decode().split(",")) if tags else (),
         depends_on=tuple(job._dependency_ids),
+        held_by_limit=job.get_status(refresh=False) is JobStatus.RATE_LIMITED,
         expires_at=expires_at,
     )
 

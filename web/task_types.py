@@ -20,6 +20,8 @@ class TaskTypeJson(TypedDict):
     queue: str
     attempts: int
     timeout: int
+    concurrency: int | None
+    rate: str | None
     payload_schema: dict[str, Json]
     result_schema: dict[str, Json] | None
 
@@ -61,6 +63,8 @@ def job_type_json(job_type: JobType) -> TaskTypeJson:
         "queue": job_type.queue,
         "attempts": job_type.attempts,
         "timeout": job_type.timeout,
+        "concurrency": job_type.limits.concurrency,
+        "rate": job_type.limits.rate,
         "payload_schema": job_type.signature.schema,
         "result_schema": job_type.signature.result_schema,
     }

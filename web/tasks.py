@@ -52,6 +52,7 @@ class TaskJson(TypedDict):
     worker: str | None
     tags: list[str]
     depends_on: list[str]
+    held_by_limit: bool
     expires_at: str | None
 
 
@@ -105,6 +106,7 @@ def task_json(task: Task) -> TaskJson:
         "worker": task.worker,
         "tags": list(task.tags),
         "depends_on": list(task.depends_on),
+        "held_by_limit": task.held_by_limit,
         "expires_at": timestamp(task.expires_at),
     }
 

@@ -30,6 +30,7 @@ from taskqueue.engine.trimming import Trimming
 from taskqueue.engine.turn import Turns, error_text, failure, moment
 from taskqueue.firing import Firing
 from taskqueue.job_types import known_types, registered
+from taskqueue.limits import LIMITED_TYPES
 from taskqueue.settings import Settings
 from taskqueue.totals import Totals
 
@@ -83,6 +84,10 @@ class Keeper:
         self._trimming = Trimming(connection, known_types())
         self._firing = Firing(connection, settings, registered)
         self._heartbeat_script = connection.register_script(folder.joinpath("heartbeat.lua").read_text())
+        limits_script, release_script = (
+            folder.joinpath(name).read_text() for name in ("limits.lua", "release.lua")
+        )
+        self._release_script = connection.register_script(limits_script + release_script)
         self._due_script = connection.register_script(folder.joinpath("due.lua").read_text())
 
     def lost_touch(self) -> bool:
@@ -200,12 +205,15 @@ class Keeper:
             self._trimming.go_on()
 
     def move_due(self) -> None:
-        """Do what is due: schedules are fired, ended batches end, jobs whose time has come go to their queues."""
+        """Do what is due: schedules fire, ended batches end, jobs go to their queues that may begin now."""
         self._firing.fire_due()
         self._batch_ends.end_those_that_have()
+        self._release_script(keys=[LIMITED_TYPES], args=[RQ_KEY_PREFIX, moment()])
         for queue in self._queues:
             keys = [f"{RQ_KEY_PREFIX}:scheduled:{queue.name}", queue.key, Queue.redis_queues_keys]
             self._due_script(keys=keys, args=[RQ_KEY_PREFIX, moment(), MAX_DUE])
+            # What RQ's own code skips when two parents end at once, or leaves there when it is killed.
+            queue.ready_job_registry.cleanup()
 
     def give_up_scheduling(self) -> None:
         """Let another worker be the scheduler at once."""

@@ -1,4 +1,5 @@
 -- One turn of a work-horse: settle the job that it ran, and claim the next, in a single round trip.
+-- It begins with limits.lua.
 --
 -- All of it happens at once, or (where Redis refuses writes) none of it: there is no moment in which a job
 -- stands in no list. Both halves may be sent again when the answer was lost; the second time changes nothing.
@@ -42,6 +43,7 @@ local prefix, worker, lease, moment, claim, again, outcome = unpack(ARGV, 1, 7)
 local worker_key = KEYS[1]
 -- Redis's clock: those of the workers may differ. Texts, since a number costs Redis a microsecond to print each time.
 local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
 local function seconds_from_now(seconds) return string.format('%d', time[1] + seconds) end
 local function precisely(seconds) return string.format('%d.%06d', time[1] + seconds, time[2]) end
 
@@ -109,7 +111,7 @@ end
 local function settle()
     local job, execution, origin, ttl = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[13])
     local key = keys_of(job, execution)
-    local status, to_be_stopped = unpack(redis.call('HMGET', key.job, 'status', 'tq:cancel'))
+    local status, to_be_stopped, limited = unpack(redis.call('HMGET', key.job, 'status', 'tq:cancel', 'tq:limited'))
     if to_be_stopped and outcome ~= 'finished' then outcome = 'canceled' end
     local final = outcome == 'finished' or outcome == 'failed' or outcome == 'stopped'
     if final and redis.call('EXISTS', key.job .. ':dependents') == 1 then return 'dependents' end
@@ -121,6 +123,8 @@ local function settle()
     end
     redis.call('DEL', key.execution, key.executions) -- a job has one execution at a time
     redis.call('SREM', worker_key .. ':executions', key.member)
+    local limits = limited and limits_of(limited, prefix, now, moment)
+    if limits then limits.ends(key.member) end
     -- Somebody cancelled or deleted it while it ran: that stays so. Any other status may have been written by
     -- somebody's job.save() of an object that he had read before.
     if not status or status == 'canceled' then return 'lost' end
@@ -157,7 +161,9 @@ local function settle()
         redis.call('HSET', key.job, 'status', 'queued')
         redis.call('HINCRBY', key.job, 'tq:attempt', -1)
         redis.call('LPUSH', prefix .. ':queue:' .. origin, job)
+        if limits then limits.keeps_place(job) end
     end
+    if limits then limits.release() end
     if ARGV[19] then keep_log(job, ttl) end
     redis.call('PUBLISH', 'tq:task:' .. job, outcome) -- taskqueue/hints.py
     return outcome == 'canceled' and outcome or 'yes'
@@ -202,11 +208,13 @@ local function open_queues()
     return open
 end
 
+local MOST_POPPED = 100 -- in one turn: who waits for a queue is called again while it holds something
+
 local function take(queues)
     if #queues == 0 then return end
     local pop = { 'LMPOP', #queues, unpack(queues) }
     pop[#pop + 1] = 'LEFT'
-    while true do
+    for _ = 1, MOST_POPPED do
         local popped = redis.call(unpack(pop))
         if not popped then return end
         local queue_key, job = popped[1], popped[2][1]
@@ -223,7 +231,7 @@ local function take(queues)
             elseif ENDED[hash.status] then -- an id that was pushed twice, or cancelled since, is not run
             elseif hash['tq:cancel'] or has_expired(hash) then
                 drop(job, hash, queue_key:sub(#prefix + 8))
-            else
+            elseif not hash['tq:limited'] or limits_of(hash['tq:limited'], prefix, now, moment).admit(job) then
                 return queue_key, job, fields, hash
             end
         end
@@ -233,20 +241,21 @@ end
 local function begin(queue_key, job, fields, hash)
     local key = keys_of(job, claim)
     local origin = queue_key:sub(#prefix + 8) -- behind "rq:queue:"
-    local now, ends = precisely(0), precisely(lease)
+    local begun, ends = precisely(0), precisely(lease)
     if hash.origin ~= origin then -- somebody has moved it from queue to queue
         fields[#fields + 1] = 'origin'
         fields[#fields + 1] = origin
     end
     redis.call('HSET', key.job, 'status', 'started', 'started_at', moment, 'last_heartbeat', moment,
         'worker_name', worker, 'origin', origin, 'tq:attempt', string.format('%d', (tonumber(hash['tq:attempt']) or 0) + 1))
+    if hash['tq:limited'] then limits_of(hash['tq:limited'], prefix, now, moment).begins(key.member) end
     if hash['tq:progress'] then redis.call('HDEL', key.job, 'tq:progress') end
     if hash.ttl or hash.ended_at then redis.call('PERSIST', key.job) end -- it may expire while it waits
     redis.call('ZADD', prefix .. ':wip:' .. origin, ends, key.member)
     redis.call('ZADD', key.executions, ends, claim)
     redis.call('SADD', worker_key .. ':executions', key.member)
     -- RQ gives this hash a lifetime; ours is deleted with the execution, and the heartbeat gives it one.
-    redis.call('HSET', key.execution, 'id', claim, 'job_id', job, 'created_at', now, 'last_heartbeat', now,
+    redis.call('HSET', key.execution, 'id', claim, 'job_id', job, 'created_at', begun, 'last_heartbeat', begun,
         'worker_name', worker)
     redis.call('PUBLISH', 'tq:task:' .. job, 'started')
 end

@@ -24,7 +24,8 @@ from taskqueue.failures import failure_text
 log = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
-SCRIPT = package_files("taskqueue.engine").joinpath("turn.lua").read_text()
+_FOLDER = package_files("taskqueue.engine")
+SCRIPT = _FOLDER.joinpath("limits.lua").read_text() + _FOLDER.joinpath("turn.lua").read_text()
 WHOLE = ("EVAL", SCRIPT)
 BY_DIGEST = ("EVALSHA", hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest())
 

@@ -43,7 +43,8 @@ from taskqueue.engine.stops import Stops
 from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns
 from taskqueue.failures import failure_text
-from taskqueue.job_types import discover, registered
+from taskqueue.job_types import discover, known_types, registered
+from taskqueue.limits import declare
 from taskqueue.log import configure as configure_log
 from taskqueue.pauses import paused
 from taskqueue.settings import process_settings
@@ -159,6 +160,7 @@ class Worker(RQWorker):
             self._settings,
             self.tally,
         )
+        declare(self.connection, known_types())
         self._keeper.move_due()
         log.info(
             "Worker %s works on %s with %d horses",

@@ -16,9 +16,10 @@ local id, moment, ttl = unpack(ARGV)
 local prefix = KEYS[1]:sub(1, -(#id + 6)) -- before ":job:<id>"
 local now = tonumber(redis.call('TIME')[1])
 
-local found = redis.pcall('HMGET', KEYS[1], 'status', 'origin', 'data', 'worker_name', 'rate_limit_key')
+local found = redis.pcall('HMGET', KEYS[1], 'status', 'origin', 'data', 'worker_name', 'rate_limit_key',
+    'tq:limited')
 if found.err or not found[3] then return { 'unknown', '', '' } end
-local status, origin, _, worker, limit = unpack(found)
+local status, origin, _, worker, limit, limited = unpack(found, 1, 6)
 origin = origin or 'default'
 
 if status == 'started' then
@@ -38,6 +39,9 @@ if not WAITS[status] then return { 'refused', status or '', '' } end
 if status == 'queued' then redis.call('LREM', prefix .. ':queue:' .. origin, 0, id) end
 for _, registry in ipairs({ 'scheduled', 'deferred', 'ready' }) do
     redis.call('ZREM', prefix .. ':' .. registry .. ':' .. origin, id)
+end
+if limited then
+    for _, list in ipairs({ ':held', ':passed' }) do redis.call('LREM', 'tq:limit:' .. limited .. list, 1, id) end
 end
 redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', moment)
 for _, key in ipairs({ KEYS[1], prefix .. ':results:' .. id, 'tq:logs:' .. id }) do

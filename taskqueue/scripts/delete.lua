@@ -12,9 +12,9 @@ local prefix = KEYS[1]:sub(1, -(#id + 6)) -- before ":job:<id>"
 local now = redis.call('TIME')[1]
 
 local found = redis.pcall('HMGET', KEYS[1], 'origin', 'group_id', 'description', 'tq:tags', 'rate_limit_key',
-    'status')
+    'tq:limited', 'status')
 if found.err then found = {} end
-local origin, group, job_type, tags, limit, status = unpack(found, 1, 6)
+local origin, group, job_type, tags, limit, limited, status = unpack(found, 1, 7)
 
 local queues = { [prefix .. ':queue:' .. (origin or 'default')] = true }
 for _, key in ipairs(redis.call('SMEMBERS', KEYS[2])) do queues[key] = true end
@@ -50,6 +50,9 @@ end
 local dependencies = prefix .. ':job::' .. id .. ':dependencies'
 for _, parent in ipairs(redis.call('SMEMBERS', dependencies)) do
     remove('SREM', prefix .. ':job:' .. parent .. ':dependents', id)
+end
+for _, list in ipairs(limited and { ':held', ':passed' } or {}) do
+    remove('LREM', 'tq:limit:' .. limited .. list, 1, id)
 end
 if group then remove('SREM', prefix .. ':group:' .. group, id) end
 remove('ZREM', 'tq:index', id)

@@ -226,3 +226,24 @@ def note_failure(job: Job, connection: Redis, kind: type[Exception], error: Exce
 def note_stop(job: Job, connection: Redis) -> None:
     """RQ's callback of a job that was stopped."""
     connection.rpush("test:called", f"{job.id} was stopped")
+
+
+def note(name: str, **fields: float) -> None:
+    """Keep for the test when something was, by Redis's clock."""
+    task = current_task()
+    assert task
+    task.connection.xadd(f"test:{name}", {"task": task.id, **fields})
+
+
+@job("two-at-a-time", concurrency=2, attempts=2, retry_delay=0)
+def two_at_a_time(seconds: float = 0, number: int = 0) -> None:
+    """Take so long; at most two do at the same time."""
+    note("two-at-a-time", number=number, change=1)
+    time.sleep(seconds)
+    note("two-at-a-time", number=number, change=-1)
+
+
+@job("three-a-second", rate="3/second")
+def three_a_second(number: int) -> None:
+    """Begin; at most three do in a second."""
+    note("three-a-second", number=number)

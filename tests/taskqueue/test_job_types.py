@@ -49,6 +49,9 @@ def test_an_unknown_name_tells_the_known_ones(job_types: JobTypes) -> None:
         ({"name": "tq-mine"}, "names that begin with 'tq-' are the system's own"),
         ({"attempts": 0}, "attempts must be 1 to 100, got 0"),
         ({"timeout": 0}, "timeout must be 1 to 604800 seconds, got 0"),
+        ({"concurrency": 0}, "concurrency must be 1 to 10,000, got 0"),
+        ({"rate": "10/fortnight"}, "rate must be 1 to 10,000 in a second, minute, hour, day, such as '10/minute'"),
+        ({"rate": "0/minute"}, "rate must be 1 to 10,000"),
         ({"retry_delay": 10, "max_retry_delay": 5}, "retry_delay and max_retry_delay must be"),
     ],
 )

@@ -22,3 +22,10 @@ def test_all_task_types_are_listed_by_name(client: FlaskClient) -> None:
 
 def test_an_unknown_task_type_is_a_404(client: FlaskClient) -> None:
     assert "generic" in problem(client.get("/task-types/emial"), 404)["known"]
+
+
+def test_its_limits_are_told(client: FlaskClient) -> None:
+    told = [
+        client.get(f"/task-types/{name}").get_json() for name in ("two-at-a-time", "three-a-second", "generic")
+    ]
+    assert [(one["concurrency"], one["rate"]) for one in told] == [(2, None), (None, "3/second"), (None, None)]
