@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import ROOT, free_port
 
+RELOAD_SECONDS = 60  # a reload starts the program twice; a busy machine takes its time
 JOB_TYPE = """
 from taskqueue import job
 

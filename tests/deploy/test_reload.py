@@ -11,7 +11,7 @@ from taskqueue.job_types import JobTypes
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 from tests.conftest import wait_until
-from tests.deploy.conftest import JOB_TYPE, Web, edit
+from tests.deploy.conftest import JOB_TYPE, RELOAD_SECONDS, Web, edit
 
 RELOAD = (sys.executable, "deploy/reload.py")
 
@@ -23,15 +23,15 @@ def test_a_worker_starts_again_with_changed_code_and_waits_while_it_is_broken(
     file = editable_project / "jobs" / "generic.py"
     with (tmp_path / "log").open("w") as log:
         worker = subprocess.Popen([*RELOAD, sys.executable, "worker.py"], cwd=editable_project, stderr=log)
-    wait_until(lambda: redis.scard("rq:workers") == 1, what="the worker")
+    wait_until(lambda: redis.scard("rq:workers") == 1, RELOAD_SECONDS, what="the worker")
 
     edit(file, "@job", "@@job")
     said = "reload: the program has ended (exit code 1); it starts when the code changes again"
-    wait_until(lambda: said in (tmp_path / "log").read_text(), what="the end of the broken code")
+    wait_until(lambda: said in (tmp_path / "log").read_text(), RELOAD_SECONDS, what="the end of the broken code")
     edit(file, "@@job", "@job")
     edit(file, "return payload", 'return {"code": "new"}')
     task = queue.submit("generic", {})
-    wait_until(lambda: queue.get(task.id).result == {"code": "new"}, what="the mended code")
+    wait_until(lambda: queue.get(task.id).result == {"code": "new"}, RELOAD_SECONDS, what="the mended code")
 
     worker.terminate()
     assert worker.wait(30) == 0
@@ -41,9 +41,9 @@ def test_a_worker_starts_again_with_changed_code_and_waits_while_it_is_broken(
 
 def test_gunicorn_takes_a_new_job_type(env: pytest.MonkeyPatch, editable_project: Path) -> None:
     server = Web(editable_project, *RELOAD)
-    wait_until(server.answers, what="the web server")
+    wait_until(server.answers, RELOAD_SECONDS, what="the web server")
     (editable_project / "jobs" / "fresh.py").write_text(JOB_TYPE)
-    wait_until(lambda: "fresh" in str(server.get("/task-types")), what="the new job type")
+    wait_until(lambda: "fresh" in str(server.get("/task-types")), RELOAD_SECONDS, what="the new job type")
     server.stop()
     assert not server.answers()
 

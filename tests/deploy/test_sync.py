@@ -16,7 +16,7 @@ from taskqueue.job_types import JobTypes
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 from tests.conftest import wait_until
-from tests.deploy.conftest import JOB_TYPE, Web, command_of, edit
+from tests.deploy.conftest import JOB_TYPE, RELOAD_SECONDS, Web, command_of, edit
 
 # What kindling puts in the place of a command that it cannot signal.
 WRAPPER = (
@@ -30,7 +30,7 @@ BUSY_SECONDS = 10  # a quiet machine needs less than 2, of which the wrapper sle
 def web(env: pytest.MonkeyPatch, editable_project: Path) -> Iterator[Web]:
     env.setenv("WEB_PROCESSES", "1")  # when it answers, no other is still reading the code that a test will break
     server = Web(editable_project)
-    wait_until(server.answers, what="the web server")
+    wait_until(server.answers, RELOAD_SECONDS, what="the web server")
     yield server
     server.stop()
 
@@ -41,7 +41,11 @@ def test_a_reload_takes_new_code_with_no_failed_request(web: Web, editable_proje
     edit(editable_project / "taskqueue" / "errors.py", "There is no task ", "New words for no task ")
     with web.load() as failures:
         web.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: web.log().count("Worker exiting") == 1, what="the process with the old code to end")
+        wait_until(
+            lambda: web.log().count("Worker exiting") == 1,
+            RELOAD_SECONDS,
+            what="the process with the old code to end",
+        )
     assert failures == [], web.log()
     assert web.get("/")["dashboard"] == "elsewhere"
     assert web.get("/tasks/none")["detail"].startswith("New words")
@@ -56,13 +60,17 @@ def test_code_that_does_not_start_is_refused_and_the_old_goes_on(
     (editable_project / file).write_text(good + "\ndef broken(:\n")
     with web.load() as failures:
         web.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "The new code does not start; the old goes on." in web.log(), what="the refusal")
+        wait_until(
+            lambda: "The new code does not start; the old goes on." in web.log(),
+            RELOAD_SECONDS,
+            what="the refusal",
+        )
     assert failures == [], web.log()
     assert f"{file}" in web.log()
     assert web.process.poll() is None
     (editable_project / file).write_text(good)
     web.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: web.log().count("Worker exiting") == 1, what="the mended code")
+    wait_until(lambda: web.log().count("Worker exiting") == 1, RELOAD_SECONDS, what="the mended code")
     assert web.answers()
 
 
@@ -82,15 +90,17 @@ def test_a_restarted_worker_gives_its_job_back_and_has_the_new_code(
 ) -> None:
     queue = TaskQueue(redis, settings, job_types)
     running = queue.submit("slow", {"seconds": 0.7})
-    wait_until(lambda: queue.get(running.id).status == "processing", what="the job to begin")
+    wait_until(lambda: queue.get(running.id).status == "processing", RELOAD_SECONDS, what="the job to begin")
     old = redis.smembers("rq:workers")
     edit(editable_project / "jobs" / "generic.py", "return payload", 'return {"code": "new"}')
     killed_at = time.monotonic()
     wrapped()
-    wait_until(lambda: redis.smembers("rq:workers") - old, what="the new worker")
+    wait_until(lambda: redis.smembers("rq:workers") - old, RELOAD_SECONDS, what="the new worker")
     seconds = time.monotonic() - killed_at
-    wait_until(lambda: queue.get(running.id).status == "complete", what="the job that was given back")
+    wait_until(
+        lambda: queue.get(running.id).status == "complete", RELOAD_SECONDS, what="the job that was given back"
+    )
     assert queue.get(running.id).attempt == 1
     later = queue.submit("generic", {})
-    wait_until(lambda: queue.get(later.id).result == {"code": "new"}, what="the new code")
+    wait_until(lambda: queue.get(later.id).result == {"code": "new"}, RELOAD_SECONDS, what="the new code")
     assert seconds < BUSY_SECONDS
