@@ -1,6 +1,7 @@
 """gunicorn's settings, in a file that it reads anew at each reload (SIGHUP): `gunicorn -c web/gunicorn_conf.py …`.
 
-A reload takes new code, with no failed request. Code that does not start is refused, and the old goes on.
+A reload takes new code: no request fails, though some wait until the new processes have started. Code that does
+not start is refused, and the old goes on.
 """
 
 import logging
