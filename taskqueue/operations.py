@@ -25,7 +25,7 @@ class Operations:
     def __init__(self, connection: Redis, failure_ttl_seconds: int) -> None:
         self._connection = connection
         self._failure_ttl_seconds = failure_ttl_seconds
-        self._cancel = _script(connection, "cancel.lua")
+        self._cancel = _script(connection, "callback.lua", "cancel.lua")
         self._requeue = _script(connection, "requeue.lua")
         self._delete = _script(connection, "delete.lua")
 
@@ -81,8 +81,9 @@ class Operations:
             RateLimitRegistry(limit, self._connection).cancel(task_id)
 
 
-def _script(connection: Redis, name: str) -> Script:
-    return connection.register_script(package_files("taskqueue").joinpath("scripts", name).read_text())
+def _script(connection: Redis, *names: str) -> Script:
+    folder = package_files("taskqueue.scripts")
+    return connection.register_script("".join(folder.joinpath(name).read_text() for name in names))
 
 
 def _now() -> str:

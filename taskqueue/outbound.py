@@ -23,6 +23,7 @@ from taskqueue.settings import Environment, text
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 30.0  # without a byte
+POST_TIMEOUT_SECONDS = 10.0  # until the answer begins
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 64 * 1024
 PORTS = {"http": 80, "https": 443}
@@ -167,6 +168,29 @@ def get(
         if time.monotonic() > deadline:
             raise TimeoutError(f"{_shown(url)} took too long to answer")
     raise PermanentFailure(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects.")
+
+
+def post(
+    url: str, body: bytes, *, settings: OutboundSettings, headers: Mapping[str, str], resolve: Resolve = resolve
+) -> int:
+    """POST a body; the status of the answer, which is not read. A redirect is an answer, too: it is not followed.
+
+    Raises as `get`.
+    """
+    parts, pool = _pool(url, settings, resolve)
+    target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    sent = {"User-Agent": "taskqueue", **headers, "Host": parts.netloc}
+    timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=POST_TIMEOUT_SECONDS)
+    try:
+        raw = pool.urlopen(
+            "POST", target, body, sent, redirect=False, retries=False, preload_content=False, timeout=timeout
+        )
+        raw.close()
+        return int(raw.status)
+    except HTTPError as error:
+        raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
+    finally:
+        pool.close()
 
 
 def _pool(

@@ -1,5 +1,6 @@
 """The queue, as the web application sees it: submit a task, read one, and ask whether Redis can take more."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ from rq.registry import ScheduledJobRegistry
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
+from taskqueue import fields
 from taskqueue.connection import redis_errors
 from taskqueue.errors import UnknownTask
 from taskqueue.idempotency import IdempotencyKey
@@ -20,6 +22,7 @@ from taskqueue.spans import attribute, span
 from taskqueue.submission import Accepted, Submissions, accepted
 from taskqueue.task import Task, read_task
 
+MAX_CALLBACKS = 10  # a task that is sent again has another one for each end
 MAX_ERRORS = 100  # at most this many of a task's failed attempts are read
 
 
@@ -87,7 +90,18 @@ class TaskQueue:
                 for name, raw in results
             ],
         )
-        return replace(task, scheduled_for=self._due(task)) if task.status == "scheduled" else task
+        if task.status == "scheduled":
+            task = replace(task, scheduled_for=self._due(task))
+        count = int(stored.get(fields.CALLBACKS.encode(), 0))
+        return replace(task, callbacks=self._callbacks(task_id, count)) if count else task
+
+    def _callbacks(self, task_id: str, count: int) -> tuple[Task, ...]:
+        """The last of its callbacks that are still known."""
+        found = []
+        for number in range(max(1, count + 1 - MAX_CALLBACKS), count + 1):
+            with suppress(UnknownTask):
+                found.append(self.get(f"{task_id}-callback-{number}"))
+        return tuple(found)
 
     def _due(self, task: Task) -> datetime | None:
         registry = ScheduledJobRegistry(task.queue, connection=self._connection)

@@ -24,8 +24,8 @@ from taskqueue.errors import (
     UnknownQueue,
 )
 from taskqueue.idempotency import RECORD_SECONDS, IdempotencyKey
-from taskqueue.job_types import JobType
-from taskqueue.options import SubmitOptions
+from taskqueue.job_types import JobType, system
+from taskqueue.options import ORDINARY, SubmitOptions
 from taskqueue.script import Script, Word
 from taskqueue.settings import Settings
 from taskqueue.signature import Json
@@ -34,6 +34,7 @@ from taskqueue.trace import current_trace
 from taskqueue.transaction import packed
 
 COMPRESSED_FROM_BYTES = 1024  # RQ reads a job's data compressed or plain; a small payload is better plain
+CALLBACK_TYPE = "tq-callback"  # taskqueue/system/callback.py
 DEDUPE = "tq:dedupe:"
 DEDUPE_SECONDS = 30 * 86_400  # after the time at which it may begin
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -188,7 +189,17 @@ class Submissions:
             stored["enqueue_at_front"] = 1
         if options.callback_url:
             stored[fields.CALLBACK_URL] = options.callback_url
+            stored[fields.CALLBACK] = json.dumps(self._callback_hash(task))
         return stored
+
+    def _callback_hash(self, task: Task) -> dict[str, str]:
+        """The hash of the job that will call the callback_url, but for its times; see scripts/callback.lua."""
+        job_type = system[CALLBACK_TYPE]
+        data = job_data(job_type.name, {"task_id": task.id})
+        own = replace(task, attempts=job_type.attempts, tags=(), depends_on=(), expires_at=None)
+        stored = self.job_hash(own, job_type, ORDINARY, data)
+        del stored["created_at"], stored["enqueued_at"]
+        return {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in stored.items()}
 
 
 def microseconds(moment: datetime) -> int:
@@ -211,6 +222,8 @@ def _words(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | Non
         until = (task.scheduled_for or task.created_at) - task.created_at
         words += ("dedupe", f"{DEDUPE}{task.type}:{options.dedupe}")
         words += ("dedupe_seconds", DEDUPE_SECONDS + int(until.total_seconds()))
+    if options.callback_url:
+        words += ("callback", 1)
     if idempotency:
         words += ("record", idempotency.record, "fingerprint", idempotency.fingerprint)
         words += ("record_seconds", RECORD_SECONDS)

@@ -77,6 +77,7 @@ class Task:
     tags: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()  # ids of tasks that must end first
     held_by_limit: bool = False  # it may not begin yet: see taskqueue/limits.py
+    callbacks: tuple["Task", ...] = ()  # the jobs that tell its callback_url of its ends
     expires_at: datetime | None = None  # if it has not begun by then, it never does
 
 

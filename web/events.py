@@ -13,11 +13,11 @@ from taskqueue.events import Seen, TaskEvent, follow
 from taskqueue.queue import TaskQueue
 from taskqueue.signature import Json
 from taskqueue.task import ENDED
+from taskqueue.task_json import task_json
 from taskqueue.watching import Watcher
 from web.logs import line_json
 from web.operation import operation
 from web.problems import BadRequest
-from web.tasks import task_json
 
 MAX_STREAMS = 1000  # of one process; each has a connection to its client, and waits
 AGAIN_MILLISECONDS = 2000  # a client that has lost its connection comes again after this

@@ -11,9 +11,9 @@ from typing_extensions import TypedDict
 from taskqueue.listing import Listing, Summary, Wanted, cursor, place_of
 from taskqueue.options import Moment
 from taskqueue.task import Status, timestamp
+from taskqueue.task_json import ProgressJson
 from web.access import caller_sees
 from web.operation import Query, operation, read_query
-from web.tasks import ProgressJson
 
 MAX_PAGE = 200
 

@@ -5,8 +5,8 @@ from flask.typing import ResponseReturnValue
 
 from taskqueue.operations import Operations
 from taskqueue.queue import TaskQueue
+from taskqueue.task_json import TaskJson, task_json
 from web.operation import operation
-from web.tasks import TaskJson, task_json
 
 PROBLEMS = (404, 409, 503)
 

@@ -11,8 +11,8 @@ from taskqueue.failed_tasks import FailedTasks, Wanted
 from taskqueue.options import Moment, SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.system.requeue import NAME
+from taskqueue.task_json import TaskJson, task_json
 from web.operation import Query, operation, read_query
-from web.tasks import TaskJson, task_json
 
 MAX_RATE = 1000  # tasks a second
 MAX_EXAMPLES = 10

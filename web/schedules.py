@@ -14,10 +14,11 @@ from taskqueue.schedule import Schedule
 from taskqueue.schedules import Kept, Schedules, shown_payload
 from taskqueue.signature import Json
 from taskqueue.task import timestamp
+from taskqueue.task_json import TaskJson, task_json
 from web.access import caller_sees, check_may_submit
 from web.operation import operation
 from web.problems import BadRequest
-from web.tasks import TaskJson, json_body, task_json
+from web.tasks import json_body
 
 MAX_SCHEDULE_BYTES = 64 * 1024  # kept for ever, and read each time: a large payload belongs in a file
 NEXT_RUNS = 5  # told of one schedule

@@ -12,12 +12,13 @@ from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.submission import Accepted
 from taskqueue.task import ENDED
+from taskqueue.task_json import TaskJson, task_json
 from taskqueue.waiting import Waiters
 from web.access import caller_sees
 from web.idempotency import idempotency_key
 from web.operation import Payload, Query, operation, read_query
 from web.problems import BadRequest
-from web.tasks import TaskJson, json_body, task_json
+from web.tasks import json_body
 
 MAX_WAIT_SECONDS = 20  # less than gunicorn's graceful_timeout
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=[,;]|$)", re.IGNORECASE)

@@ -31,6 +31,7 @@ from taskqueue.engine.turn import Turns, error_text, failure, moment
 from taskqueue.firing import Firing
 from taskqueue.job_types import known_types, registered
 from taskqueue.limits import LIMITED_TYPES
+from taskqueue.owed import OwedCallbacks
 from taskqueue.settings import Settings
 from taskqueue.totals import Totals
 
@@ -80,6 +81,7 @@ class Keeper:
         self._in_touch_since: float | None = None  # with Redis, without a break
         self.schedules = False  # it is the one that moves what is due
         folder = package_files("taskqueue.engine")
+        self._owed = OwedCallbacks(connection)
         self._batch_ends = BatchEnds(connection, settings.result_ttl_seconds)
         self._trimming = Trimming(connection, known_types())
         self._firing = Firing(connection, settings, registered)
@@ -208,6 +210,7 @@ class Keeper:
         """Do what is due: schedules fire, ended batches end, jobs go to their queues that may begin now."""
         self._firing.fire_due()
         self._batch_ends.end_those_that_have()
+        self._owed.call_back()
         self._release_script(keys=[LIMITED_TYPES], args=[RQ_KEY_PREFIX, moment()])
         for queue in self._queues:
             keys = [f"{RQ_KEY_PREFIX}:scheduled:{queue.name}", queue.key, Queue.redis_queues_keys]

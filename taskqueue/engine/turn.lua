@@ -1,5 +1,5 @@
 -- One turn of a work-horse: settle the job that it ran, and claim the next, in a single round trip.
--- It begins with limits.lua.
+-- callback.lua and limits.lua stand before it.
 --
 -- All of it happens at once, or (where Redis refuses writes) none of it: there is no moment in which a job
 -- stands in no list. Both halves may be sent again when the answer was lost; the second time changes nothing.
@@ -108,10 +108,16 @@ local function cancel(key, job, origin, ttl)
     if ttl > 0 then redis.call('EXPIRE', key, ttl) end
 end
 
+local TOLD_SECONDS = 90000 -- as long as its callback is tried: taskqueue/system/callback.py
+
 local function settle()
     local job, execution, origin, ttl = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[13])
     local key = keys_of(job, execution)
-    local status, to_be_stopped, limited = unpack(redis.call('HMGET', key.job, 'status', 'tq:cancel', 'tq:limited'))
+    local status, to_be_stopped, limited, callback_url = unpack(redis.call('HMGET', key.job, 'status', 'tq:cancel',
+        'tq:limited', 'tq:callback_url'))
+    if callback_url and ttl >= 0 and ttl < TOLD_SECONDS then -- it must be there to be told of
+        ttl, ARGV[13] = TOLD_SECONDS, string.format('%d', TOLD_SECONDS)
+    end
     if to_be_stopped and outcome ~= 'finished' then outcome = 'canceled' end
     local final = outcome == 'finished' or outcome == 'failed' or outcome == 'stopped'
     if final and redis.call('EXISTS', key.job .. ':dependents') == 1 then return 'dependents' end
@@ -164,6 +170,7 @@ local function settle()
         if limits then limits.keeps_place(job) end
     end
     if limits then limits.release() end
+    if callback_url and (final or outcome == 'canceled') then call_back(job, prefix, moment) end
     if ARGV[19] then keep_log(job, ttl) end
     redis.call('PUBLISH', 'tq:task:' .. job, outcome) -- taskqueue/hints.py
     return outcome == 'canceled' and outcome or 'yes'
@@ -195,6 +202,7 @@ local function drop(job, hash, origin)
     if not hash['tq:cancel'] then redis.call('HSET', key, 'tq:expired', '1') end
     cancel(key, job, origin, tonumber(hash.failure_ttl) or 86400)
     redis.call('PUBLISH', 'tq:task:' .. job, 'canceled')
+    if hash['tq:callback'] then call_back(job, prefix, moment) end
 end
 
 local function open_queues()
@@ -248,6 +256,10 @@ local function begin(queue_key, job, fields, hash)
     end
     redis.call('HSET', key.job, 'status', 'started', 'started_at', moment, 'last_heartbeat', moment,
         'worker_name', worker, 'origin', origin, 'tq:attempt', string.format('%d', (tonumber(hash['tq:attempt']) or 0) + 1))
+    if hash['tq:called'] then -- RQ's own code has sent it again
+        redis.call('HDEL', key.job, 'tq:called')
+        redis.call('ZADD', 'tq:callbacks:owed', time[1], job)
+    end
     if hash['tq:limited'] then limits_of(hash['tq:limited'], prefix, now, moment).begins(key.member) end
     if hash['tq:progress'] then redis.call('HDEL', key.job, 'tq:progress') end
     if hash.ttl or hash.ended_at then redis.call('PERSIST', key.job) end -- it may expire while it waits

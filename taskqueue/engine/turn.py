@@ -24,8 +24,10 @@ from taskqueue.failures import failure_text
 log = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
-_FOLDER = package_files("taskqueue.engine")
-SCRIPT = _FOLDER.joinpath("limits.lua").read_text() + _FOLDER.joinpath("turn.lua").read_text()
+SCRIPT = "".join(
+    package_files("taskqueue").joinpath(name).read_text()
+    for name in ("scripts/callback.lua", "engine/limits.lua", "engine/turn.lua")
+)
 WHOLE = ("EVAL", SCRIPT)
 BY_DIGEST = ("EVALSHA", hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest())
 

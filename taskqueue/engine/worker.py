@@ -46,6 +46,7 @@ from taskqueue.failures import failure_text
 from taskqueue.job_types import discover, known_types, registered
 from taskqueue.limits import declare
 from taskqueue.log import configure as configure_log
+from taskqueue.owed import OwedCallbacks
 from taskqueue.pauses import paused
 from taskqueue.settings import process_settings
 
@@ -421,6 +422,7 @@ class Worker(RQWorker):
         """Store a result, unless the job is this execution's no more."""
         if self._owns(execution):
             super().handle_job_success(job, queue, started_job_registry, execution)
+            OwedCallbacks(self.connection).call_back(job.id)
 
     def handle_job_failure(
         self,
@@ -435,6 +437,7 @@ class Worker(RQWorker):
             if not job.should_retry:
                 self.connection.hset(job.key, fields.FAILURE, failure_text(job.type_name, exc_string))
             super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
+            OwedCallbacks(self.connection).call_back(job.id)
 
     def _owns(self, execution: Execution) -> bool:
         key = execution.job.started_job_registry.key

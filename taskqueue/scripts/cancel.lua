@@ -1,6 +1,6 @@
 -- Cancels a task: one that waits is gone at once; of one that runs, its worker is told to stop it.
 --
--- The status is looked at and changed in one step, so no worker can claim the job in between: either it waits, and is
+-- callback.lua stands before it. The status is looked at and changed in one step, so no worker can claim the job in between: either it waits, and is
 -- taken away, or it runs, and the worker that has claimed it is known.
 --
 -- KEYS[1]  rq:job:<id>
@@ -53,5 +53,6 @@ for _, old in ipairs(redis.call('ZRANGEBYSCORE', canceled, '-inf', now - ttl, 'L
     if redis.call('EXISTS', prefix .. ':job:' .. old) == 0 then redis.call('ZREM', canceled, old) end
 end
 redis.call('ZADD', canceled, now, id)
+call_back(id, prefix, moment)
 redis.call('PUBLISH', 'tq:task:' .. id, 'canceled')
 return { 'canceled', status, limit or '' }

@@ -55,6 +55,7 @@ for _, list in ipairs(limited and { ':held', ':passed' } or {}) do
     remove('LREM', 'tq:limit:' .. limited .. list, 1, id)
 end
 if group then remove('SREM', prefix .. ':group:' .. group, id) end
+remove('ZREM', 'tq:callbacks:owed', id)
 remove('ZREM', 'tq:index', id)
 if job_type then remove('ZREM', 'tq:index:type:' .. job_type, id) end -- our jobs' description is their type
 for tag in (tags or ''):gmatch('[^,]+') do remove('ZREM', 'tq:index:tag:' .. tag, id) end

@@ -16,6 +16,7 @@
 --            dedupe           a key; while a task with it waits or runs, nothing is queued, and that one is told
 --            dedupe_seconds   how long that is remembered at the most
 --            batch            the list of a batch's tasks: the task, or the one that stands in for it, is added
+--            callback         1: it has one; its end is looked for until it is seen (callback.lua)
 --            record           a key; the answer is kept there, and told again to who asks again
 --            fingerprint      of what was asked: another one under the same record is refused
 --            record_seconds   how long the record is kept
@@ -94,6 +95,7 @@ for i = 4, #KEYS do
     if i > 5 then redis.call('SADD', 'tq:index:tags', KEYS[i]) end -- who trims the indexes must know them
 end
 if option.batch then redis.call('RPUSH', option.batch, id) end
+if option.callback then redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id) end
 if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end
 keep_record('repeated', status, id, created)
 return { 'new', status, id, created, stalled }

@@ -40,7 +40,10 @@ end
 redis.call('ZREM', prefix .. ':failed:' .. origin, id)
 redis.call('ZREM', prefix .. ':canceled:' .. origin, id)
 redis.call('HDEL', KEYS[1], 'started_at', 'ended_at', 'worker_name', 'tq:attempt', 'tq:deaths', 'tq:progress',
-    'tq:expires_at', 'tq:expired', 'tq:cancel')
+    'tq:expires_at', 'tq:expired', 'tq:cancel', 'tq:called')
+if redis.call('HEXISTS', KEYS[1], 'tq:callback') == 1 then
+    redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id)
+end
 local retries = tonumber(attempts) or 0
 if retries > 1 then redis.call('HSET', KEYS[1], 'retries_left', retries - 1) end
 for _, key in ipairs({ KEYS[1], prefix .. ':results:' .. id, 'tq:logs:' .. id, KEYS[1] .. ':dependents' }) do

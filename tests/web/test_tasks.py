@@ -162,3 +162,21 @@ def test_a_bug_of_ours_is_a_500_that_tells_nothing_else(
     document = problem(client.get("/tasks/broken"), 500)
     assert document["detail"] == "The error is in the server's log."
     assert "GET /tasks/broken failed" in caplog.text
+
+
+def test_a_task_tells_of_its_callbacks(client: FlaskClient, work: Callable[..., str]) -> None:
+    sent = client.post("/tasks?task_type=generic&callback_url=http://127.0.0.1:9/", json={})
+    assert client.get(sent.headers["Location"]).get_json()["callbacks"] == []
+    work()
+    task = client.get(sent.headers["Location"]).get_json()
+    (callback,) = task["callbacks"]
+    assert callback == {
+        "id": f"{task['id']}-callback-1",
+        "status": "failed",
+        "attempt": 1,
+        "attempts": 15,
+        "error": "127.0.0.1 is not a public address. To allow it, name 127.0.0.1 in OUTBOUND_ALLOW.",
+        "scheduled_for": None,
+        "ended_at": callback["ended_at"],
+    }
+    assert client.get(f"/tasks/{callback['id']}").get_json()["type"] == "tq-callback"
