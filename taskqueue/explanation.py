@@ -14,6 +14,7 @@ from rq.scheduler import RQScheduler
 
 from taskqueue.connection import redis_errors
 from taskqueue.errors import UnknownTask
+from taskqueue.limits import Limits, place, standing
 from taskqueue.overview import Overview, QueueView
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
@@ -68,21 +69,39 @@ class Explainer:
                 return self._queued(task)
             return Explanation(id=task.id, status=task.status, reasons=list(explain[task.status](task)))
 
+    def _held(self, task: Task) -> Explanation:
+        """It was taken off its queue, and may not begin yet."""
+        limits = self._queue.job_types[task.type].limits if task.type in self._queue.job_types else Limits()
+        now = standing(self._connection, task.type, limits)
+        reasons = []
+        if limits.concurrency and now.running >= limits.concurrency:
+            told = f"{now.running} tasks of its type run, and no more may at the same time"
+            reasons.append(Reason("concurrency", f"{told} (concurrency={limits.concurrency})."))
+        if now.next_start:
+            told = f"As many tasks of its type have begun as may ({limits.rate})"
+            reasons.append(Reason("rate", f"{told}; the next one may at {timestamp(now.next_start)}."))
+        if not reasons:
+            reasons.append(Reason("limit", "It waited for a limit of its type, and begins within a second."))
+        ahead = place(self._connection, task.type, task.id)
+        return Explanation(id=task.id, status=task.status, reasons=reasons, ahead=ahead)
+
     def _queued(self, task: Task) -> Explanation:
+        if task.held_by_limit:
+            return self._held(task)
         queues = {queue.name: queue for queue in self._overview.queues()}
         own = queues.get(task.queue)
         obstacles = list(self._obstacles(task, own))
-        place = cast(
+        position = cast(
             "int | None",
             self._connection.lpos(f"{RQ_KEY_PREFIX}:queue:{task.queue}", task.id, maxlen=MAX_LOOKED_THROUGH),
         )
-        if place is None:
+        if position is None:
             message = f"It is not among the first {MAX_LOOKED_THROUGH:,} of its queue, or is just being taken."
             return Explanation(
                 id=task.id, status=task.status, reasons=[*obstacles, Reason("place-unknown", message)]
             )
         before = [queue for queue in queues.values() if self._comes_before(queue.name, task.queue)]
-        ahead = place + sum(queue.counts["queued"] for queue in before if not queue.paused)
+        ahead = position + sum(queue.counts["queued"] for queue in before if not queue.paused)
         if obstacles:
             return Explanation(id=task.id, status=task.status, reasons=obstacles, ahead=ahead)
         ended = self._ended_lately([task.queue, *(queue.name for queue in before)])

@@ -73,6 +73,11 @@ def key_of(job_type: str) -> str:
     return f"tq:limit:{job_type}"
 
 
+def held_key(job_type: str) -> str:
+    """Where its jobs wait that may not begin yet: a list of ids, in their order."""
+    return f"{key_of(job_type)}:held"
+
+
 def declare(connection: Redis, job_types: Mapping[str, "JobType"]) -> None:
     """Write down what the limits are. Raises the driver's errors."""
     had = {name.decode() for name in cast("set[bytes]", connection.smembers(LIMITED_TYPES))}
@@ -91,7 +96,7 @@ def standing(connection: Redis, job_type: str, limits: Limits) -> Standing:
     key = key_of(job_type)
     with connection.pipeline(transaction=False) as pipeline:
         pipeline.scard(f"{key}:running")
-        pipeline.llen(f"{key}:held")
+        pipeline.llen(held_key(job_type))
         pipeline.lindex(f"{key}:starts", limits.count - 1)
         running, held, start = pipeline.execute()
     next_start = None
@@ -107,4 +112,4 @@ def standing(connection: Redis, job_type: str, limits: Limits) -> Standing:
 
 def place(connection: Redis, job_type: str, task_id: str) -> int | None:
     """How many are before a task that is held; None: it is not. Raises the driver's errors."""
-    return cast("int | None", connection.lpos(f"{key_of(job_type)}:held", task_id))
+    return cast("int | None", connection.lpos(held_key(job_type), task_id))

@@ -21,6 +21,8 @@ from rq.job import JobStatus
 from taskqueue import fields
 from taskqueue.connection import redis_errors
 from taskqueue.fleet import REGISTRIES
+from taskqueue.job_types import registered
+from taskqueue.limits import held_key
 from taskqueue.submission import EPOCH, INDEX, microseconds
 from taskqueue.task import STATUSES, Progress, Status
 
@@ -104,7 +106,7 @@ class Listing:
         keys = [key for queue in queues for key in _keys_of(wanted.status, queue)]
         with self._connection.pipeline(transaction=False) as pipeline:
             for key in keys:
-                if ":queue:" in key:
+                if wanted.status == "queued":
                     pipeline.lrange(key, 0, FEW)
                 else:
                     pipeline.zrange(key, 0, FEW)
@@ -187,6 +189,7 @@ def _keys_of(status: Status, queue: str) -> Iterable[str]:
     """Where RQ keeps those of a status: the lists and registries of a queue."""
     if status == "queued":
         yield f"{RQ_KEY_PREFIX}:queue:{queue}"
+        yield from (held_key(name) for name, job_type in registered.items() if job_type.limits)
     else:
         yield f"{RQ_KEY_PREFIX}:{REGISTRIES[status]}:{queue}"
     if status == "canceled":  # RQ's place for what was stopped while it ran

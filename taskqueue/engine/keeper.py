@@ -22,6 +22,7 @@ from rq.utils import as_text
 from taskqueue.batches import BatchEnds
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.job import RegisteredJob
+from taskqueue.engine.releases import Releases
 from taskqueue.engine.slot import Phase, State
 from taskqueue.engine.stops import STOPPED
 from taskqueue.engine.story import Story
@@ -30,7 +31,6 @@ from taskqueue.engine.trimming import Trimming
 from taskqueue.engine.turn import Turns, error_text, failure, moment
 from taskqueue.firing import Firing
 from taskqueue.job_types import known_types, registered
-from taskqueue.limits import LIMITED_TYPES
 from taskqueue.owed import OwedCallbacks
 from taskqueue.settings import Settings
 from taskqueue.totals import Totals
@@ -82,14 +82,11 @@ class Keeper:
         self.schedules = False  # it is the one that moves what is due
         folder = package_files("taskqueue.engine")
         self._owed = OwedCallbacks(connection)
+        self._releases = Releases(connection)
         self._batch_ends = BatchEnds(connection, settings.result_ttl_seconds)
         self._trimming = Trimming(connection, known_types())
         self._firing = Firing(connection, settings, registered)
         self._heartbeat_script = connection.register_script(folder.joinpath("heartbeat.lua").read_text())
-        limits_script, release_script = (
-            folder.joinpath(name).read_text() for name in ("limits.lua", "release.lua")
-        )
-        self._release_script = connection.register_script(limits_script + release_script)
         self._due_script = connection.register_script(folder.joinpath("due.lua").read_text())
 
     def lost_touch(self) -> bool:
@@ -211,7 +208,7 @@ class Keeper:
         self._firing.fire_due()
         self._batch_ends.end_those_that_have()
         self._owed.call_back()
-        self._release_script(keys=[LIMITED_TYPES], args=[RQ_KEY_PREFIX, moment()])
+        self._releases.release()
         for queue in self._queues:
             keys = [f"{RQ_KEY_PREFIX}:scheduled:{queue.name}", queue.key, Queue.redis_queues_keys]
             self._due_script(keys=keys, args=[RQ_KEY_PREFIX, moment(), MAX_DUE])

@@ -35,6 +35,7 @@ from taskqueue.engine.horse import Horse, Limits
 from taskqueue.engine.job import RegisteredJob
 from taskqueue.engine.keeper import LEASE_SECONDS, RETURNED, WORKER_TTL_SECONDS, Keeper
 from taskqueue.engine.options import Options
+from taskqueue.engine.releases import Releases
 from taskqueue.engine.slot import IDLE, Phase
 from taskqueue.engine.stall import Stall
 from taskqueue.engine.status import Report
@@ -422,7 +423,7 @@ class Worker(RQWorker):
         """Store a result, unless the job is this execution's no more."""
         if self._owns(execution):
             super().handle_job_success(job, queue, started_job_registry, execution)
-            OwedCallbacks(self.connection).call_back(job.id)
+            self._ended(job)
 
     def handle_job_failure(
         self,
@@ -437,7 +438,12 @@ class Worker(RQWorker):
             if not job.should_retry:
                 self.connection.hset(job.key, fields.FAILURE, failure_text(job.type_name, exc_string))
             super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
-            OwedCallbacks(self.connection).call_back(job.id)
+            self._ended(job)
+
+    def _ended(self, job: RegisteredJob) -> None:
+        """What turn.lua does besides where it settles a job itself."""
+        OwedCallbacks(self.connection).call_back(job.id)
+        Releases(self.connection).release()
 
     def _owns(self, execution: Execution) -> bool:
         key = execution.job.started_job_registry.key

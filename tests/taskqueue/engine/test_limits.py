@@ -8,10 +8,13 @@ from itertools import accumulate
 
 from redis import Redis
 
+from taskqueue.explanation import Explainer
 from taskqueue.job_types import JobTypes
 from taskqueue.limits import Limits, declare, place, standing
+from taskqueue.listing import Listing, Wanted
 from taskqueue.operations import Operations
 from taskqueue.options import SubmitOptions
+from taskqueue.overview import Overview
 from taskqueue.queue import TaskQueue
 from tests.conftest import wait_until
 from tests.taskqueue.engine.stage import RunningWorker, registries_of, until
@@ -66,6 +69,11 @@ def test_other_jobs_are_not_held_up_and_no_worker_asks_again_and_again(
     held = queue.get(tasks[5])
     assert (held.status, held.held_by_limit, registries_of(redis, held.id)) == ("queued", True, [])
     assert place(redis, "two-at-a-time", held.id) == 3
+    settings = queue.settings
+    explained = Explainer(redis, queue, Overview(redis, settings), settings).explain(held.id)
+    assert (explained.ahead, [reason.code for reason in explained.reasons]) == (3, ["concurrency"])
+    found = Listing(redis, settings.queues).page(Wanted(status="queued"), 50).tasks
+    assert {task.id for task in found} == {task for task in tasks if queue.get(task).status == "queued"}
     assert not queue.get(tasks[0]).held_by_limit
     before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
     time.sleep(1)

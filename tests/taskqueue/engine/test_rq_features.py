@@ -204,3 +204,15 @@ def test_a_job_that_is_saved_by_somebody_else_while_it_runs(start: Start, queue:
     read_before.save()
     until(queue, task.id, "complete")
     assert registries_of(redis, task.id) == ["finished"]
+
+
+def test_a_dependent_that_rq_has_made_ready_and_not_queued_is_queued(
+    start: Start, queue: TaskQueue, jobs: Queue, redis: Redis
+) -> None:
+    """RQ skips it where another one changes it at the same time, and leaves it to its maintenance."""
+    job = jobs.enqueue(GENERIC)
+    redis.delete("rq:queue:default")
+    redis.hset(job.key, "status", "ready_to_enqueue")
+    redis.zadd("rq:ready:default", {job.id: 1})
+    start()
+    until(queue, job.id, "complete")
