@@ -25,6 +25,7 @@ REQUEST_TIMEOUT_SECONDS = 2.0  # a web request waits this long for one answer of
 BULK_TIMEOUT_SECONDS = 20.0  # 32 MiB over a slow line
 PROBE_TIMEOUT_SECONDS = 0.4  # a health check must answer within a second, connecting included
 WORKER_CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_CONNECTIONS = 2000  # of a web process: as many requests may wait for Redis
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
 
 
@@ -32,6 +33,7 @@ def connect_for_requests(to: str | Redis) -> Redis:
     """For a web process: short timeouts, and one more try, which the enqueue script makes safe."""
     return _connect(
         to,
+        max_connections=MAX_CONNECTIONS,
         socket_connect_timeout=REQUEST_TIMEOUT_SECONDS,
         socket_timeout=REQUEST_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), retries=1),

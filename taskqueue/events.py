@@ -13,7 +13,6 @@ from taskqueue.queue import TaskQueue
 from taskqueue.task import ENDED, Progress, Task
 from taskqueue.watching import Watcher
 
-LOOK_SECONDS = 2.0  # a stock worker tells nothing: its jobs are looked at so often
 SILENCE_SECONDS = 15.0  # something is sent at least so often, so that a dead connection is noticed
 LAST_SECONDS = 3600.0  # then the stream ends; who wants more comes again
 
@@ -75,10 +74,10 @@ def follow(queue: TaskQueue, connection: Redis, watcher: Watcher, task_id: str, 
                 seen = Seen(seen.line, task.attempt, task.status)
                 yield TaskEvent("status", seen, task)
                 told_at = time.monotonic()
-            if task.status in ENDED or time.monotonic() > end:
+            if task.status in ENDED or watcher.is_closed or time.monotonic() > end:
                 return
-            if time.monotonic() - told_at > SILENCE_SECONDS:
+            if time.monotonic() - told_at >= SILENCE_SECONDS:
                 yield TaskEvent("silence", seen)
                 told_at = time.monotonic()
-            news.wait(LOOK_SECONDS)
+            news.wait(SILENCE_SECONDS)
             news.clear()

@@ -31,7 +31,6 @@ class Settings:
     max_file_bytes: int = 16 * MIB
     file_ttl_seconds: int = 3 * DAY_SECONDS  # longer than a job waits and is tried again
     files_url: str | None = None  # None: files live in Redis
-    web_threads: int = 8  # in each web process
     dashboard_auth: tuple[str, str] | None = None  # user, password; None: no login
     api_keys: tuple[ApiKey, ...] = ()  # none: the API is open to everybody
     rate_limit: Quota | None = None  # of each caller; None: no limit
@@ -51,7 +50,6 @@ class Settings:
             max_file_bytes=whole_number(env, "MAX_FILE_BYTES", cls.max_file_bytes, "of bytes"),
             file_ttl_seconds=whole_number(env, "FILE_TTL_SECONDS", cls.file_ttl_seconds, "of seconds"),
             files_url=url(env, "FILES_URL", ("s3", "gs", "az", "file"), None),
-            web_threads=whole_number(env, "WEB_THREADS", cls.web_threads, "of threads"),
             dashboard_auth=credentials(env, "DASHBOARD_AUTH"),
             api_keys=read_keys(text(env, "API_KEYS", None)),
             rate_limit=Quota.read(text(env, "RATE_LIMIT", None)),

@@ -9,21 +9,28 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
+from rq.defaults import RQ_KEY_PREFIX
 
+from taskqueue import fields
 from taskqueue.hints import CHANNEL, channel
 
 log = logging.getLogger(__name__)
 
-LISTEN_SECONDS = 1.0
+LOOK_SECONDS = 2.0  # a stock worker tells nothing: its jobs are looked at so often, all in one round trip
 AGAIN_SECONDS = 0.5  # after Redis did not answer
+LOOKED_AT = ("status", fields.ATTEMPT, fields.PROGRESS)
 
 
 class Watcher:
     """One instance serves all threads of a process."""
 
-    def __init__(self, connection: Redis) -> None:
-        self._pubsub = connection.pubsub()
+    def __init__(self, connection: Redis, listening: Redis) -> None:
+        self.is_closed = False
+        self._connection = connection
+        self._pubsub = listening.pubsub()
         self._watched: dict[str, list[Event]] = {}  # by task id
+        self._seen: dict[str, object] = {}  # what the last look saw, by task id
+        self._look_at = 0.0  # when to look again, on the monotonic clock
         self._lock = Lock()
         self._listener: Thread | None = None
 
@@ -51,7 +58,14 @@ class Watcher:
                 others.remove(news)
                 if not others:
                     del self._watched[task_id]
+                    self._seen.pop(task_id, None)
                     self._ask(self._pubsub.unsubscribe, task_id)
+
+    def close(self) -> None:
+        """This process shall end: whoever watches is woken, and finds `is_closed`."""
+        self.is_closed = True
+        for task_id in list(self._watched):
+            self._tell(task_id)
 
     @staticmethod
     def _ask(what: Any, task_id: str) -> None:
@@ -60,15 +74,30 @@ class Watcher:
         except RedisError as error:  # the driver asks again when it has a connection again
             log.debug("Redis does not hear what is watched: %s", error)
 
+    def _tell(self, task_id: str) -> None:
+        for news in list(self._watched.get(task_id, ())):
+            news.set()
+
     def _listen(self) -> None:
         while True:
             try:
-                message = self._pubsub.get_message(timeout=LISTEN_SECONDS)
+                message = self._pubsub.get_message(timeout=max(0.001, self._look_at - time.monotonic()))
+                if message:
+                    self._tell(message["channel"].decode(errors="replace").removeprefix(CHANNEL))
+                if time.monotonic() >= self._look_at:
+                    self._look_at = time.monotonic() + LOOK_SECONDS
+                    self._look()
             except (RedisError, OSError) as error:
                 log.debug("Redis does not tell what has changed: %s", error)
                 time.sleep(AGAIN_SECONDS)
-                continue
-            if message:
-                task_id = message["channel"].decode(errors="replace").removeprefix(CHANNEL)
-                for news in list(self._watched.get(task_id, ())):
-                    news.set()
+
+    def _look(self) -> None:
+        ids = list(self._watched)
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for task_id in ids:
+                pipeline.hmget(f"{RQ_KEY_PREFIX}:job:{task_id}", LOOKED_AT)
+            answers = pipeline.execute(raise_on_error=False)
+        for task_id, found in zip(ids, answers, strict=True):
+            if self._seen.get(task_id) != found and task_id in self._watched:
+                self._seen[task_id] = found
+                self._tell(task_id)

@@ -54,6 +54,8 @@ from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
 from web.operation import operation
 
+MAX_WAITERS = 500  # of one process: each holds a connection to Redis
+
 
 class FastJson(JSONProvider):
     """JSON by pydantic's core, several times as fast as the standard library; fields as they are told."""
@@ -79,12 +81,13 @@ def create_app(settings: Settings, job_types: JobTypes) -> Flask:
     access.register(app, queue, elsewhere=DASHBOARD)
     if settings.rate_limit:
         limits.register(app, Quotas(connection, settings.rate_limit))
-    waiters = Waiters(connection, queue.get, settings.web_threads // 2)
+    waiters = Waiters(connection, queue.get, MAX_WAITERS)
     lookout = Lookout(connect_for_probes(connection), settings.queues)
     app.register_blueprint(submit.views(queue, waiters, lookout))
     app.register_blueprint(tasks.views(queue))
     app.register_blueprint(logs.views(queue, connection))
-    app.register_blueprint(events.views(queue, connection, Watcher(connect_for_worker(connection))))
+    app.extensions["watcher"] = watcher = Watcher(connection, connect_for_worker(connection))
+    app.register_blueprint(events.views(queue, connection, watcher))
     app.register_blueprint(listing.views(Listing(connection, settings.queues)))
     app.register_blueprint(operations.views(queue, Operations(connection, settings.failure_ttl_seconds)))
     failed = FailedTasks(connection, settings.queues)

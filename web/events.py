@@ -19,7 +19,7 @@ from web.logs import line_json
 from web.operation import operation
 from web.problems import BadRequest
 
-MAX_STREAMS = 1000  # of one process; each has a connection to its client, and waits
+MAX_STREAMS = 1000  # of one process: half of the connections that it takes
 AGAIN_MILLISECONDS = 2000  # a client that has lost its connection comes again after this
 
 

@@ -1,13 +1,15 @@
 """`/files`: bring a file for a job to read, and fetch one that a job made."""
 
 from io import BytesIO
+from typing import cast
 
 from flask import Blueprint, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
+from gevent import get_hub
 from typing_extensions import TypedDict
 
 from taskqueue.errors import FileTooLarge
-from taskqueue.files import FileStore
+from taskqueue.files import FileStore, StoredFile
 from taskqueue.settings import Settings
 from taskqueue.task import timestamp
 from web.operation import Query, operation, read_query
@@ -33,8 +35,25 @@ class UploadQuery(Query):
     filename: str = "file"
 
 
+class InThreads:
+    """A bucket's or a folder's store: its library waits in native code, and other requests go on meanwhile."""
+
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
+
+    def write(self, content: bytes, name: str = "file", *, key: str | None = None) -> StoredFile:
+        """As the store does."""
+        return cast("StoredFile", get_hub().threadpool.apply(self._store.write, (content, name), {"key": key}))
+
+    def read(self, filename: str) -> tuple[StoredFile, bytes]:
+        """As the store does."""
+        return cast("tuple[StoredFile, bytes]", get_hub().threadpool.apply(self._store.read, (filename,)))
+
+
 def views(store: FileStore, settings: Settings) -> Blueprint:
     """The views of `/files`."""
+    if settings.files_url:
+        store = InThreads(store)
     blueprint = Blueprint("files", __name__)
 
     @blueprint.post("/files")

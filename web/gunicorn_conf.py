@@ -8,20 +8,29 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 
+from gevent import monkey
 from gunicorn.arbiter import Arbiter
+from gunicorn.workers.ggevent import GeventWorker
+
+monkey.patch_ssl()  # the rest is patched in each process; gevent wants this done before the driver is imported
 
 from taskqueue import log
+from taskqueue.connection import MAX_CONNECTIONS
 from taskqueue.settings import Settings, whole_number
 
 TRIAL_SECONDS = 30
+STOP_SECONDS = 0.2
 
 _settings = Settings.read(os.environ)
 
 workers = whole_number(os.environ, "WEB_PROCESSES", 2, "of processes")
-threads = _settings.web_threads
-worker_class = "gthread"  # requests that wait for a hung Redis do not hold up the health checks
+# Each request is a greenlet: what waits (an event stream, a hung Redis) takes a few KiB, and holds up nobody.
+worker_class = "gevent"
+worker_connections = MAX_CONNECTIONS
 graceful_timeout = 25  # seconds; Kubernetes ends a pod after 30
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  a heartbeat file needs no disk
 control_socket_disable = True
@@ -81,6 +90,18 @@ def on_starting(server: Arbiter) -> None:
     server.reload = reload_if_it_starts  # gunicorn has no hook that could say no
 
 
+def post_worker_init(worker: GeventWorker) -> None:
+    """Where a process shall stop, its event streams end: their clients come again, to another one."""
+
+    def end_streams() -> None:
+        while worker.alive:
+            time.sleep(STOP_SECONDS)
+        worker.wsgi.extensions["watcher"].close()
+
+    Thread(target=end_streams, name="end of streams", daemon=True).start()
+
+
 # gunicorn's first process keeps none of our code: what it forks would find it there, and not read what is new.
-for _name in [name for name in sys.modules if name.partition(".")[0] == "taskqueue"]:
+# Nor the driver: what it forks must import it anew, with gevent's sockets.
+for _name in [name for name in sys.modules if name.partition(".")[0] in ("taskqueue", "rq", "redis")]:
     del sys.modules[_name]

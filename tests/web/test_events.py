@@ -17,7 +17,7 @@ Event = tuple[str, str, dict[str, Any]]  # its id, its kind, its data
 @pytest.fixture
 def only_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks by itself: what is seen was told."""
-    monkeypatch.setattr("taskqueue.events.LOOK_SECONDS", 30)
+    monkeypatch.setattr("taskqueue.watching.LOOK_SECONDS", 30)
 
 
 def follow(client: FlaskClient, task_id: str, last: str = "") -> Iterator[Event]:

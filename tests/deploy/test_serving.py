@@ -1,0 +1,102 @@
+"""gunicorn as the image starts it: what waits holds up nobody."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from taskqueue.connection import connect_for_requests
+from taskqueue.hints import hint
+from taskqueue.job_types import JobTypes
+from taskqueue.queue import TaskQueue
+from taskqueue.settings import Settings
+from tests.conftest import RedisServer, wait_until
+from tests.deploy.conftest import Web
+
+STREAMS = 100  # more than any number of threads that one would give to one process
+
+
+@pytest.fixture
+def redis(own_redis: RedisServer) -> Iterator[Redis]:
+    """One that a test may freeze."""
+    with connect_for_requests(own_redis.url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def web(own_redis: RedisServer, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    monkeypatch.setenv("TASK_QUEUE_URL", own_redis.url)
+    monkeypatch.setenv("WEB_PROCESSES", "1")
+    server = Web(project, log_file=tmp_path / "web.log")
+    wait_until(server.answers, what="the web server")
+    yield server
+    own_redis.send_signal(signal.SIGCONT)
+    server.stop()
+
+
+@pytest.fixture
+def task_id(redis: Redis, own_redis: RedisServer, job_types: JobTypes) -> str:
+    return TaskQueue(redis, Settings(redis_url=own_redis.url), job_types).submit("generic", {}).id
+
+
+Open = Callable[[str], HTTPResponse]
+
+
+@pytest.fixture
+def follow(web: Web) -> Iterator[Open]:
+    """Open an event stream, and read its first event."""
+    with ExitStack() as stack:
+
+        def open_stream(task_id: str) -> HTTPResponse:
+            connection = HTTPConnection("127.0.0.1", web.port, timeout=20)
+            stack.callback(connection.close)
+            connection.request("GET", f"/tasks/{task_id}/events")
+            response = connection.getresponse()
+            assert next_event(response) == b"event: status\n"
+            return response
+
+        yield open_stream
+
+
+def next_event(response: HTTPResponse) -> bytes:
+    """The line that names the next event; b"" at the end of the stream."""
+    return next((line for line in response if line.startswith(b"event: ")), b"")
+
+
+def test_many_streams_leave_room_for_requests_and_all_hear_what_happens(
+    web: Web, redis: Redis, task_id: str, follow: Open
+) -> None:
+    streams = [follow(task_id) for _ in range(STREAMS)]
+    assert web.answers()
+    redis.hset(f"rq:job:{task_id}", "tq:progress", '{"done": 1, "total": 2, "message": "", "at": ""}')
+    hint(redis, task_id, "progress")
+    assert [next_event(stream) for stream in streams] == [b"event: progress\n"] * STREAMS
+
+
+def test_streams_end_when_the_server_stops(web: Web, task_id: str, follow: Open) -> None:
+    stream = follow(task_id)
+    began = time.monotonic()
+    web.process.terminate()
+    assert next_event(stream) == b""
+    web.process.wait(20)
+    assert time.monotonic() - began < 15  # it would wait 25 seconds for what does not end
+
+
+def test_requests_that_wait_for_a_redis_that_hangs_hold_up_no_health_check(
+    web: Web, own_redis: RedisServer, task_id: str
+) -> None:
+    own_redis.send_signal(signal.SIGSTOP)
+    waiting = [HTTPConnection("127.0.0.1", web.port, timeout=20) for _ in range(STREAMS)]
+    for connection in waiting:
+        connection.request("GET", f"/tasks/{task_id}")
+    began = time.monotonic()
+    assert web.answers()
+    assert time.monotonic() - began < 1
+    for connection in waiting:
+        with closing(connection), connection.getresponse() as response:
+            assert response.status == 503
