@@ -21,6 +21,7 @@ from taskqueue.settings import process_settings
 from taskqueue.submission import CALLBACK_TYPE
 from taskqueue.task import ENDED
 from taskqueue.task_json import task_json
+from taskqueue.trace import current_trace
 from taskqueue.webhooks import Signing
 
 GONE = 410  # Standard Webhooks: who answers this wants no more of them
@@ -40,12 +41,16 @@ def deliver(task_id: str) -> Delivered:
     connection = this.connection if this else connect_for_requests(process_settings().redis_url)
     url = cast("bytes | None", connection.hget(Job.key_for(task_id), fields.CALLBACK_URL))
     body = json.dumps(_message(TaskQueue(connection, process_settings(), registered), task_id)).encode()
-    headers = Signing.read(os.environ).headers(this.id if this else task_id, int(time.time()), body)
+    trace = current_trace.get()
+    headers = {"Content-Type": "application/json"}
+    if trace and trace.traceparent:
+        headers["traceparent"] = trace.traceparent
+    headers |= Signing.read(os.environ).headers(this.id if this else task_id, int(time.time()), body)
     status = outbound.post(
         url.decode() if url else "",
         body,
         settings=outbound.OutboundSettings.read(os.environ),
-        headers=headers | {"Content-Type": "application/json"},
+        headers=headers,
     )
     if status == GONE:
         raise PermanentFailure("The receiver wants no callbacks any more (410).")

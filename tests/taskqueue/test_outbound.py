@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from taskqueue.errors import AddressRefused, InvalidSetting, PermanentFailure
-from taskqueue.outbound import OutboundSettings, get
+from taskqueue.outbound import OutboundSettings, get, post
 
 LOCAL = OutboundSettings.read({"OUTBOUND_ALLOW": "127.0.0.1"})
 NOTHING = OutboundSettings()
@@ -41,6 +41,13 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(200, b"half", **{"Content-Length": "100"})
             case _:
                 self.answer(200, b"hello")
+
+    def do_POST(self) -> None:
+        type(self).hosts_seen.append(self.headers["Host"])
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(
+            302 if self.path == "/redirect" else 200 if body == b"hello" else 400, b"", Location="/elsewhere"
+        )
 
     def answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -230,3 +237,22 @@ def test_a_network_can_be_allowed() -> None:
 def test_a_bad_setting_is_refused_by_name() -> None:
     with pytest.raises(InvalidSetting, match="OUTBOUND_ALLOW must be host names"):
         OutboundSettings.read({"OUTBOUND_ALLOW": "http://feeds"})
+
+
+class TestPost:
+    def test_a_body_is_posted_and_the_status_told(self, server: str) -> None:
+        assert post(f"{server}/path?a=1", b"hello", settings=LOCAL, headers={}) == 200
+
+    def test_a_redirect_is_not_followed(self, server: str) -> None:
+        assert post(f"{server}/redirect", b"hello", settings=LOCAL, headers={}) == 302
+        assert len(Handler.hosts_seen) == 1
+
+    def test_a_private_address_is_refused_whatever_its_name(self, server: str) -> None:
+        for url in (server, server.replace("127.0.0.1", "rebinding.example")):
+            with pytest.raises(AddressRefused, match="is not a public address"):
+                post(url, b"hello", settings=NOTHING, headers={}, resolve=lambda _host, _port: ["127.0.0.1"])
+        assert Handler.hosts_seen == []
+
+    def test_who_is_not_there_may_be_later(self) -> None:
+        with pytest.raises(ConnectionError, match="cannot be reached"):
+            post("http://127.0.0.1:1/?key=hunter2", b"hello", settings=LOCAL, headers={})

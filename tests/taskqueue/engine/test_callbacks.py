@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import pytest
 from redis import Redis
 
+from taskqueue.job_types import discover, system
 from taskqueue.operations import Operations
 from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.task import Task
+from taskqueue.trace import Trace, current_trace
 from tests.conftest import wait_until
 from tests.taskqueue.engine.stage import RunningWorker, until
 
@@ -120,6 +122,16 @@ def test_it_is_told_and_signed(
     assert call.headers["webhook-id"] == callback.id
 
 
+def test_it_belongs_to_the_trace_of_the_request(start: Start, queue: TaskQueue, receiver: Receiver) -> None:
+    start(**MAY_REACH)
+    trace = Trace("request", f"00-{'a' * 32}-{'b' * 16}-01")
+    token = current_trace.set(trace)
+    task = queue.submit("generic", {}, SubmitOptions(callback_url=receiver.url))
+    current_trace.reset(token)
+    ends(queue, task.id, "complete")
+    assert receiver.calls[0].headers["traceparent"].split("-")[1] == trace.trace_id
+
+
 def test_what_is_retried_is_told_once_at_its_end(start: Start, queue: TaskQueue, receiver: Receiver) -> None:
     start(**MAY_REACH)
     task = queue.submit("flaky", {"failures": 2}, SubmitOptions(callback_url=receiver.url))
@@ -149,6 +161,13 @@ def test_a_running_task_that_is_canceled_is_told(
     Operations(redis, 1000).cancel(task.id)
     ends(queue, task.id, "complete")
     assert [call.message["type"] for call in receiver.calls] == ["task.canceled"]
+
+
+def test_it_is_tried_over_most_of_a_day_and_not_longer_than_the_task_is_kept() -> None:
+    discover()
+    callback = system["tq-callback"]
+    for _ in range(20):
+        assert 16 * 3600 < sum(callback.retry_delays.seconds(callback.attempts - 1)) < 25 * 3600
 
 
 @pytest.mark.parametrize("answer", [500, 404, 302])
