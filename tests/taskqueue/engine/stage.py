@@ -43,7 +43,7 @@ class RunningWorker:
         return self.process.poll() is None
 
     def wait_until_it_works(self) -> None:
-        wait_until(lambda: "works on" in self.log, what="the worker")
+        wait_until(lambda: "works on" in self.log and self.horses(), what="the worker")
 
     def horses(self) -> list[int]:
         with suppress(OSError):
