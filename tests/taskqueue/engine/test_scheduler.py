@@ -1,6 +1,5 @@
 """Jobs whose time has come: moved by one worker at a time, by another when that one dies."""
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -8,6 +7,7 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from tests.conftest import wait_until
 from tests.taskqueue.engine.stage import RunningWorker, until
@@ -31,10 +31,14 @@ def test_another_worker_takes_over_within_seconds(
 
 
 def test_each_due_job_runs_once_though_the_holder_is_killed(start: Start, queue: TaskQueue, redis: Redis) -> None:
-    workers = [start("--horses", "2") for _ in range(3)]
+    holder = start("--horses", "1")
+    busy = queue.submit("long", {"seconds": 60}, SubmitOptions(attempts=1))  # it runs no other
+    until(queue, busy.id, "processing")
+    start()
+    start()
     jobs = Queue("default", connection=redis, serializer=JSONSerializer)
     due = [jobs.enqueue_in(timedelta(seconds=index % 5), "taskqueue.call.counted").id for index in range(200)]
-    time.sleep(1)  # some have run, some have not
-    workers[0].process.kill()  # it came first, and holds the lock
+    wait_until(lambda: redis.zcard("rq:finished:default") > 0, what="the first of them")
+    holder.process.kill()
     wait_until(lambda: redis.zcard("rq:finished:default") == len(due), what="all that is due")
     assert set(redis.mget(f"test:runs:{task}" for task in due)) == {b"1"}
