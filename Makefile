@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SECONDS ?= 600
 
-.PHONY: help run setup test test-images soak faults check format bench bench-web lock clean
+.PHONY: help run setup test test-images soak faults check format bench bench-web bench-streams lock clean
 help:                ## what can be made
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -34,6 +34,9 @@ bench: $(VENV)/ready  ## how fast it is, beside its peers, in one run: benchmark
 
 bench-web: $(VENV)/ready ## the web server beside others, in one run: benchmarks/serving.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/serving.py $(ARGS)
+
+bench-streams: $(VENV)/ready ## POST /tasks beside 500 open event streams, in one run: benchmarks/streams.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/streams.py
 
 format: $(VENV)/ready ## let ruff mend what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

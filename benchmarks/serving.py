@@ -44,20 +44,21 @@ FASTAPI = System(
 )
 
 
+def _gunicorn(port: int) -> list[str]:
+    return [str(OURS / "gunicorn"), "--bind", f"127.0.0.1:{port}", "--log-level", "error"]
+
+
+def project(port: int) -> list[str]:
+    """The command line of this project's web server on this port."""
+    settings = str(ROOT / "web" / "gunicorn_conf.py")
+    return [*_gunicorn(port), "-c", settings, "web.wsgi:app", "--access-logfile", "/dev/null"]
+
+
 def servers(port: int) -> dict[str, list[str]]:
     """The command line of each web server on this port."""
-    bind = ("--bind", f"127.0.0.1:{port}")
-    gunicorn = [str(OURS / "gunicorn"), *bind, "--log-level", "error"]
     found = {
-        "this project": [
-            *gunicorn,
-            "-c",
-            str(ROOT / "web" / "gunicorn_conf.py"),
-            "web.wsgi:app",
-            "--access-logfile",
-            "/dev/null",
-        ],
-        "Flask and Queue.enqueue": [*gunicorn, "-w", str(PROCESSES), "--threads", "8", "naive_flask:app"],
+        "this project": project(port),
+        "Flask and Queue.enqueue": [*_gunicorn(port), "-w", str(PROCESSES), "--threads", "8", "naive_flask:app"],
     }
     if install(FASTAPI):
         uvicorn = str(ENVIRONMENTS / FASTAPI.app / "bin" / "uvicorn")
@@ -76,7 +77,7 @@ def posts(server: Server) -> dict[str, dict[str, float]]:
             script.write(POST)
             script.flush()
             address = f"http://127.0.0.1:{port}{ADDRESS}"
-            wait(lambda address=address: _answers(address), 20)
+            wait(lambda address=address: answers(address), 20)
             load(address, script.name, 2)
             found[name] = load(address, script.name, SECONDS)
         one = found[name]
@@ -102,7 +103,7 @@ def _milliseconds(told: str, percent: str) -> float:
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
     request = Request(address, b'{"to": "ada@example.com"}', {"Content-Type": "application/json"})
     try:
         with urlopen(request, timeout=5):
@@ -116,9 +117,9 @@ def bulk(server: Server) -> dict[str, dict[str, float]]:
     body = json.dumps([{"task_type": "noop", "payload": {"to": "ada@example.com"}}] * BULK_TASKS).encode()
     server.connection.flushall()
     port = free_port()
-    with workers([servers(port)["this project"]], server):
+    with workers([project(port)], server):
         address = f"http://127.0.0.1:{port}"
-        wait(lambda: _answers(address + ADDRESS), 20)
+        wait(lambda: answers(address + ADDRESS), 20)
         request = Request(f"{address}/tasks/bulk", body, {"Content-Type": "application/json"})
         began = time.monotonic()
         with urlopen(request, timeout=LIMIT_SECONDS) as answer:
@@ -146,9 +147,9 @@ def pages(server: Server) -> dict[str, dict[str, float]]:
     found = {}
     server.connection.flushall()
     port = free_port()
-    with workers([servers(port)["this project"]], server):
+    with workers([project(port)], server):
         address = f"http://127.0.0.1:{port}"
-        wait(lambda: _answers(address + ADDRESS), 20)
+        wait(lambda: answers(address + ADDRESS), 20)
         kept = 1
         for count in KEPT:
             while kept < count:

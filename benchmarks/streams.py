@@ -1,0 +1,155 @@
+"""`make bench-streams`: POST /tasks while hundreds follow their tasks; needs wrk (apt install wrk).
+
+In one run, in turn with and without the streams: requests a second, how soon an event arrives, and what a stream
+takes of memory. The figures go to benchmarks/streams.md.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from statistics import median, quantiles
+from tempfile import NamedTemporaryFile
+from urllib.request import Request, urlopen
+
+from measure import Server, machine, memory_mib, redis_server, table, wait, workers
+from serving import ADDRESS, POST, PROCESSES, ROOT, answers, load, project
+
+from deploy.laptop import free_port
+from taskqueue.fields import PROGRESS
+from taskqueue.hints import hint
+
+STREAMS = 500
+EVENTS = 100  # a second, to one of the streams each
+SECONDS = 6
+ROUNDS = 3
+
+
+class Streams:
+    """Streams that are open, each of a task of its own, and how late their events came."""
+
+    def __init__(self, port: int, ids: list[str]) -> None:
+        self._port = port
+        self._ids = ids
+        self._opened = 0
+        self.delays: list[float] = []
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """All of them, until the block ends."""
+        self._opened = 0
+        following = [asyncio.create_task(self._follow(task_id)) for task_id in self._ids]
+        while self._opened < len(self._ids):
+            await asyncio.sleep(0.05)
+            if broken := next((one for one in following if one.done()), None):
+                raise SystemExit(f"a stream ended: {broken.exception()!r}")
+        yield
+        for one in following:
+            one.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+
+    async def _follow(self, task_id: str) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(f"GET /tasks/{task_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            kind, is_open = b"", False
+            while line := await reader.readline():
+                came = time.time()
+                if line.startswith(b"event: "):
+                    kind = line.split()[1]
+                elif line.startswith(b"data: ") and kind == b"status":
+                    self._opened, is_open = self._opened + 1, True
+                elif line.startswith(b"data: ") and is_open:  # before that, it is what was told before
+                    self.delays.append(came - float(json.loads(line[6:])["progress"]["message"]))
+        finally:
+            writer.close()
+
+
+async def tell(server: Server, ids: list[str], seconds: float) -> None:
+    """What progress() in a job does, to tasks by chance."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        task_id = random.choice(ids)
+        told = {"done": 1, "total": None, "message": repr(time.time()), "at": ""}
+        with server.connection.pipeline(transaction=False) as pipeline:
+            pipeline.hset(f"rq:job:{task_id}", PROGRESS, json.dumps(told))
+            hint(pipeline, task_id, "progress")
+            pipeline.execute()
+        await asyncio.sleep(1 / EVENTS)
+
+
+def tasks(address: str) -> list[str]:
+    """So many that wait: no worker runs."""
+    body = json.dumps([{"task_type": "noop", "payload": {}}] * STREAMS).encode()
+    with urlopen(Request(f"{address}/tasks/bulk", body, {"Content-Type": "application/json"})) as answer:
+        return [one["id"] for one in json.load(answer)["results"]]
+
+
+async def measure(server: Server) -> str:
+    """The page."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    alone, beside, memory = [], [], []
+    with (
+        workers([project(port)], server) as pids,
+        NamedTemporaryFile("w", suffix=".lua") as script,
+    ):
+        script.write(POST)
+        script.flush()
+        wait(lambda: answers(address + ADDRESS), 20)
+        await asyncio.to_thread(load, address + ADDRESS, script.name, 2)
+        ids = await asyncio.to_thread(tasks, address)
+        streams = Streams(port, ids)
+        for _ in range(ROUNDS):
+            alone.append(await asyncio.to_thread(load, address + ADDRESS, script.name, SECONDS))
+            before = memory_mib(pids)
+            async with streams.opened():
+                memory.append((memory_mib(pids) - before) * 1024 / STREAMS)
+                telling = asyncio.create_task(tell(server, ids, SECONDS))
+                beside.append(await asyncio.to_thread(load, address + ADDRESS, script.name, SECONDS))
+                await telling
+    return page(machine(server), alone, beside, streams.delays, memory)
+
+
+def page(
+    where: str,
+    alone: list[dict[str, float]],
+    beside: list[dict[str, float]],
+    delays: list[float],
+    memory: list[float],
+) -> str:
+    """The figures as Markdown; of each round's rates the ratio, of the ratios the median."""
+    ratio = median(with_them["rate"] / without["rate"] for with_them, without in zip(beside, alone, strict=True))
+    cuts = quantiles(delays, n=100)
+    rows = [
+        [name, *(f"{median(one[key] for one in rounds):,.1f}" for key in ("rate", "p50", "p99"))]
+        for name, rounds in (("without streams", alone), (f"beside {STREAMS} streams", beside))
+    ]
+    return "\n".join(
+        [
+            f"# {STREAMS} open event streams",
+            "",
+            f"{where}. Written by `make bench-streams`, all in one run, {ROUNDS} rounds.",
+            "",
+            table([f"POST /tasks, {PROCESSES} web processes", "requests/s", "p50, ms", "p99, ms"], rows),
+            "",
+            f"Beside the streams POST /tasks keeps **{ratio:.2f}** of its rate. {EVENTS} events a second meanwhile,"
+            f" from Redis to the client: p50 **{cuts[49] * 1000:.0f} ms**, p99 **{cuts[98] * 1000:.0f} ms**"
+            f" ({len(delays):,} events). A stream takes **{max(memory):.0f} KiB**.",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, and write it down."""
+    with redis_server() as server:
+        told = asyncio.run(measure(server))
+    (ROOT / "benchmarks" / "streams.md").write_text(told)
+    print(told)
+
+
+if __name__ == "__main__":
+    main()
