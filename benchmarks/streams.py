@@ -135,7 +135,7 @@ def page(
             "",
             table([f"POST /tasks, {PROCESSES} web processes", "requests/s", "p50, ms", "p99, ms"], rows),
             "",
-            f"Beside the streams POST /tasks keeps **{ratio:.2f}** of its rate. {EVENTS} events a second meanwhile,"
+            f"Beside the streams POST /tasks keeps **{ratio:.2f}** of its rate. {EVENTS} events a second,"
             f" from Redis to the client: p50 **{cuts[49] * 1000:.0f} ms**, p99 **{cuts[98] * 1000:.0f} ms**"
             f" ({len(delays):,} events). A stream takes **{max(memory):.0f} KiB**.",
             "",
