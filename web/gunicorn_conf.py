@@ -6,6 +6,7 @@ not start is refused, and the old goes on.
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from taskqueue import log
 from taskqueue.connection import MAX_CONNECTIONS
 from taskqueue.settings import Settings, whole_number
 
+CALLBACK_URL = re.compile(r"callback_url=[^&\s]*")
 TRIAL_SECONDS = 30
 STOP_SECONDS = 0.2
 
@@ -58,15 +60,25 @@ class _NoProbes(logging.Filter):
         )
 
 
+class _NoCallbackUrls(logging.Filter):
+    """A `callback_url` may have a key of its receiver in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        atoms = record.args
+        if isinstance(atoms, dict) and "callback_url=" in atoms.get("r", ""):
+            atoms["r"] = CALLBACK_URL.sub("callback_url=…", atoms["r"])
+        return True
+
+
 logconfig_dict = log.configuration(_settings.log_level, _settings.log_format) | {
-    "filters": {"no probes": {"()": _NoProbes}},
+    "filters": {"no probes": {"()": _NoProbes}, "no callback URLs": {"()": _NoCallbackUrls}},
     "loggers": {
         "gunicorn.error": {"level": _settings.log_level, "handlers": [], "propagate": True},
         "gunicorn.access": {
             "level": "INFO",
             "handlers": [],
             "propagate": True,
-            "filters": ["no probes"],
+            "filters": ["no probes", "no callback URLs"],
         },
     },
 }
