@@ -4,15 +4,26 @@ import os
 
 from redis import Redis
 
+from taskqueue.batches import Batches
 from taskqueue.job_types import discover
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 
+MANY = 100_000  # jobs; so many take their time one by one
+BATCH = 10_000
+
 settings = Settings.read(os.environ)
-queue = TaskQueue(Redis.from_url(settings.redis_url), settings, discover())
+connection = Redis.from_url(settings.redis_url)
+job_types = discover()
+queue = TaskQueue(connection, settings, job_types)
 
 
 def enqueue_noops(count: int) -> None:
+    if count > MANY:
+        batches = Batches(connection, queue.submissions, job_types)
+        for _ in range(count // BATCH):
+            batches.submit(batches.prepare([{"task_type": "noop"}] * BATCH))
+        count %= BATCH
     for _ in range(count):
         queue.submit("noop", {})
 
