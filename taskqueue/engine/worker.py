@@ -19,13 +19,11 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
-from rq import Worker as RQWorker
-from rq.executions import Execution
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq.worker.base import DequeueStrategy
 
-from taskqueue import fields, spans
+from taskqueue import spans
 from taskqueue.connection import connect_for_requests, connect_for_worker
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.child import bury_orphans
@@ -35,7 +33,7 @@ from taskqueue.engine.horse import Horse, Limits
 from taskqueue.engine.job import RegisteredJob
 from taskqueue.engine.keeper import LEASE_SECONDS, RETURNED, WORKER_TTL_SECONDS, Keeper
 from taskqueue.engine.options import Options
-from taskqueue.engine.releases import Releases
+from taskqueue.engine.settles_by_rq import SettlesByRQ
 from taskqueue.engine.slot import IDLE, Phase
 from taskqueue.engine.stall import Stall
 from taskqueue.engine.status import Report
@@ -43,11 +41,9 @@ from taskqueue.engine.status_server import StatusServer
 from taskqueue.engine.stops import Stops
 from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns
-from taskqueue.failures import failure_text
 from taskqueue.job_types import discover, known_types, registered
 from taskqueue.limits import declare
 from taskqueue.log import configure as configure_log
-from taskqueue.owed import OwedCallbacks
 from taskqueue.pauses import paused
 from taskqueue.settings import process_settings
 
@@ -66,7 +62,7 @@ TOTALS_SECONDS = 5.0
 PAUSED_SECONDS = 0.5  # how soon it hears of queues that were paused or resumed
 
 
-class Worker(RQWorker):
+class Worker(SettlesByRQ):
     """RQ's worker as everybody sees it, with horses of our own.
 
     Also for RQ's command: `rq worker -w taskqueue.engine.worker.Worker high default low`. What RQ lets a worker
@@ -416,49 +412,3 @@ class Worker(RQWorker):
             case "kill-horse":
                 for stall in self._stalls:
                     stall.kill()
-
-    # Called by RQ's own code, in a horse, for the jobs that it runs (see by_rq.py)
-
-    def handle_job_success(self, job: Any, queue: Any, started_job_registry: Any, execution: Any = None) -> None:
-        """Store a result, unless the job is this execution's no more."""
-        if self._owns(execution):
-            super().handle_job_success(job, queue, started_job_registry, execution)
-            self._ended(job)
-
-    def handle_job_failure(
-        self,
-        job: Any,
-        queue: Any,
-        started_job_registry: Any = None,
-        exc_string: str = "",
-        execution: Any = None,
-    ) -> None:
-        """Store a failure, unless the job is this execution's no more."""
-        if self._owns(execution):
-            if not job.should_retry:
-                self.connection.hset(job.key, fields.FAILURE, failure_text(job.type_name, exc_string))
-            super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
-            self._ended(job)
-
-    def _ended(self, job: RegisteredJob) -> None:
-        """What turn.lua does besides where it settles a job itself."""
-        OwedCallbacks(self.connection).call_back(job.id)
-        Releases(self.connection).release()
-
-    def _owns(self, execution: Execution) -> bool:
-        key = execution.job.started_job_registry.key
-        if self.connection.zscore(key, execution.composite_key) is not None:
-            return True
-        log.warning("Task %s was given to another worker, canceled or deleted meanwhile", execution.job_id)
-        return False
-
-    # RQ counts with each job; the heartbeat does it here.
-
-    def increment_failed_job_count(self, pipeline: object = None) -> None:
-        """Nothing: see `Tally`."""
-
-    def increment_successful_job_count(self, pipeline: object = None) -> None:
-        """Nothing: see `Tally`."""
-
-    def increment_total_working_time(self, job_execution_time: object, pipeline: object) -> None:
-        """Nothing: see `Tally`."""

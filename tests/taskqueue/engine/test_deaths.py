@@ -95,6 +95,7 @@ def test_a_horse_that_linux_kills_for_its_memory_is_settled_within_a_second(
     start: Start, queue: TaskQueue, figure: Figure, memory_group: Path
 ) -> None:
     worker = start()
+    wait_until(worker.horses, what="its horse")
     (horse,) = worker.horses()
     (memory_group / "cgroup.procs").write_text(str(horse))
     task = queue.submit("hungry", {"mib": 2 * MEMORY_LIMIT_MIB})
