@@ -6,12 +6,12 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 from redis import Redis
@@ -23,7 +23,12 @@ from deploy.laptop import free_port, redis_command
 WARM_UP = 0.2  # of the jobs, before the clock starts: start-up is not what is measured
 LIMIT_SECONDS = 180
 STOP_SECONDS = 20
+FEW_JOBS = 200
+SETTLE_SECONDS = 2  # after its last job
 TICK = os.sysconf("SC_CLK_TCK")
+
+
+Measure = Callable[["Server"], Any]  # one part of a benchmark
 
 
 class Server:
@@ -157,15 +162,17 @@ def latency(system: System, command: list[str], server: Server, seconds: float) 
 
 
 def idle(system: System, commands: Sequence[list[str]], server: Server, seconds: float = 5) -> Idle:
-    """Workers after a thousand jobs, in sum."""
-    enqueue(system, 200, server)
+    """Workers that have run a few jobs each, in sum."""
+    enqueue(system, FEW_JOBS, server)
     with workers(commands, server) as pids:
         wait(lambda: waiting(system, server) == 0)
-        time.sleep(2)
+        time.sleep(SETTLE_SECONDS)
         before, began = cpu_seconds(pids), time.monotonic()
         time.sleep(seconds)
-        busy = (cpu_seconds(pids) - before) / (time.monotonic() - began)
-        return Idle(memory_mib(pids), busy * 100)
+        after = cpu_seconds(pids)
+        # What has ended meanwhile is told by nobody any more: it counts neither before nor after.
+        busy = sum(used - before.get(pid, 0.0) for pid, used in after.items())
+        return Idle(memory_mib(pids), busy / (time.monotonic() - began) * 100)
 
 
 def memory_mib(pids: Sequence[int]) -> float:
@@ -178,13 +185,13 @@ def memory_mib(pids: Sequence[int]) -> float:
     return kib / 1024
 
 
-def cpu_seconds(pids: Sequence[int]) -> float:
-    """What these processes and all below them have used."""
-    ticks = 0
+def cpu_seconds(pids: Sequence[int]) -> dict[int, float]:
+    """What each of these processes and all below them has used."""
+    used = {}
     for pid in family(pids):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICK
+        used[pid] = (int(fields[11]) + int(fields[12])) / TICK
+    return used
 
 
 def family(pids: Sequence[int]) -> list[int]:
@@ -218,3 +225,25 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table; all but the first column are numbers."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def run(
+    results: Path, measures: Mapping[str, Measure], parts: Sequence[str], report: Callable[[Any], str]
+) -> bool:
+    """Measure the named parts, or all, and write `results`.json and .md; whether there are figures of every part.
+
+    A part that is not named keeps the figures of its last run.
+    """
+    file = results.with_suffix(".json")
+    found = json.loads(file.read_text()) if file.exists() else {}
+    with redis_server() as server:
+        for part in parts or measures:
+            found[part] = measures[part](server)
+        found["machine"] = machine(server)
+    file.write_text(json.dumps(found, indent=1) + "\n")
+    if measures.keys() - found.keys():
+        return False
+    page = report(found)
+    results.with_suffix(".md").write_text(page)
+    print(f"\n{page}")
+    return True

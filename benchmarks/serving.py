@@ -10,14 +10,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from tempfile import NamedTemporaryFile
 from typing import Any
 from urllib.request import Request, urlopen
 
-from measure import LIMIT_SECONDS, Server, machine, redis_server, table, wait, workers
+from measure import LIMIT_SECONDS, Server, run, table, wait, workers
 from systems import APPS, ENVIRONMENTS, OURS, ROOT, System, environment, install
 
 from deploy.laptop import free_port
@@ -188,7 +186,7 @@ def report(results: dict[str, Any]) -> str:
         [
             "# This project's web server beside others",
             "",
-            f"{results['machine']}. Written by `make bench-web`, all in one run.",
+            f"{results['machine']}. Written by `make bench-web`, each table in one run.",
             "",
             f"## POST /tasks: {PROCESSES} web processes, {CLIENTS} clients",
             "",
@@ -225,21 +223,10 @@ def report(results: dict[str, Any]) -> str:
 
 
 def main(parts: list[str]) -> None:
-    """All parts, or those that are named; the others keep the figures of the last run."""
+    """All parts, or those that are named."""
     if not shutil.which("wrk"):
         raise SystemExit("make bench-web: wrk is missing; apt install wrk, or brew install wrk")
-    measures: dict[str, Callable[[Server], Any]] = {"posts": posts, "bulk": bulk, "pages": pages}
-    file = Path(f"{RESULTS}.json")
-    results = json.loads(file.read_text()) if file.exists() else {}
-    with redis_server() as server:
-        for part in parts or list(measures):
-            results[part] = measures[part](server)
-        results["machine"] = machine(server)
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    if not measures.keys() - results.keys():
-        page = report(results)
-        Path(f"{RESULTS}.md").write_text(page)
-        print(f"\n{page}")
+    run(RESULTS, {"posts": posts, "bulk": bulk, "pages": pages}, parts, report)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,11 @@ The figures are those of this machine at this moment; what counts is their ratio
 results.json and results.svg.
 """
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from measure import Server, drain, idle, latency, machine, redis_server, table
+from measure import Server, drain, idle, latency, run, table
 from systems import AS_IT_COMES, BARE_LOOP, PEERS, PLOT, PROJECT, ROOT, STOCK_RQ, install
 
 OURS = (PROJECT.name, AS_IT_COMES.name)
@@ -78,7 +75,7 @@ def report(results: dict[str, Any]) -> str:
         [
             "# This project's worker beside its peers",
             "",
-            f"{results['machine']}. Written by `make bench`, all in one run.",
+            f"{results['machine']}. Written by `make bench`, each table in one run.",
             "",
             f"No-op jobs, {WORKERS} workers. Each runs one job at a time, but for ours as it comes (a horse for"
             " each core) and the asynchronous ones (arq, taskiq, SAQ). Drain: how fast waiting jobs are"
@@ -139,27 +136,10 @@ def report(results: dict[str, Any]) -> str:
 
 
 def main(parts: list[str]) -> None:
-    """All parts, or those that are named; the others keep the figures of the last run."""
-    measures: dict[str, Callable[[Server], Any]] = {
-        "peers": beside_peers,
-        "horses": by_horses,
-        "waiting": by_waiting,
-    }
-    file = Path(f"{RESULTS}.json")
-    results = json.loads(file.read_text()) if file.exists() else {}
-    with redis_server() as server:
-        for part in parts or list(measures):
-            results[part] = measures[part](server)
-        results["machine"] = machine(server)
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    if not measures.keys() - results.keys():
-        page = report(results)
-        Path(f"{RESULTS}.md").write_text(page)
-        print(f"\n{page}")
-        if install(PLOT):
-            subprocess.run(
-                [PLOT.programs / "python", ROOT / "benchmarks" / "apps" / "plot.py", RESULTS], check=True
-            )
+    """All parts, or those that are named."""
+    measures = {"peers": beside_peers, "horses": by_horses, "waiting": by_waiting}
+    if run(RESULTS, measures, parts, report) and install(PLOT):
+        subprocess.run([PLOT.programs / "python", ROOT / "benchmarks" / "apps" / "plot.py", RESULTS], check=True)
 
 
 if __name__ == "__main__":
