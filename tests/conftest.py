@@ -20,6 +20,7 @@ from taskqueue.connection import connect_for_requests
 from taskqueue.job_types import JobTypes, discover
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings, process_settings
+from taskqueue.trace import current_trace
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
@@ -72,6 +73,13 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
         self._process.terminate()
         self._process.wait(START_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def outside_of_requests() -> Iterator[None]:
+    """A request's trace stays until the next one in this thread: not for the tests of the rest."""
+    yield
+    current_trace.set(None)
 
 
 @pytest.fixture(scope="session")

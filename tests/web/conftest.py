@@ -16,20 +16,12 @@ from werkzeug.test import TestResponse
 
 from taskqueue.job_types import JobTypes
 from taskqueue.settings import Settings
-from taskqueue.trace import current_trace
 from web import create_app
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync --window-size=1300,1000"
 )
-
-
-@pytest.fixture(autouse=True)
-def outside_of_requests() -> Iterator[None]:
-    """A request's trace stays until the next one in this thread: not for the tests of the rest."""
-    yield
-    current_trace.set(None)
 
 
 @pytest.fixture
