@@ -18,7 +18,7 @@ from taskqueue.engine.tally import Tally
 from taskqueue.job_types import discover
 from taskqueue.metrics import worker_metrics
 from taskqueue.settings import Settings
-from tests.conftest import ROOT, wait_until
+from tests.conftest import ROOT, missing, wait_until
 from web import create_app
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -33,7 +33,7 @@ Manifest = dict[str, Any]
 def expanded(overlay: str) -> tuple[Manifest, ...]:
     """What `kubectl apply -k` would send."""
     if not shutil.which("kubectl"):
-        pytest.skip("kubectl, which has kustomize in it, is not installed")
+        missing("kubectl, which has kustomize in it,")
     command = ["kubectl", "kustomize", str(FOLDER / "overlays" / overlay)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -168,7 +168,7 @@ def test_the_arguments_of_redis_are_understood(tmp_path: Path) -> None:
     """By the Redis that is here: a misspelt option would stop it at once."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if not program:
-        pytest.skip("no redis-server")
+        missing("redis-server")
     (container,) = found("dev", "StatefulSet", "task-redis")["spec"]["template"]["spec"]["containers"]
     options = [option.replace("$(REDIS_PASSWORD)", "development") for option in container["args"][1:]]
     command = [program, *options, "--port 0", f"--unixsocket {tmp_path}/s", f"--dir {tmp_path}"]

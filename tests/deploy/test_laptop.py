@@ -21,7 +21,7 @@ from redis import Redis
 from rq.suspension import resume, suspend
 
 from deploy.laptop import LINE_BYTES, Log, Part, redis_command
-from tests.conftest import ROOT, START_SECONDS, RedisServer, free_port, wait_until
+from tests.conftest import ROOT, START_SECONDS, RedisServer, free_port, missing, wait_until
 
 VARIABLES = {"TASK_QUEUE_URL": "", "NO_COLOR": "", "FORCE_COLOR": ""}
 NUMBERS = count()  # of log files
@@ -126,6 +126,12 @@ def redis_in_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
         monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
     return put
+
+
+@pytest.fixture
+def redis_too() -> None:
+    if not shutil.which("redis-server"):
+        missing("redis-server, to read Valkey's data,")
 
 
 @pytest.fixture
@@ -271,9 +277,8 @@ def test_another_port_is_found_when_redis_finds_its_own_taken(
     assert "redis" in running.children()
 
 
-@pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server to read Valkey's data")
 def test_a_redis_that_is_installed_later_reads_what_the_one_in_the_wheel_wrote(
-    valkey_only: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis_too: None, valkey_only: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = RedisServer(tmp_path)
     server.start()

@@ -22,7 +22,7 @@ from jobs.sync import SyncSettings, sync_table
 from taskqueue import PermanentFailure
 from taskqueue.errors import AddressRefused, InvalidSetting
 from taskqueue.queue import TaskQueue
-from tests.conftest import ROOT, free_port
+from tests.conftest import ROOT, free_port, missing
 
 PEOPLE = [{"id": 1, "name": "Ada", "born": "1815-12-10"}, {"id": 2, "name": "Grace", "born": "1906-12-09"}]
 
@@ -92,9 +92,7 @@ def postgres(lasting_folder: Path) -> Iterator[str]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = str(found[-1]) if found else shutil.which("initdb")
     if not initdb:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed: apt-get install postgresql")
-        pytest.skip("PostgreSQL is not installed")
+        missing("PostgreSQL (apt-get install postgresql)")
     programs, port = Path(initdb).parent, free_port()
     folder = lasting_folder / "postgres"
     folder.mkdir()

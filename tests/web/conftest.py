@@ -1,6 +1,5 @@
 """The application as a client of it sees it."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from taskqueue.job_types import JobTypes
 from taskqueue.settings import Settings
+from tests.conftest import missing
 from web import create_app
 
 FLAGS = (
@@ -39,9 +39,7 @@ def client(app: Flask) -> Iterator[FlaskClient]:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed: apt-get install chromium chromium-driver")
-        pytest.skip("Chromium is not installed")
+        missing("Chromium (apt-get install chromium chromium-driver)")
     options = ChromeOptions()
     options.binary_location = chromium
     for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
