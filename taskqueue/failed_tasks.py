@@ -23,7 +23,7 @@ FIELDS = ("status", "description", "ended_at", fields.TAGS, fields.FAILURE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class FailureFilter:
     """Which failed tasks. None: whatever it is."""
 
     type: str | None = None
@@ -64,12 +64,12 @@ class FailedTasks:
         self._connection = connection
         self._queues = queues
 
-    def check(self, wanted: Wanted) -> None:
+    def check(self, wanted: FailureFilter) -> None:
         """Raises `UnknownQueue` where it names none of ours."""
         if wanted.queue is not None and wanted.queue not in self._queues:
             raise UnknownQueue(wanted.queue, self._queues)
 
-    def find(self, wanted: Wanted) -> list[str]:
+    def find(self, wanted: FailureFilter) -> list[str]:
         """The ids of at most MAX_FOUND, queue by queue, what failed first first. Raises `QueueUnavailable`."""
         with redis_errors():
             return list(islice(self._find(wanted), MAX_FOUND))
@@ -104,7 +104,7 @@ class FailedTasks:
             if len(ids) < STEP:
                 return
 
-    def _find(self, wanted: Wanted) -> Iterator[str]:
+    def _find(self, wanted: FailureFilter) -> Iterator[str]:
         for queue in [wanted.queue] if wanted.queue else self._queues:
             first = 0
             while ids := self._failed(queue, first):

@@ -38,7 +38,7 @@ Place = tuple[int, str]  # where a task stands in the order: when it was created
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class TaskFilter:
     """Which tasks. None: whatever it is."""
 
     status: Status | None = None
@@ -89,7 +89,11 @@ class Listing:
         self._queues = queues
 
     def page(
-        self, wanted: Wanted, limit: int, below: Place | None = None, sees: Callable[[str], bool] = lambda _: True
+        self,
+        wanted: TaskFilter,
+        limit: int,
+        below: Place | None = None,
+        sees: Callable[[str], bool] = lambda _: True,
     ) -> Page:
         """At most `limit` tasks below that place; `sees` says of which job types. Raises `QueueUnavailable`."""
         with redis_errors():
@@ -98,7 +102,7 @@ class Listing:
                 return self._sorted(few, wanted, limit, below, sees)
             return self._walk(wanted, limit, below, sees)
 
-    def _few(self, wanted: Wanted) -> list[str] | None:
+    def _few(self, wanted: TaskFilter) -> list[str] | None:
         """The ids of all that have this status, where they are few."""
         if wanted.status is None:
             return None
@@ -116,14 +120,14 @@ class Listing:
         return None if len(ids) > FEW else [one.partition(":")[0] for one in dict.fromkeys(ids)]
 
     def _sorted(
-        self, ids: list[str], wanted: Wanted, limit: int, below: Place | None, sees: Callable[[str], bool]
+        self, ids: list[str], wanted: TaskFilter, limit: int, below: Place | None, sees: Callable[[str], bool]
     ) -> Page:
         read, _ = self._read(ids)
         fitting = [task for task in read if _fits(task, wanted, sees) and (below is None or task.place < below)]
         fitting.sort(key=lambda task: task.place, reverse=True)
         return Page(fitting[:limit], fitting[limit - 1].place if len(fitting) > limit else None)
 
-    def _walk(self, wanted: Wanted, limit: int, below: Place | None, sees: Callable[[str], bool]) -> Page:
+    def _walk(self, wanted: TaskFilter, limit: int, below: Place | None, sees: Callable[[str], bool]) -> Page:
         key = _index(wanted)
         least = microseconds(wanted.after) if wanted.after else "-inf"
         found: list[Summary] = []
@@ -179,7 +183,7 @@ class Listing:
         return found, gone
 
 
-def _index(wanted: Wanted) -> str:
+def _index(wanted: TaskFilter) -> str:
     if wanted.tag:
         return f"{INDEX}:tag:{wanted.tag}"
     return f"{INDEX}:type:{wanted.type}" if wanted.type else INDEX
@@ -196,7 +200,7 @@ def _keys_of(status: Status, queue: str) -> Iterable[str]:
         yield f"{RQ_KEY_PREFIX}:{REGISTRIES['failed']}:{queue}"
 
 
-def _fits(task: Summary, wanted: Wanted, sees: Callable[[str], bool]) -> bool:
+def _fits(task: Summary, wanted: TaskFilter, sees: Callable[[str], bool]) -> bool:
     return (
         wanted.status in (None, task.status)
         and wanted.type in (None, task.type)

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
-from taskqueue.listing import Listing, Summary, Wanted, cursor, place_of
+from taskqueue.listing import Listing, Summary, TaskFilter, cursor, place_of
 from taskqueue.options import Moment
 from taskqueue.task import Status, timestamp
 from taskqueue.task_json import ProgressJson
@@ -77,7 +77,7 @@ def views(listing: Listing) -> Blueprint:
     def tasks() -> ResponseReturnValue:
         """A page may have fewer tasks than `limit` and still a next one: only so many are looked at for a page."""
         asked = read_query(ListQuery)
-        wanted = Wanted(
+        wanted = TaskFilter(
             status=asked.status,
             type=asked.type,
             queue=asked.queue,

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-from taskqueue.failed_tasks import FailedTasks, Wanted
+from taskqueue.failed_tasks import FailedTasks, FailureFilter
 from taskqueue.options import Moment, SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.system.requeue import NAME
@@ -63,7 +63,7 @@ def views(queue: TaskQueue, failed: FailedTasks) -> Blueprint:
         With `dry_run` nothing is done: it tells how many fit (200).
         """
         asked = read_query(RequeueQuery)
-        wanted = Wanted(
+        wanted = FailureFilter(
             type=asked.type, queue=asked.queue, tag=asked.tag, since=asked.failed_since, group=asked.group
         )
         failed.check(wanted)

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from taskqueue.connection import connect_for_requests
 from taskqueue.context import current_task, progress
 from taskqueue.errors import UnknownTask, WrongStatus
-from taskqueue.failed_tasks import FailedTasks, Wanted
+from taskqueue.failed_tasks import FailedTasks, FailureFilter
 from taskqueue.job_types import MAX_TIMEOUT_SECONDS, job
 from taskqueue.operations import Operations
 from taskqueue.settings import process_settings
@@ -37,7 +37,7 @@ def requeue_failed(
     settings = process_settings()
     task = current_task()
     connection = task.connection if task else connect_for_requests(settings.redis_url)
-    wanted = Wanted(type=type, queue=queue, tag=tag, since=failed_since, group=group)
+    wanted = FailureFilter(type=type, queue=queue, tag=tag, since=failed_since, group=group)
     found = FailedTasks(connection, settings.queues).find(wanted)
     operations = Operations(connection, settings.failure_ttl_seconds)
     gone = 0

@@ -7,7 +7,7 @@ from redis import Redis
 
 from taskqueue.engine.trimming import STEP, TAGS, Trimming
 from taskqueue.job_types import JobTypes
-from taskqueue.listing import FEW, Listing, Place, Wanted, cursor, place_of
+from taskqueue.listing import FEW, Listing, Place, TaskFilter, cursor, place_of
 from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
@@ -19,12 +19,12 @@ def listing(redis: Redis, settings: Settings) -> Listing:
     return Listing(redis, settings.queues)
 
 
-def ids(listing: Listing, wanted: Wanted | None = None, limit: int = 200) -> list[str]:
+def ids(listing: Listing, wanted: TaskFilter | None = None, limit: int = 200) -> list[str]:
     """All pages."""
     found: list[str] = []
     place: Place | None = None
     while True:
-        page = listing.page(wanted or Wanted(), limit, place)
+        page = listing.page(wanted or TaskFilter(), limit, place)
         found += [task.id for task in page.tasks]
         if page.next is None:
             return found
@@ -39,24 +39,24 @@ def test_the_newest_comes_first_over_all_pages(queue: TaskQueue, listing: Listin
 
 def test_pages_are_steady_while_tasks_come_and_go(queue: TaskQueue, redis: Redis, listing: Listing) -> None:
     tasks = [queue.submit("generic", {}).id for _ in range(6)]
-    first = listing.page(Wanted(), 3)
+    first = listing.page(TaskFilter(), 3)
     queue.submit("generic", {})
     redis.delete(f"rq:job:{tasks[4]}")
-    assert [task.id for task in listing.page(Wanted(), 3, first.next).tasks] == tasks[2::-1]
+    assert [task.id for task in listing.page(TaskFilter(), 3, first.next).tasks] == tasks[2::-1]
 
 
 def test_tasks_are_found_by_type_queue_tag_and_time(queue: TaskQueue, listing: Listing) -> None:
     first = queue.submit("generic", {}, SubmitOptions(tags=("blue", "red")))
     second = queue.submit("generic", {}, SubmitOptions(queue="high", tags=("red",)))
     third = queue.submit("week", {"of": "2026-11-23"})
-    assert ids(listing, Wanted(type="generic")) == [second.id, first.id]
-    assert ids(listing, Wanted(queue="high")) == [second.id]
-    assert ids(listing, Wanted(tag="red")) == [second.id, first.id]
-    assert ids(listing, Wanted(tag="red", type="week")) == []
-    assert ids(listing, Wanted(after=second.created_at)) == [third.id, second.id]
-    assert ids(listing, Wanted(before=second.created_at)) == [first.id]
+    assert ids(listing, TaskFilter(type="generic")) == [second.id, first.id]
+    assert ids(listing, TaskFilter(queue="high")) == [second.id]
+    assert ids(listing, TaskFilter(tag="red")) == [second.id, first.id]
+    assert ids(listing, TaskFilter(tag="red", type="week")) == []
+    assert ids(listing, TaskFilter(after=second.created_at)) == [third.id, second.id]
+    assert ids(listing, TaskFilter(before=second.created_at)) == [first.id]
     later = first.created_at - timedelta(microseconds=1)
-    assert ids(listing, Wanted(before=later)) == []
+    assert ids(listing, TaskFilter(before=later)) == []
 
 
 @pytest.mark.parametrize("few", [FEW, 0])
@@ -65,9 +65,9 @@ def test_the_status_is_what_rq_says(
 ) -> None:
     monkeypatch.setattr("taskqueue.listing.FEW", few)  # from the registries, and down the index
     waits, delayed = queue.submit("generic", {}), queue.submit("generic", {}, SubmitOptions(delay=60))
-    assert ids(listing, Wanted(status="queued")) == [waits.id]
-    assert ids(listing, Wanted(status="scheduled")) == [delayed.id]
-    assert ids(listing, Wanted(status="failed")) == []
+    assert ids(listing, TaskFilter(status="queued")) == [waits.id]
+    assert ids(listing, TaskFilter(status="scheduled")) == [delayed.id]
+    assert ids(listing, TaskFilter(status="failed")) == []
 
 
 def test_an_unreadable_job_hides_no_other(queue: TaskQueue, redis: Redis, listing: Listing) -> None:
@@ -84,10 +84,10 @@ def test_a_page_looks_at_so_many_tasks_and_no_more(
     wanted = queue.submit("generic", {}, SubmitOptions(queue="high"))
     for _ in range(25):
         queue.submit("generic", {})
-    page = listing.page(Wanted(queue="high"), 10)
+    page = listing.page(TaskFilter(queue="high"), 10)
     assert page.tasks == []
     assert page.next
-    assert ids(listing, Wanted(queue="high")) == [wanted.id]
+    assert ids(listing, TaskFilter(queue="high")) == [wanted.id]
 
 
 def test_what_is_gone_leaves_the_indexes(

@@ -11,7 +11,7 @@ from redis import Redis
 from taskqueue.explanation import Explainer
 from taskqueue.job_types import JobTypes
 from taskqueue.limits import Limits, declare, place, standing
-from taskqueue.listing import Listing, Wanted
+from taskqueue.listing import Listing, TaskFilter
 from taskqueue.operations import Operations
 from taskqueue.options import SubmitOptions
 from taskqueue.overview import Overview
@@ -72,7 +72,7 @@ def test_other_jobs_are_not_held_up_and_no_worker_asks_again_and_again(
     settings = queue.settings
     explained = Explainer(redis, queue, Overview(redis, settings), settings).explain(held.id)
     assert (explained.ahead, [reason.code for reason in explained.reasons]) == (3, ["concurrency"])
-    found = Listing(redis, settings.queues).page(Wanted(status="queued"), 50).tasks
+    found = Listing(redis, settings.queues).page(TaskFilter(status="queued"), 50).tasks
     assert {task.id for task in found} == {task for task in tasks if queue.get(task).status == "queued"}
     assert not queue.get(tasks[0]).held_by_limit
     before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
