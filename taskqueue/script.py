@@ -8,6 +8,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
+from taskqueue.transaction import packed
+
 Word = str | bytes | int | float
 
 
@@ -26,7 +28,8 @@ class Script:
         """The script's answer. Raises the driver's errors."""
         connection = self._pool.get_connection()
         try:
-            connection.send_command("EVALSHA", self.registered.sha, len(keys), *keys, *arguments)
+            call = packed("EVALSHA", self.registered.sha, len(keys), *keys, *arguments)
+            connection.send_packed_command([call])
             return connection.read_response()
         except (NoScriptError, RedisConnectionError):
             pass  # Redis has restarted, or has closed the connection: the driver's own way asks once more
