@@ -4,8 +4,10 @@ The URL is the client's: public addresses only (OUTBOUND_ALLOW), no redirects, a
 """
 
 import json
+import logging
 import os
 import time
+from functools import cache
 from typing import Any, cast
 
 from rq.job import Job
@@ -23,6 +25,8 @@ from taskqueue.task import ENDED
 from taskqueue.task_json import task_json
 from taskqueue.trace import current_trace
 from taskqueue.webhooks import Signing
+
+log = logging.getLogger(__name__)
 
 GONE = 410  # Standard Webhooks: who answers this wants no more of them
 
@@ -45,7 +49,10 @@ def deliver(task_id: str) -> Delivered:
     headers = {"Content-Type": "application/json"}
     if trace and trace.traceparent:
         headers["traceparent"] = trace.traceparent
-    headers |= Signing.read(os.environ).headers(this.id if this else task_id, int(time.time()), body)
+    signing = Signing.read(os.environ)
+    if not signing.keys:
+        _warn_unsigned()
+    headers |= signing.headers(this.id if this else task_id, int(time.time()), body)
     status = outbound.post(
         url.decode() if url else "",
         body,
@@ -57,6 +64,11 @@ def deliver(task_id: str) -> Delivered:
     if not 200 <= status < 300:
         raise ConnectionError(f"The receiver answered {status}.")
     return {"status": status}
+
+
+@cache  # once in a process; whoever asks for no callbacks never reads it
+def _warn_unsigned() -> None:
+    log.warning("Callbacks go out unsigned, and nobody can tell that they are ours: CALLBACK_SIGNING is not set")
 
 
 def _message(queue: TaskQueue, task_id: str) -> dict[str, Any]:

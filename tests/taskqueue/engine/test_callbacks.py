@@ -122,6 +122,16 @@ def test_it_is_told_and_signed(
     assert call.headers["webhook-id"] == callback.id
 
 
+def test_without_a_key_it_goes_out_unsigned_and_the_log_says_so_once(
+    start: Start, queue: TaskQueue, receiver: Receiver
+) -> None:
+    worker = start(OUTBOUND_ALLOW="127.0.0.1")
+    for _ in range(2):
+        ends(queue, queue.submit("generic", {}, SubmitOptions(callback_url=receiver.url)).id, "complete")
+    assert ["webhook-signature" in call.headers for call in receiver.calls] == [False, False]
+    assert worker.log.count("CALLBACK_SIGNING is not set") == 1
+
+
 def test_it_belongs_to_the_trace_of_the_request(start: Start, queue: TaskQueue, receiver: Receiver) -> None:
     start(**MAY_REACH)
     trace = Trace("request", f"00-{'a' * 32}-{'b' * 16}-01")
