@@ -7,7 +7,7 @@ nothing is.
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, Literal
 
@@ -36,13 +36,14 @@ def _provider() -> Any:
     return provider
 
 
-@contextmanager
-def span(name: str, kind: Kind, attributes: Mapping[str, str | int]) -> Iterator[None]:
+def span(name: str, kind: Kind, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:
     """A span around what is done here, with the current trace as its parent; it is the current trace meanwhile."""
     provider = _provider()
-    if provider is None:
-        yield
-        return
+    return nullcontext() if provider is None else _span(provider, name, kind, attributes)
+
+
+@contextmanager
+def _span(provider: Any, name: str, kind: Kind, attributes: Mapping[str, str | int]) -> Iterator[None]:
     from opentelemetry.trace import SpanKind
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 

@@ -31,7 +31,7 @@
 -- ARGV[19]  attempt                      which one it was
 -- ARGV[20…] at, level, line; at, level, line …: what is not in its log yet
 --
--- Returns {settled, claimed, fields…}
+-- Returns {settled, claimed, fields}
 --   settled  'yes'; 'lost': the job is not this execution's any more, its outcome is dropped;
 --            'canceled': it was to be stopped, and has ended as that instead of the outcome;
 --            'dependents': others wait for this job, so nothing was done: RQ's own code must settle it;
@@ -275,14 +275,14 @@ end
 local settled = ''
 if outcome ~= '' then
     settled = settle()
-    if settled == 'dependents' then return { settled, '' } end
+    if settled == 'dependents' then return { settled, '', {} } end
 end
-if claim == '' then return { settled, '' } end
+if claim == '' then return { settled, '', {} } end
 local before = again == '1' and claimed_before()
-if before then return { settled, before, unpack(redis.call('HGETALL', prefix .. ':job:' .. before)) } end
+if before then return { settled, before, redis.call('HGETALL', prefix .. ':job:' .. before) } end
 local queues = open_queues()
-if queues == 'suspended' then return { settled, 'suspended' } end
+if queues == 'suspended' then return { settled, 'suspended', {} } end
 local queue_key, job, fields, hash = take(queues)
-if not job then return { settled, '' } end
+if not job then return { settled, '', {} } end
 begin(queue_key, job, fields, hash)
-return { settled, job, unpack(fields) }
+return { settled, job, fields }

@@ -124,7 +124,7 @@ class Turns:
                 if not self._wire.is_connected:
                     self._wire.connect()  # with Sentinel, to the master as it is now
                 self._wire.send_packed_command([call])
-                settled, claimed, *fields = self._wire.read_response()
+                settled, claimed, fields = self._wire.read_response()
                 return Answer(
                     settled.decode(), claimed.decode(), dict(zip(fields[::2], fields[1::2], strict=True))
                 )

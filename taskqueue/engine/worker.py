@@ -50,7 +50,7 @@ from taskqueue.settings import process_settings
 log = logging.getLogger(__name__)
 
 FIRST_PROCESS = 1  # of a container: the parent of all orphans
-HEARTBEAT_SECONDS = 2.0
+HEARTBEAT_SECONDS = 0.8  # also how soon it hears that a job was canceled by who does not tell it
 WATCH_SECONDS = 0.25  # how exactly a time limit is kept
 SCHEDULER_SECONDS = 1.0
 KEEPER_SECONDS = 1.0  # how often jobs of silent workers are looked for

@@ -73,3 +73,11 @@ def test_an_id_without_a_job_is_set_aside_with_its_reason(start: Start, queue: T
     assert aside["no-hash"].startswith("WRONGTYPE")
     assert aside["no-data"] == "the job hash has no data"
     assert worker.lives
+
+
+def test_a_job_with_thousands_of_fields_runs(start: Start, queue: TaskQueue, redis: Redis) -> None:
+    """More than Lua can pass as arguments."""
+    task = queue.submit("generic", {})
+    redis.hset(Job.key_for(task.id), mapping={f"field {number}": "" for number in range(10_000)})
+    start()
+    until(queue, task.id, "complete")

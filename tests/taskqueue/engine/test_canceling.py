@@ -53,7 +53,7 @@ def test_a_running_task_is_stopped_though_its_worker_did_not_hear_the_command(
     task = queue.submit("long", {"seconds": 30})
     until(queue, task.id, "processing")
     redis.hset(f"rq:job:{task.id}", "tq:cancel", 1)  # the command is lost
-    assert until(queue, task.id, "canceled") < 4  # by the next heartbeat
+    assert until(queue, task.id, "canceled") < 2  # by the next heartbeat
     assert registries_of(redis, task.id) == ["canceled"]
 
 
