@@ -1,11 +1,14 @@
 """The API document, made from the code, and its page."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -13,10 +16,13 @@ from selenium.webdriver.support.wait import WebDriverWait
 from taskqueue.job_types import JobTypes
 from taskqueue.keys import new_key
 from taskqueue.settings import Settings
-from tests.web.conftest import served
+from tests.web.conftest import problem, served
 from web import create_app
 from web.dashboard import PREFIX
 from web.openapi.example import payload_example
+
+WITHOUT_EXAMPLE = {("files_upload", ""), ("docs_openapi", "200")}  # a file, and this document itself
+PARAMETER = re.compile(r"{\w+}")
 
 
 @pytest.fixture
@@ -48,6 +54,74 @@ def test_what_is_posted_after_an_example_is_taken(client: FlaskClient, job_types
     for name, example in examples.items():
         if example is not None:
             assert client.post(f"/tasks?task_type={name}", json=example).status_code == 202, name
+
+
+def bodies(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each body in the document: the operation's id, its status ("" of a request), its content."""
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for status, body in {"": operation.get("requestBody", {}), **operation["responses"]}.items():
+                for content in body.get("content", {}).values():
+                    yield operation["operationId"], status, content
+
+
+def test_every_body_has_an_example_that_fits_its_schema(document: dict[str, Any]) -> None:
+    for operation, status, content in bodies(document):
+        if "schema" not in content or (operation, status) in WITHOUT_EXAMPLE:
+            continue
+        examples = [one["value"] for one in content.get("examples", {}).values()] or [content.get("example")]
+        # What the schema refers to, "#/components/…", stands beside it.
+        validator = Draft202012Validator({**content["schema"], "components": document["components"]})
+        for example in examples:
+            assert example is not None, (operation, status)
+            assert [error.message for error in validator.iter_errors(example)] == [], (operation, status)
+
+
+def test_what_is_sent_after_an_example_is_taken(client: FlaskClient, document: dict[str, Any]) -> None:
+    for method, path, expected in [("post", "/tasks/bulk", 202), ("put", "/schedules/{name}", 201)]:
+        content = document["paths"][path][method]["requestBody"]["content"]["application/json"]
+        response = client.open(path.format(name="nightly"), method=method.upper(), json=content["example"])
+        assert response.status_code == expected, response.text
+
+
+def problem_example(document: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any]:
+    answer = document["paths"][path][method]["responses"][str(status)]
+    return dict(answer["content"]["application/problem+json"]["example"])
+
+
+def test_whatever_is_not_there_is_answered_as_in_the_example(
+    client: FlaskClient, document: dict[str, Any]
+) -> None:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if "404" in operation["responses"]:
+                given = problem(client.open(PARAMETER.sub("other", path), method=method.upper()), 404)
+                example = problem_example(document, method, path, 404)
+                assert (given["type"], given["title"]) == (example["type"], example["title"]), (method, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "request_"),
+    [
+        ("post", "/tasks", 400, {"query_string": {"taks_type": "generic"}}),
+        ("post", "/tasks", 413, {"query_string": {"task_type": "generic"}, "json": "x" * 2**20}),
+        ("post", "/tasks", 415, {"query_string": {"task_type": "generic"}, "data": "{}"}),
+        ("post", "/tasks", 422, {"query_string": {"task_type": "emial"}, "json": {}}),
+        ("post", "/tasks/bulk", 413, {"json": [{"task_type": "generic"}] * 10_001}),
+        ("post", "/tasks/bulk", 422, {"json": [{"task_type": "emial"}]}),
+        ("put", "/schedules/{name}", 400, {"data": "x", "content_type": "application/json"}),
+        ("put", "/schedules/{name}", 413, {"json": "x" * 2**16}),
+        ("put", "/schedules/{name}", 422, {"json": {"task_type": "emial", "interval": 60}}),
+        ("post", "/requeue", 422, {"query_string": {"queue": "hihg"}}),
+        ("post", "/files", 413, {"data": b"x" * (2**24 + 1), "content_type": "image/png"}),
+    ],
+)
+def test_what_is_wrong_is_answered_as_in_the_example(
+    client: FlaskClient, document: dict[str, Any], method: str, path: str, status: int, request_: dict[str, Any]
+) -> None:
+    given = problem(client.open(PARAMETER.sub("nightly", path), method=method.upper(), **request_), status)
+    example = problem_example(document, method, path, status)
+    assert (given["type"], given["title"]) == (example["type"], example["title"])
 
 
 class TestWithKeys:

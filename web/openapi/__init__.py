@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from taskqueue.job_types import JobType
 from web.openapi.address import Address, addresses
+from web.openapi.bodies import body_examples
 from web.openapi.example import payload_example
 from web.openapi.problem import PROBLEM, problem_answer
 from web.operation import Payload
@@ -30,15 +31,18 @@ def document(app: Flask, offer: Offer) -> dict[str, Any]:
     """The document of all addresses that say what they do."""
     found = addresses(app)
     schemas, components = _schemas(found)
+    shown = next((one for one in offer.job_types if payload_example(one) is not None), None)
+    examples = body_examples(shown, offer.queues[0]) if shown else {}
     paths: dict[str, Any] = {}
     for address in found:
         told = address.operation_object(schemas, COMPONENTS, components)
         _offered(told, offer)
+        address.add_examples(told, examples)
         if address.operation.body is Payload:
             told["requestBody"]["content"]["application/json"] = _payload(offer.job_types)
         if address.operation.scope is not None:
             for status in [401, 403] * offer.keys + [429] * offer.limited:
-                told["responses"][str(status)] = problem_answer(status)
+                told["responses"][str(status)] = problem_answer(status, address.blueprint)
             if offer.keys:
                 told["security"] = [{"key": []}]
                 told["description"] += f"\n\nNeeds the scope `{address.operation.scope}`."

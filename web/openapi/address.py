@@ -27,6 +27,11 @@ class Address:
     description: str
     operation: Operation
 
+    @property
+    def blueprint(self) -> str:
+        """What it belongs to: "batches"; "" for the application itself."""
+        return self.endpoint.rpartition(".")[0]
+
     def kinds(self) -> Iterator[tuple[Any, Mode]]:
         """The types that it takes and gives, each with pydantic's word for that."""
         for kind in (*self.operation.answers.values(), self.operation.body):
@@ -38,7 +43,7 @@ class Address:
         described = self.operation
         told: dict[str, Any] = {
             "operationId": self.endpoint.replace(".", "_"),
-            "tags": [self.endpoint.rpartition(".")[0] or "others"],  # its blueprint
+            "tags": [self.blueprint or "others"],
             "summary": described.summary,
             "description": self.description,
             "parameters": [*self._path_parameters(), *self._query_parameters(components, named), *self._headers()],
@@ -51,8 +56,20 @@ class Address:
             for status, kind in described.answers.items()
         }
         for status in sorted({*described.problems, *([400] if described.query else [])}):
-            told["responses"][str(status)] = problem_answer(status)
+            told["responses"][str(status)] = problem_answer(status, self.blueprint)
         return told
+
+    def add_examples(self, told: dict[str, Any], examples: Mapping[Any, Any]) -> None:
+        """To its bodies in the document: by their type, or by (endpoint, status)."""
+        bodies = [(told.get("requestBody", {}), examples.get(self.operation.body))]
+        for status, kind in self.operation.answers.items():
+            bodies.append(
+                (told["responses"][str(status)], examples.get((self.endpoint, status), examples.get(kind)))
+            )
+        for body, example in bodies:
+            if example is not None:
+                (content,) = body["content"].values()
+                content["example"] = example
 
     def _path_parameters(self) -> Iterator[dict[str, Any]]:
         for name in re.findall(r"{(\w+)}", self.path):

@@ -32,6 +32,12 @@ def payload_example(job_type: JobType) -> Json:
     return payload
 
 
+def result_example(job_type: JobType) -> Json:
+    """What a job of this type may return; null where its function does not say."""
+    schema = job_type.signature.result_schema
+    return _example(schema, schema.get("$defs", {})) if schema else None
+
+
 def _example(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Json:
     for given in ("const", "default", "example"):
         if given in schema:
