@@ -16,15 +16,27 @@
 -- Returns 1 where it ended now.
 local prefix, batch, most, ttl, moment = unpack(ARGV)
 local ENDED = { finished = true, failed = true, stopped = true, canceled = true }
-local looked = tonumber(redis.call('HGET', KEYS[1], 'looked') or 0)
-local ids = redis.call('LRANGE', KEYS[2], looked, looked + most - 1)
-for _, id in ipairs(ids) do
+local before = tonumber(redis.call('HGET', KEYS[1], 'looked') or 0)
+local looked, count = before, redis.call('LLEN', KEYS[2])
+
+local function goes_on(id)
     local status = redis.call('HGET', prefix .. ':job:' .. id, 'status')
-    if status and not ENDED[status] then break end
-    looked = looked + 1
+    return status and not ENDED[status]
 end
-if looked < redis.call('LLEN', KEYS[2]) then
-    if #ids > 0 then redis.call('HSET', KEYS[1], 'looked', looked) end
+
+local function look()
+    local last = math.min(count, before + most)
+    while looked < last do -- a few at a time: mostly the first of them goes on
+        for _, id in ipairs(redis.call('LRANGE', KEYS[2], looked, math.min(looked + 100, last) - 1)) do
+            if goes_on(id) then return end
+            looked = looked + 1
+        end
+    end
+end
+
+look()
+if looked < count then
+    if looked > before then redis.call('HSET', KEYS[1], 'looked', looked) end
     return 0
 end
 local task = redis.call('HGET', KEYS[1], 'on_complete')
