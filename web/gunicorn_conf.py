@@ -33,6 +33,7 @@ workers = whole_number(os.environ, "WEB_PROCESSES", 2, "of processes")
 # Each request is a greenlet: what waits (an event stream, a hung Redis) takes a few KiB, and holds up nobody.
 worker_class = "gevent"
 worker_connections = MAX_CONNECTIONS
+limit_request_line = 8190  # bytes, the most that gunicorn bounds: a hundred ids in depends_on take 4,000
 graceful_timeout = 25  # seconds; Kubernetes ends a pod after 30
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  a heartbeat file needs no disk
 control_socket_disable = True

@@ -41,7 +41,7 @@ def document(app: Flask, offer: Offer) -> dict[str, Any]:
         if address.operation.body is Payload:
             told["requestBody"]["content"]["application/json"] = _payload(offer.job_types)
         if address.operation.scope is not None:
-            for status in [401, 403] * offer.keys + [429] * offer.limited:
+            for status in [401, 403] * offer.keys + [429, 503] * offer.limited:
                 told["responses"][str(status)] = problem_answer(status, address.blueprint)
             if offer.keys:
                 told["security"] = [{"key": []}]
