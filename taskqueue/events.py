@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from redis import Redis
-
 from taskqueue.errors import UnknownTask
-from taskqueue.logs import StoredLine, read_lines
+from taskqueue.logs import StoredLine
 from taskqueue.queue import TaskQueue
 from taskqueue.task import ENDED, Progress, Task
 from taskqueue.watching import Watcher
@@ -49,7 +47,7 @@ class TaskEvent:
     line: StoredLine | None = None
 
 
-def follow(queue: TaskQueue, connection: Redis, watcher: Watcher, task_id: str, seen: Seen) -> Iterator[TaskEvent]:
+def follow(queue: TaskQueue, watcher: Watcher, task_id: str, seen: Seen) -> Iterator[TaskEvent]:
     """All that happens to a task from `seen` on, until it has ended. Raises `QueueUnavailable`."""
     progress: Progress | None = None
     end = time.monotonic() + LAST_SECONDS
@@ -57,12 +55,11 @@ def follow(queue: TaskQueue, connection: Redis, watcher: Watcher, task_id: str, 
         told_at = time.monotonic()
         while True:
             try:
-                task = queue.get(task_id)
+                task, lines = queue.get_with_lines(task_id, seen.line)
             except UnknownTask:
                 yield TaskEvent("gone", seen)
                 return
-            # After the task: with its end, Redis has all its lines.
-            for line in read_lines(connection, task_id, seen.line):
+            for line in lines:
                 seen = Seen(line.id, seen.attempt, seen.status)
                 yield TaskEvent("log", seen, line=line)
                 told_at = time.monotonic()

@@ -15,6 +15,7 @@ from taskqueue.connection import redis_errors
 from taskqueue.errors import UnknownTask
 from taskqueue.idempotency import IdempotencyKey
 from taskqueue.job_types import JobType, JobTypes, system
+from taskqueue.logs import StoredLine, log_key, stored_lines
 from taskqueue.options import ORDINARY, SubmitOptions
 from taskqueue.settings import Settings
 from taskqueue.signature import Json
@@ -73,12 +74,21 @@ class TaskQueue:
 
         Raises `UnknownTask`, `QueueUnavailable`.
         """
+        return self._read(task_id, None)[0]
+
+    def get_with_lines(self, task_id: str, after: str) -> tuple[Task, list[StoredLine]]:
+        """The same, and the lines of its log behind that id: all of them, where the task has ended."""
+        return self._read(task_id, after)
+
+    def _read(self, task_id: str, after: str | None) -> tuple[Task, list[StoredLine]]:
         job = self._job(task_id)
-        # No transaction: a full Redis would refuse it. The hash first: where it is complete, the result is there.
+        # No transaction: a full Redis would refuse it. The hash first: where it is complete, the rest is there.
         with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
             pipeline.hgetall(job.key)
             pipeline.xrevrange(Result.get_key(job.id), count=MAX_ERRORS)
-            stored, results = pipeline.execute()
+            if after is not None:
+                pipeline.xrange(log_key(task_id), min=f"({after}")
+            stored, results, *said = pipeline.execute()
         if b"data" not in stored:
             raise UnknownTask(task_id)
         job.restore(stored)
@@ -93,7 +103,9 @@ class TaskQueue:
         if task.status == "scheduled":
             task = replace(task, scheduled_for=self._due(task))
         count = int(stored.get(fields.CALLBACKS.encode(), 0))
-        return replace(task, callbacks=self._callbacks(task_id, count)) if count else task
+        if count:
+            task = replace(task, callbacks=self._callbacks(task_id, count))
+        return task, stored_lines(said[0]) if said else []
 
     def _callbacks(self, task_id: str, count: int) -> tuple[Task, ...]:
         """The last of its callbacks that are still known."""

@@ -6,7 +6,6 @@ from threading import BoundedSemaphore
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 from pydantic_core import to_json
-from redis import Redis
 
 from taskqueue.errors import QueueUnavailable
 from taskqueue.events import Seen, TaskEvent, follow
@@ -23,7 +22,7 @@ MAX_STREAMS = 1000  # of one process: half of the connections that it takes
 AGAIN_MILLISECONDS = 2000  # a client that has lost its connection comes again after this
 
 
-def views(queue: TaskQueue, connection: Redis, watcher: Watcher) -> Blueprint:
+def views(queue: TaskQueue, watcher: Watcher) -> Blueprint:
     """The view of a task's events."""
     blueprint = Blueprint("events", __name__)
     places = BoundedSemaphore(MAX_STREAMS)
@@ -52,7 +51,7 @@ def views(queue: TaskQueue, connection: Redis, watcher: Watcher) -> Blueprint:
             )
             raise BadRequest(503, "too-many-streams", "Too many tasks are followed", detail)
         stream = Response(
-            _text(follow(queue, connection, watcher, task_id, seen)),
+            _text(follow(queue, watcher, task_id, seen)),
             content_type="text/event-stream; charset=utf-8",
             headers={"X-Accel-Buffering": "no"},  # nginx keeps answers until they are whole
         )

@@ -5,10 +5,9 @@ from typing import Annotated
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
-from redis import Redis
 from typing_extensions import TypedDict
 
-from taskqueue.logs import StoredLine, read_lines
+from taskqueue.logs import StoredLine
 from taskqueue.queue import TaskQueue
 from taskqueue.task import timestamp
 from web.operation import Query, operation, read_query
@@ -37,7 +36,7 @@ class LogQuery(Query):
     after: Annotated[str, Field(pattern=r"^\d{1,18}-\d{1,18}$")] = "0-0"
 
 
-def views(queue: TaskQueue, connection: Redis) -> Blueprint:
+def views(queue: TaskQueue) -> Blueprint:
     """The view of a task's log."""
     blueprint = Blueprint("logs", __name__)
 
@@ -52,7 +51,7 @@ def views(queue: TaskQueue, connection: Redis) -> Blueprint:
     def logs(task_id: str) -> ResponseReturnValue:
         """About the last thousand lines are kept; `after` is the id of the last line that is known."""
         asked = read_query(LogQuery)
-        lines = read_lines(connection, queue.get(task_id).id, asked.after)
+        _, lines = queue.get_with_lines(task_id, asked.after)
         return jsonify({"lines": [line_json(line) for line in lines if asked.attempt in (None, line.attempt)]})
 
     return blueprint
