@@ -21,6 +21,7 @@ TaskQueueError
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
 ├── QueueUnavailable      Redis did not answer, or refused
+├── ApiRefused            for the command line: the HTTP API did not answer, or refused
 └── PermanentFailure      raised by a job: another attempt cannot help
     ├── AddressRefused    raised for a job: an address that OUTBOUND_ALLOW does not let it reach
     └── InvalidResult     raised for a job: what it returned is not JSON, or too large
@@ -193,6 +194,19 @@ class QueueUnavailable(TaskQueueError):
     def __init__(self, message: str, task_id: str | None = None) -> None:
         self.task_id = task_id
         super().__init__(message)
+
+
+class ApiRefused(TaskQueueError):
+    """The HTTP API did not do what the command line asked, or did not answer.
+
+    `status` is that of its answer; None where none came.
+    """
+
+    def __init__(self, found: str, mend: str = "", status: int | None = None) -> None:
+        self.found = found
+        self.mend = mend
+        self.status = status
+        super().__init__(f"{found} {mend}".rstrip())
 
 
 class PermanentFailure(TaskQueueError):

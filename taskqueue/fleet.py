@@ -19,9 +19,9 @@ from taskqueue.totals import KEY as TOTALS_KEY
 from taskqueue.totals import read_totals
 
 REGISTRIES = {
-    "processing": "wip",
     "scheduled": "scheduled",
     "deferred": "deferred",
+    "processing": "wip",
     "complete": "finished",
     "failed": "failed",
     "canceled": "canceled",

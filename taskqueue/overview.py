@@ -25,10 +25,10 @@ class QueueView:
     """One queue."""
 
     name: str
-    counts: dict[str, int]  # tasks by status
-    oldest_waiting_seconds: float
     paused: bool
+    oldest_waiting_seconds: float
     workers: int  # that work on it
+    counts: dict[str, int]  # tasks by status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +73,10 @@ class Overview:
         return [
             QueueView(
                 name=queue,
-                counts=dict(zip(("queued", *REGISTRIES), counts, strict=True)),
-                oldest_waiting_seconds=round(age, 3),
                 paused=queue.encode() in paused,
+                oldest_waiting_seconds=round(age, 3),
                 workers=sum(queue in worker.queues for worker in workers),
+                counts=dict(zip(("queued", *REGISTRIES), counts, strict=True)),
             )
             for queue, (_, *counts), age in zip(self._queues, rows, ages, strict=True)
         ]

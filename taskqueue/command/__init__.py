@@ -1,9 +1,10 @@
 """The command line: `python -m taskqueue --help`.
 
 client.py        what it asks of the queue; by_redis.py and by_http.py are the two ways
+api.py           the HTTP API, and what to do where it refuses; event_stream.py reads its events
 tasks.py         submit, get, watch, cancel, requeue
 fleet.py         queues, workers
-doctor.py        what is wrong with the whole, and the mend
+doctor/          what is wrong with the whole, and the mend
 key.py           makes API keys
 screen.py        how an answer looks: words and colour on a terminal, JSON for a program
 """
@@ -14,13 +15,13 @@ import sys
 from collections.abc import Sequence
 
 from taskqueue.command import doctor, fleet, key, tasks
-from taskqueue.command.by_http import ApiRefused
-from taskqueue.errors import TaskQueueError
+from taskqueue.command.screen import clean
+from taskqueue.errors import QueueUnavailable, TaskQueueError
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED, EXIT_NOT_DONE = 1, 2
 EPILOG = """\
 It speaks to the Redis at TASK_QUEUE_URL or, with --url (or TASK_QUEUE_API), to the HTTP API, with the key in
-TASK_QUEUE_KEY. Exit codes: 0 well, 1 not (a task failed, the doctor found something), 2 a wrong call."""
+TASK_QUEUE_KEY. Exit codes: 0 well, 1 not (a task failed, the doctor found something), 2 it could not be done."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,12 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         code: int = asked.run(asked)
-    except (TaskQueueError, ApiRefused) as error:
-        print(f"taskqueue: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    except TaskQueueError as error:
+        print(f"taskqueue: {clean(_told(error))}", file=sys.stderr)
+        return EXIT_NOT_DONE
     except KeyboardInterrupt:
         return EXIT_FAILED
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         return EXIT_FAILED
     return code
+
+
+def _told(error: TaskQueueError) -> str:
+    if not isinstance(error, QueueUnavailable):
+        return str(error)
+    unknown = f" Whether task {error.task_id} is queued is not known: get it then." if error.task_id else ""
+    return f"{error} ({error.__cause__}) `python -m taskqueue doctor` tells the mend.{unknown}"

@@ -1,65 +1,75 @@
 """The command line's way to the HTTP API."""
 
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import urllib3
-
+from taskqueue.command.api import Api
+from taskqueue.command.event_stream import EventStream
 from taskqueue.command.screen import flat
+from taskqueue.errors import ApiRefused, UnknownTask
+from taskqueue.task import ENDED
 
-TIMEOUT_SECONDS = 10.0
-
-
-class ApiRefused(Exception):
-    """The API did not do it; the message is its own."""
+TASK = ("id", "type", "status", "attempt", "attempts")  # what an answer must have to be a task
+OUTAGE_SECONDS = 60.0  # a task is followed over an outage of so long: a web server starts anew in less
+PASSES = (None, 429, 502, 503, 504)  # the status of what is over in a while; None: no answer
 
 
 class HttpClient:
     """See `taskqueue.command.client.Client`."""
 
-    def __init__(self, url: str, key: str | None) -> None:
-        self._url = url.rstrip("/")
-        headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        self._http = urllib3.PoolManager(headers=headers, timeout=TIMEOUT_SECONDS, retries=False)
+    def __init__(self, api: Api) -> None:
+        self._api = api
 
     def submit(self, task_type: str, payload: Any, options: Mapping[str, str]) -> dict[str, Any]:
         """Queue a task."""
-        query = "&".join(f"{name}={quote(value)}" for name, value in {"task_type": task_type, **options}.items())
-        return dict(self._ask("POST", f"/tasks?{query}", json=payload))
+        query = urlencode({"task_type": task_type, **options})
+        return self._api.ask("POST", f"/tasks?{query}", *TASK, json=payload)
 
     def get(self, task_id: str) -> dict[str, Any]:
         """A task, now."""
-        return dict(self._ask("GET", f"/tasks/{quote(task_id, safe='')}"))
+        return self._api.ask("GET", _address(task_id), *TASK)
 
-    def log(self, task_id: str, after: str) -> list[dict[str, Any]]:
-        """Nothing: over HTTP a task is watched without its log."""
-        return []
+    def follow(self, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Its events. Where the connection breaks, the next one goes on behind the last event."""
+        stream = EventStream()
+        while True:
+            try:
+                for event, data in stream.read(self._chunks(task_id, stream.last_id)):
+                    if event == "gone":
+                        raise UnknownTask(task_id)
+                    row = json.loads(data)
+                    yield event, row
+                    if event == "status" and row["status"] in ENDED:
+                        return
+            except ApiRefused as refused:
+                began = stream.heard_at
+                if began is None or refused.status not in PASSES or time.monotonic() - began > OUTAGE_SECONDS:
+                    raise
+            time.sleep(stream.retry_seconds)
+
+    def _chunks(self, task_id: str, last_id: str) -> Iterator[bytes]:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+        return self._api.stream(f"{_address(task_id)}/events", headers)
 
     def cancel(self, task_id: str) -> dict[str, Any]:
         """Cancel it."""
-        return dict(self._ask("POST", f"/tasks/{quote(task_id, safe='')}/cancel"))
+        return self._api.ask("POST", f"{_address(task_id)}/cancel", *TASK)
 
     def requeue(self, task_id: str) -> dict[str, Any]:
         """Send it again."""
-        return dict(self._ask("POST", f"/tasks/{quote(task_id, safe='')}/requeue"))
+        return self._api.ask("POST", f"{_address(task_id)}/requeue", *TASK)
 
     def queues(self) -> list[dict[str, Any]]:
         """Each queue, with how much waits."""
-        return [flat(queue, "tasks") for queue in self._ask("GET", "/queues")["queues"]]
+        return [flat(queue, "tasks") for queue in self._api.ask("GET", "/queues", "queues")["queues"]]
 
     def workers(self) -> list[dict[str, Any]]:
         """Each worker that lives."""
-        return list(self._ask("GET", "/workers")["workers"])
+        return list(self._api.ask("GET", "/workers", "workers")["workers"])
 
-    def _ask(self, method: str, address: str, **more: Any) -> Any:
-        try:
-            answer = self._http.request(method, self._url + address, **more)
-            told = answer.json()
-        except urllib3.exceptions.HTTPError as error:
-            raise ApiRefused(f"{self._url} does not answer: {error}") from error
-        except ValueError as error:
-            raise ApiRefused(f"{self._url}{address} answers no JSON ({answer.status}): is it this API?") from error
-        if answer.status >= 400:
-            raise ApiRefused(f"{told.get('title', answer.reason)}: {told.get('detail', '')}")
-        return told
+
+def _address(task_id: str) -> str:
+    return f"/tasks/{quote(task_id, safe='')}"

@@ -1,6 +1,6 @@
 """The command line's way to Redis."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -9,16 +9,17 @@ from pydantic import ValidationError
 from redis import Redis
 
 from taskqueue.command.screen import flat
-from taskqueue.connection import connect_for_requests
-from taskqueue.errors import InvalidPayload, PayloadError
+from taskqueue.connection import connect_for_requests, connect_for_worker
+from taskqueue.errors import InvalidPayload, PayloadError, UnknownTask
+from taskqueue.events import Seen, follow
 from taskqueue.job_types import JobTypes
-from taskqueue.logs import read_lines
 from taskqueue.operations import Operations
 from taskqueue.options import SubmitOptions
 from taskqueue.overview import Overview
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 from taskqueue.task import Task, timestamp
+from taskqueue.watching import Watcher
 
 
 class RedisClient:
@@ -45,9 +46,16 @@ class RedisClient:
         """A task, now."""
         return _row(self._queue.get(task_id))
 
-    def log(self, task_id: str, after: str) -> list[dict[str, Any]]:
-        """What its job has said behind the line of that id."""
-        return [_plain(line._asdict()) for line in read_lines(self._connection, task_id, after)]
+    def follow(self, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What happens to it, as it happens."""
+        watcher = Watcher(self._connection, connect_for_worker(self._connection))
+        for event in follow(self._queue, self._connection, watcher, task_id, Seen()):
+            if event.kind == "gone":
+                raise UnknownTask(task_id)
+            if event.line:
+                yield event.kind, _plain(event.line._asdict())
+            elif event.task:
+                yield event.kind, _row(event.task)
 
     def cancel(self, task_id: str) -> dict[str, Any]:
         """Cancel it."""

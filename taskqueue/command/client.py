@@ -2,9 +2,10 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+from taskqueue.command.api import Api
 from taskqueue.command.by_http import HttpClient
 from taskqueue.command.by_redis import RedisClient
 from taskqueue.job_types import discover
@@ -23,8 +24,11 @@ class Client(Protocol):
     def get(self, task_id: str) -> Row:
         """A task, now."""
 
-    def log(self, task_id: str, after: str) -> list[Row]:
-        """What its job has said behind the line of that id ("0-0": from the beginning)."""
+    def follow(self, task_id: str) -> Iterator[tuple[str, Row]]:
+        """What happens to it, until it has ended: the events of `GET /tasks/<id>/events`, their names and data.
+
+        Instead of `gone` it raises `UnknownTask`.
+        """
 
     def cancel(self, task_id: str) -> Row:
         """Cancel it."""
@@ -42,6 +46,6 @@ class Client(Protocol):
 def client_of(asked: argparse.Namespace) -> Client:
     """The client that the arguments and the environment ask for. Raises `InvalidSetting`, `InvalidJobType`."""
     if asked.url:
-        return HttpClient(asked.url, os.environ.get("TASK_QUEUE_KEY"))
+        return HttpClient(Api(asked.url, os.environ.get("TASK_QUEUE_KEY")))
     settings = Settings.read(os.environ)
     return RedisClient(settings, discover(queues=settings.queues))

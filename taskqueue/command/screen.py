@@ -22,26 +22,59 @@ def coloured(word: str) -> str:
     return f"\033[{code}m{word}\033[0m" if code and wanted else word
 
 
-def print_over(line: str, *, stays: bool = True) -> None:
-    """A line in the place of one that does not stay; where standard output is no terminal, all stay."""
-    if sys.stdout.isatty():
-        print(f"\r\033[K{line}", end="\n" if stays else "", flush=True)
-    elif line:
-        print(line, flush=True)
+def clean(text: str) -> str:
+    """The text in one line that no terminal takes for a command: a job, or whoever queued it, has written it."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.splitlines()).expandtabs())
+
+
+class LiveLine:
+    """The last line, which changes in its place while others are printed above it. Without a terminal all stay."""
+
+    def __init__(self) -> None:
+        self._line = ""
+
+    def show(self, line: str) -> None:
+        """Put this in its place."""
+        if line == self._line:
+            return
+        self._line = line
+        if sys.stdout.isatty():
+            self._draw()
+        else:
+            print(line, flush=True)
+
+    def print_above(self, text: str) -> None:
+        """A line that stays."""
+        if sys.stdout.isatty():
+            print(f"\r\033[K{clean(text)}")
+            self._draw()
+        else:
+            print(clean(text), flush=True)
+
+    def clear(self) -> None:
+        """Take it away."""
+        if sys.stdout.isatty():
+            self._line = ""
+            self._draw()
+
+    def _draw(self) -> None:
+        # Not wrapped (DECAWM): of a line that has become two, only the second would be drawn over.
+        print(f"\r\033[K\033[?7l{self._line}\033[?7h", end="", flush=True)
 
 
 def print_task(task: Mapping[str, Any]) -> None:
     """A task in a few lines."""
-    print(f"{task['id']}  {task['type']}  {coloured(task['status'])}")
+    print(f"{clean(task['id'])}  {clean(task['type'])}  {coloured(task['status'])}")
     for name in ("queue", "created_at", "scheduled_for", "started_at", "ended_at", "worker", "payload", "result"):
-        if task.get(name) is not None:
-            value = task[name]
-            print(f"  {name:14}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+        value = task.get(name)
+        if value is not None:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            print(f"  {name:14}{clean(text)}")
     print(f"  {'attempt':14}{task['attempt']} of {task['attempts']}")
     if task.get("error"):
-        print(f"  {'error':14}{task['error']['type']}: {task['error']['message']}")
+        print(f"  {'error':14}{clean(task['error']['type'])}: {clean(task['error']['message'])}")
     for warning in task.get("warnings", ()):
-        print(f"  {'warning':14}{warning['message']}")
+        print(f"  {'warning':14}{clean(warning['message'])}")
 
 
 def flat(row: Mapping[str, Any], inner: str) -> dict[str, Any]:
@@ -62,8 +95,8 @@ def print_table(rows: Sequence[Mapping[str, Any]], none: str) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(str, value))
-    return "" if value is None else str(value)
+        return clean(",".join(map(str, value)))
+    return "" if value is None else clean(str(value))
 
 
 def bar(done: float, total: float | None, message: str) -> str:

@@ -3,18 +3,15 @@
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from taskqueue.command.client import Client, Row, client_of
-from taskqueue.command.screen import bar, coloured, print_json, print_over, print_task
+from taskqueue.command.screen import LiveLine, bar, clean, coloured, print_json, print_task
 from taskqueue.errors import InvalidSetting
 from taskqueue.signature import Json
-
-LOOK_SECONDS = 0.3
-ENDED = ("complete", "failed", "canceled")
+from taskqueue.task import ENDED
 
 
 def add(commands: Any) -> None:
@@ -57,32 +54,29 @@ def submit(asked: argparse.Namespace) -> int:
 
 def watch(client: Client, task_id: str, *, as_json: bool) -> int:
     """Tell each change, and each line that its job says, until the task has ended; 0 if it is complete."""
-    told, seen = "", "0-0"
-    while True:
-        task = client.get(task_id)
-        lines = [] if as_json else client.log(task_id, seen)
-        for line in lines:
-            seen = line["id"]
-            print_over(f"  {line['level']:8}{line['line']}")
-        if task["status"] in ENDED:
-            break
-        if not as_json and (lines or _line(task) != told):
-            told = _line(task)
-            print_over(told, stays=False)
-        time.sleep(LOOK_SECONDS)
-    if as_json:
-        print_json(task)
-    else:
-        print_over("", stays=False)
-        print_task(task)
+    live = LiveLine()
+    task: Row = {}
+    try:
+        for event, row in client.follow(task_id):
+            if event != "log":
+                task = row
+            if as_json:
+                continue
+            if event == "log":
+                live.print_above(f"  {row['level']:8}{row['line']}")
+            elif row["status"] not in ENDED:
+                live.show(_line(row))
+    finally:
+        live.clear()
+    (print_json if as_json else print_task)(task)
     return 0 if task["status"] == "complete" else 1
 
 
 def _line(task: Row) -> str:
     run = f" (attempt {task['attempt']} of {task['attempts']})" if task["attempt"] > 1 else ""
     progress = task.get("progress")
-    told = f" {bar(progress['done'], progress['total'], progress['message'])}" if progress else ""
-    return f"{task['type']} {coloured(task['status'])}{run}{told}"
+    told = f" {bar(progress['done'], progress['total'], clean(progress['message']))}" if progress else ""
+    return f"{clean(task['type'])} {coloured(task['status'])}{run}{told}"
 
 
 def _one(does: Callable[[Client, str], Row]) -> Callable[[argparse.Namespace], int]:
