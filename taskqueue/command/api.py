@@ -36,7 +36,10 @@ class Api:
 
     def ask(self, method: str, address: str, *fields: str, **more: Any) -> dict[str, Any]:
         """The JSON object of the answer, which has these fields. Raises `ApiRefused`."""
-        answer = self.send(method, address, **more)
+        return self.told(address, self.send(method, address, **more), *fields)
+
+    def told(self, address: str, answer: urllib3.BaseHTTPResponse, *fields: str) -> dict[str, Any]:
+        """The same of an answer that is there."""
         told = _json(answer)
         if not (isinstance(told, dict) and all(field in told for field in fields)):
             raise self._not_ours(address, answer)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from redis import Redis
 
 from taskqueue.command.screen import flat
-from taskqueue.connection import connect_for_requests, connect_for_worker
+from taskqueue.connection import connect_for_requests
 from taskqueue.errors import InvalidPayload, PayloadError, UnknownTask
 from taskqueue.events import Seen, follow
 from taskqueue.job_types import JobTypes
@@ -48,7 +48,7 @@ class RedisClient:
 
     def follow(self, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """What happens to it, as it happens."""
-        watcher = Watcher(self._connection, connect_for_worker(self._connection))
+        watcher = Watcher(self._connection, self._connection)  # with short timeouts: somebody sits before it
         for event in follow(self._queue, self._connection, watcher, task_id, Seen()):
             if event.kind == "gone":
                 raise UnknownTask(task_id)

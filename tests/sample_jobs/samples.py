@@ -75,10 +75,11 @@ def slow(seconds: float) -> None:
 
 
 @job("steps")
-def steps(count: int) -> None:
+def steps(count: int, pause: float = 0) -> None:
     """Tell the progress of so many steps."""
     for done in range(1, count + 1):
         progress(done, count, f"step {done}")
+        time.sleep(pause)
 
 
 @job("opaque", attempts=5)

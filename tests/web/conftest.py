@@ -52,12 +52,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 @contextmanager
 def served(app: Flask, host: str = "127.0.0.1") -> Iterator[str]:
     server = make_server(host, 0, app, threaded=True)
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield f"http://{host}:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://{host}:{server.port}"
+    finally:  # a test that fails would leave a thread that holds up the end of the session
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def problem(response: TestResponse, status: int) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def look(api: Api) -> Iterator[Finding]:
     before = time.time()
     try:
         alive = api.send("GET", "/healthz")
+        api.told("/healthz", alive, "status")
     except ApiRefused as refused:
         yield _refused("web server", refused)
         return
@@ -80,7 +81,7 @@ def _ready(api: Api) -> Finding:
 
 
 def _access(answer: BaseHTTPResponse, url: str) -> Finding:
-    is_open, here = answer.headers.get("X-Access") == "open", _is_this_machine(url)
+    is_open, here = answer.headers.get("X-Access") == "open", is_this_machine(url)
     if is_open:
         mend = "Set API_KEYS before others can reach it: python -m taskqueue key NAME"
         return Finding("access", here, "open: whoever reaches it needs no key", mend)
@@ -91,7 +92,7 @@ def _access(answer: BaseHTTPResponse, url: str) -> Finding:
     return Finding("access", True, "with a key, and this one is good")
 
 
-def _is_this_machine(url: str) -> bool:
+def is_this_machine(url: str) -> bool:
     host = (parse_url(url).host or "").strip("[]")
     try:
         return ip_address(host).is_loopback
