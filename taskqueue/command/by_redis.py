@@ -18,7 +18,7 @@ from taskqueue.options import SubmitOptions
 from taskqueue.overview import Overview
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
-from taskqueue.task import Task, timestamp
+from taskqueue.task import ENDED, Task, timestamp
 from taskqueue.watching import Watcher
 
 
@@ -49,13 +49,18 @@ class RedisClient:
     def follow(self, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """What happens to it, as it happens."""
         watcher = Watcher(self._connection, self._connection)  # with short timeouts: somebody sits before it
-        for event in follow(self._queue, self._connection, watcher, task_id, Seen()):
-            if event.kind == "gone":
-                raise UnknownTask(task_id)
-            if event.line:
-                yield event.kind, _plain(event.line._asdict())
-            elif event.task:
-                yield event.kind, _row(event.task)
+        seen = Seen()
+        while True:  # what follows a task ends after an hour, too
+            for event in follow(self._queue, watcher, task_id, seen):
+                seen = event.seen
+                if event.kind == "gone":
+                    raise UnknownTask(task_id)
+                if event.line:
+                    yield event.kind, _plain(event.line._asdict())
+                elif event.task:
+                    yield event.kind, _row(event.task)
+                    if event.kind == "status" and event.task.status in ENDED:
+                        return
 
     def cancel(self, task_id: str) -> dict[str, Any]:
         """Cancel it."""

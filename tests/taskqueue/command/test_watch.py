@@ -47,6 +47,19 @@ def test_what_happens_is_told_as_it_happens(client: Client, queue: TaskQueue, wo
     assert seen.index(("status", "processing")) < seen.index(("log", "run 1"))
 
 
+@pytest.mark.usefixtures("soon_again")
+def test_a_long_task_is_followed_beyond_the_end_of_a_stream(
+    client: Client, queue: TaskQueue, work: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskqueue.events.LAST_SECONDS", 0.1)
+    task = queue.submit("talkative", {"pause": 0.5})
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work)
+        seen = list(client.follow(task.id))
+    assert [row["line"] for event, row in seen if event == "log"] == LINES
+    assert seen[-1][1]["status"] == "complete"
+
+
 def test_over_http_it_looks_as_over_redis(
     here: Run, api: str, env: pytest.MonkeyPatch, queue: TaskQueue, work: Callable[..., str]
 ) -> None:
