@@ -32,11 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--url", default=os.environ.get("TASK_QUEUE_API"), help="the HTTP API, not Redis")
-    parser.add_argument("--json", action="store_true", help="print JSON, for a program")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for part in (tasks, fleet, doctor, key):
         part.add(commands)
+    _add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False)
+    for command in commands.choices.values():  # behind the command, too
+        _add_shared(command, url=argparse.SUPPRESS, json=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     try:
         code: int = asked.run(asked)
@@ -49,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return EXIT_FAILED
     return code
+
+
+def _add_shared(parser: argparse.ArgumentParser, *, url: str | None, json: bool | str) -> None:
+    parser.add_argument("--url", default=url, help="the HTTP API, not Redis")
+    parser.add_argument("--json", action="store_true", default=json, help="print JSON, for a program")
 
 
 def _told(error: TaskQueueError) -> str:

@@ -1,7 +1,7 @@
 """What the doctor sees over HTTP: the web server, and what it tells of the rest."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 
@@ -14,6 +14,7 @@ from taskqueue.command.by_http import HttpClient
 from taskqueue.command.doctor.finding import (
     MAX_SKEW_SECONDS,
     Finding,
+    clock,
     eviction,
     memory,
     of_queue,
@@ -25,9 +26,9 @@ from taskqueue.errors import ApiRefused
 
 API_VERSION = "1"  # of /openapi.json: what this command line speaks
 UNSEEN = Finding(
-    "Redis itself",
+    "the rest",
     None,
-    "its version, its clock, its snapshots and `rq suspend` are not told over HTTP",
+    "Redis's version, clock and snapshots, and `rq suspend`, are not told over HTTP",
     "Run `python -m taskqueue doctor` without --url where Redis can be reached.",
 )
 
@@ -52,7 +53,8 @@ def look(api: Api) -> Iterator[Finding]:
     yield _access(alive, api.url)
     yield _version(str(document["info"]["version"]))
     yield _dashboard(api)
-    yield from _inside(api)
+    yield from _as_told("queues", _of_fleet(HttpClient(api)))
+    yield from _as_told("Redis", _of_redis(api))
     yield UNSEEN
 
 
@@ -68,8 +70,7 @@ def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Finding:
         return Finding("clock", None, "the web server does not say what time it has")
     skew, within = date + 0.5 - (before + after) / 2, 0.5 + (after - before) / 2
     found = f"{skew:+.1f} s between the web server and this machine, give or take {within:.1f}"
-    mend = "Let both machines take the time from NTP: tasks that wait for their time begin wrong."
-    return Finding("clock", abs(skew) - within < MAX_SKEW_SECONDS, found, mend)
+    return clock(abs(skew) - within < MAX_SKEW_SECONDS, found)
 
 
 def _ready(api: Api) -> Finding:
@@ -93,6 +94,7 @@ def _access(answer: BaseHTTPResponse, url: str) -> Finding:
 
 
 def is_this_machine(url: str) -> bool:
+    """Whether a request to this URL stays on this machine."""
     host = (parse_url(url).host or "").strip("[]")
     try:
         return ip_address(host).is_loopback
@@ -107,22 +109,24 @@ def _version(version: str) -> Finding:
 
 def _dashboard(api: Api) -> Finding:
     status = api.status("/rq/")
-    about, found = "dashboard", f"{api.url}/rq answers {status}"
-    return Finding(
-        about, status in (200, 401, 403), found, "The web server's log says why."
-    )  # it has its own login
+    has_a_login = status in (401, 403)  # of its own
+    mend = "The web server's log says why."
+    return Finding("dashboard", status == 200 or has_a_login, f"{api.url}/rq answers {status}", mend)
 
 
-def _inside(api: Api) -> Iterator[Finding]:
-    """What the web server tells of the queues, the workers and Redis."""
-    client = HttpClient(api)
+def _as_told(about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """These findings, or one that says why the API does not tell them."""
     try:
-        yield from map(of_queue, client.queues())
-        yield of_workers(client.workers())
-        yield from _of_redis(_figures(api))
+        yield from findings
     except ApiRefused as refused:
-        hidden = refused.status == 403  # a key that is for some task types sees none of it
-        yield Finding("queues", None if hidden else False, refused.found, refused.mend)
+        # A key that is for some task types sees none of it, and a proxy may keep /metrics to itself.
+        hidden = refused.status in (403, 404)
+        yield Finding(about, None if hidden else False, refused.found, refused.mend)
+
+
+def _of_fleet(client: HttpClient) -> Iterator[Finding]:
+    yield from map(of_queue, client.queues())
+    yield of_workers(client.workers())
 
 
 def _figures(api: Api) -> dict[str, float]:
@@ -132,7 +136,8 @@ def _figures(api: Api) -> dict[str, float]:
     return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
 
 
-def _of_redis(figures: Mapping[str, float]) -> Iterator[Finding]:
+def _of_redis(api: Api) -> Iterator[Finding]:
+    figures = _figures(api)
     moves = figures["taskqueue_scheduler_alive"] == 1
     yield scheduler(moves, f"for {'all queues' if moves else 'not all queues'}")
     keeps = figures["taskqueue_redis_keeps_all"] == 1

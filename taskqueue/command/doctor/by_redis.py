@@ -13,6 +13,7 @@ from taskqueue.command.by_redis import RedisClient
 from taskqueue.command.doctor.finding import (
     MAX_SKEW_SECONDS,
     Finding,
+    clock,
     eviction,
     memory,
     of_queue,
@@ -68,8 +69,7 @@ def _clock(connection: Redis) -> Finding:
     before = time.time()
     seconds, microseconds = connection.time()
     skew = seconds + microseconds / 1e6 - (before + time.time()) / 2
-    mend = "Let both machines take the time from NTP: tasks that wait for their time begin wrong."
-    return Finding("clock", abs(skew) < MAX_SKEW_SECONDS, f"{skew:+.3f} s between Redis and this machine", mend)
+    return clock(abs(skew) < MAX_SKEW_SECONDS, f"{skew:+.3f} s between Redis and this machine")
 
 
 def _moves(connection: Redis, queues: tuple[str, ...]) -> Iterator[Finding]:

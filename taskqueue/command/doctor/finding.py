@@ -36,6 +36,12 @@ def of_workers(workers: Sequence[Mapping[str, Any]]) -> Finding:
     return Finding("workers", bool(workers), found, "Start one: python worker.py")
 
 
+def clock(ok: bool, found: str) -> Finding:
+    """Whether two machines have the same time."""
+    mend = "Let both machines take the time from NTP: tasks that wait for their time begin wrong."
+    return Finding("clock", ok, found, mend)
+
+
 def scheduler(ok: bool, found: str) -> Finding:
     """Whether what is due is moved."""
     mend = "Tasks that wait for their time, and retries, do not move. Start a worker."

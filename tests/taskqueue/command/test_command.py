@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskqueue.queue import TaskQueue
+from tests.conftest import free_port
 from tests.taskqueue.command.stage import SECRET, Run, told
 from tests.taskqueue.engine.stage import RunningWorker
 
@@ -58,6 +59,20 @@ def test_both_ways_tell_the_same_of_queues_and_workers(
     assert list(over_http) == list(over_redis)
     assert (over_http["pid"], over_http["queues"]) == (pid, ["high", "default", "low"])
     assert f"{over_http['name']}  idle   high,default,low" in here("--url", api, "workers").out
+
+
+def test_options_of_all_commands_stand_before_or_behind_them(
+    here: Run, api: str, env: pytest.MonkeyPatch, queue: TaskQueue
+) -> None:
+    env.setenv("TASK_QUEUE_KEY", SECRET)
+    env.setenv("TASK_QUEUE_URL", f"redis://127.0.0.1:{free_port()}/0")  # so that only the API can tell
+    task = queue.submit("generic", {})
+    for arguments in (
+        ("--url", api, "--json", "get", task.id),
+        ("get", task.id, "--url", api, "--json"),
+        ("--json", "get", "--url", api, task.id),
+    ):
+        assert told(here(*arguments))["id"] == task.id
 
 
 def test_it_is_a_program(env: pytest.MonkeyPatch, project: Path) -> None:

@@ -7,6 +7,7 @@ from time import time
 from typing import Any
 
 import pytest
+from flask import abort, request
 from redis import Redis
 
 from taskqueue.command.doctor.by_http import is_this_machine
@@ -95,7 +96,7 @@ def test_over_http_redis_is_not_asked(over_http: Run, env: pytest.MonkeyPatch) -
     env.setenv("TASK_QUEUE_URL", f"redis://127.0.0.1:{free_port()}/0")
     done = over_http("--json", "doctor")
     assert (found(done)["eviction"]["ok"], found(done)["takes tasks"]["ok"]) == (True, True)
-    unseen = found(done)["Redis itself"]
+    unseen = found(done)["the rest"]
     assert unseen["ok"] is None
     assert "without --url" in unseen["mend"]
 
@@ -104,7 +105,7 @@ def test_a_web_server_whose_redis_is_away(here: Run, settings: Settings, job_typ
     away = replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
     with served(create_app(away, job_types)) as url:
         done = here("--url", url, "--json", "doctor")
-    assert (done.code, wrong(done)) == (1, ["takes tasks", "dashboard", "queues"])
+    assert (done.code, wrong(done)) == (1, ["takes tasks", "dashboard", "queues", "Redis"])
     assert found(done)["takes tasks"]["found"] == "Redis did not answer."
     assert "TASK_QUEUE_URL" in found(done)["takes tasks"]["mend"]
 
@@ -139,8 +140,24 @@ def test_a_key_for_some_task_types_sees_less_and_that_is_not_wrong(
         done = here("--url", url, "--json", "doctor")
         shown = here("--url", url, "doctor").out
     assert (done.code, wrong(done)) == (0, [])
-    assert found(done)["queues"]["ok"] is None
+    assert [found(done)[about]["ok"] for about in ("queues", "Redis", "the rest")] == [None, None, None]
     assert "\n?     queues        This is about all task types; the key 'mailer' is for email.\n" in shown
+
+
+def test_metrics_that_a_proxy_keeps_to_itself(here: Run, settings: Settings, job_types: JobTypes) -> None:
+    app = create_app(settings, job_types)
+
+    @app.before_request
+    def keep() -> None:
+        if request.path == "/metrics":
+            abort(404)
+
+    with served(app) as url:
+        done = here("--url", url, "--json", "doctor")
+    assert (found(done)["Redis"]["ok"], found(done)["queue low"]["found"]) == (
+        None,
+        "0 workers, 0 queued, 0 failed",
+    )
 
 
 @pytest.mark.parametrize(("seconds", "ok"), [(0, True), (-60, False), (3600, False)])
