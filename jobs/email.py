@@ -45,6 +45,8 @@ def _header_text(value: str) -> str:
 
 def _ascii_domain(address: str) -> str:
     """With its domain in ASCII (IDNA): only what is before the @ may need a server with SMTPUTF8."""
+    if address.isascii():
+        return address  # EmailStr has checked it; to do so again would take a tenth of a POST
     found = validate_email(address, check_deliverability=False)
     return f"{found.local_part}@{found.ascii_domain}"
 
