@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from flask import Flask
+from jsonschema import Draft202012Validator
 
 from taskqueue.engine.status import Report
 from taskqueue.engine.tally import Tally
@@ -23,6 +24,7 @@ from web import create_app
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("dev", "production")
+OPERATORS = yaml.safe_load((ROOT / "tests" / "deploy" / "operators.yaml").read_text())
 CORE = {"v1", "apps/v1", "policy/v1", "networking.k8s.io/v1"}
 METRIC = re.compile(r"taskqueue_\w+")
 
@@ -70,6 +72,37 @@ def test_kubernetes_takes_each_of_its_own_kinds(overlay: str) -> None:
     for manifest in checked:
         kubernetes_validate.validate(manifest, "1.34", strict=True)
     assert {m["kind"] for m in checked} >= {"Deployment", "StatefulSet", "Service", "NetworkPolicy"}
+
+
+def test_the_operators_take_each_of_their_kinds() -> None:
+    theirs = [manifest for manifest in expanded("production") if manifest["apiVersion"] not in CORE]
+    assert {manifest["kind"] for manifest in theirs} == set(OPERATORS["kinds"])
+    for manifest in theirs:
+        described = OPERATORS["kinds"][manifest["kind"]]
+        assert manifest["apiVersion"] == described["apiVersion"]
+        schema = {"definitions": OPERATORS["definitions"], "additionalProperties": False, **described["spec"]}
+        Draft202012Validator(schema).validate(manifest["spec"])
+
+
+def test_kubernetes_takes_the_behaviour_that_keda_hands_on() -> None:
+    scaled = found("production", "ScaledObject", "task-worker")["spec"]
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", **scaled["scaleTargetRef"]},
+        "minReplicas": scaled["minReplicaCount"],
+        "maxReplicas": scaled["maxReplicaCount"],
+        "behavior": scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"],
+    }
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "spec": spec}
+    kubernetes_validate.validate(scaler, "1.34", strict=True)
+
+
+def test_prometheus_finds_what_it_is_to_read() -> None:
+    (port,) = found("production", "Service", "task-api")["spec"]["ports"]
+    (container,) = found("production", "Deployment", "task-worker")["spec"]["template"]["spec"]["containers"]
+    services = found("production", "ServiceMonitor", "task-api")["spec"]["endpoints"]
+    workers = found("production", "PodMonitor", "task-worker")["spec"]["podMetricsEndpoints"]
+    assert [endpoint["port"] for endpoint in services] == [port["name"]]
+    assert {endpoint["port"] for endpoint in workers} <= {one["name"] for one in container["ports"]}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
