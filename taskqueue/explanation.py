@@ -15,7 +15,7 @@ from rq.scheduler import RQScheduler
 from taskqueue.connection import redis_errors
 from taskqueue.errors import UnknownTask
 from taskqueue.limits import Limits, place, standing
-from taskqueue.overview import Overview, QueueView
+from taskqueue.overview import LOST, Overview, QueueView
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
 from taskqueue.task import AttemptError, Status, Task, timestamp
@@ -172,11 +172,16 @@ class Explainer:
             yield Reason("held", "It is held back until its batch is done, or somebody queues it.")
 
     def _processing(self, task: Task) -> Iterator[Reason]:
-        since = f"since {timestamp(task.started_at)}"
-        yield Reason("runs", f"{_attempt(task)} runs {since} on the worker {task.worker}.")
-        if task.worker and not self._connection.exists(f"{RQ_KEY_PREFIX}:worker:{task.worker}"):
-            message = "That worker is gone; another one takes the task over within seconds, if one runs."
+        worker = self._overview.worker(task.worker) if task.worker else None
+        if task.worker and (worker is None or worker.state == LOST):
+            silent = f"silent since {timestamp(worker.last_heartbeat)}" if worker else "gone"
+            message = f"Its worker {task.worker} is {silent}; another one takes the task over within seconds."
             yield Reason("worker-lost", message)
+            own = next((queue for queue in self._overview.queues() if queue.name == task.queue), None)
+            yield from self._obstacles(task, own)
+        else:
+            since = f"since {timestamp(task.started_at)}"
+            yield Reason("runs", f"{_attempt(task)} runs {since} on the worker {task.worker}.")
 
     def _complete(self, task: Task) -> Iterator[Reason]:
         yield Reason("complete", f"{_attempt(task)} succeeded at {timestamp(task.ended_at)}.")

@@ -14,6 +14,7 @@ from rq.defaults import RQ_KEY_PREFIX
 from rq.scheduler import RQScheduler
 
 from taskqueue.connection import redis_errors
+from taskqueue.liveness import lives
 from taskqueue.metrics import exposition, gauge, tally_metrics
 from taskqueue.totals import KEY as TOTALS_KEY
 from taskqueue.totals import read_totals
@@ -61,6 +62,7 @@ class Fleet:
                 for job_id in front:
                     more.hget(f"{RQ_KEY_PREFIX}:job:{job_id.decode(errors='replace')}", "enqueued_at")
             for worker in workers:
+                more.ttl(worker)
                 more.hmget(worker, "tq:horses", "tq:busy", "state")
             answers = iter(more.execute())
         ages = [oldest_seconds([next(answers) for _ in front]) for front in fronts]
@@ -68,7 +70,9 @@ class Fleet:
             [
                 *self._queue_metrics(counts, ages),
                 *tally_metrics(read_totals(totals), "taskqueue", "of all workers"),
-                *_worker_metrics(list(answers)),
+                *_worker_metrics(
+                    [told for ttl, told in zip(answers, answers, strict=True) if lives(ttl, told[0])]
+                ),
                 gauge("taskqueue_scheduler_alive", "Whether a worker moves what is due.", float(all(scheduled))),
                 *_redis_metrics(server),
             ]
@@ -102,10 +106,9 @@ def oldest_seconds(enqueued: Iterable[bytes | None]) -> float:
 
 
 def _worker_metrics(workers: Sequence[Sequence[bytes | None]]) -> Iterator[Metric]:
-    found = [worker for worker in workers if any(worker)]
-    horses = sum(_number(own, 1) for own, _, _ in found)  # a stock worker has one, and says nothing of it
-    busy = sum(_number(own, int(state == b"busy")) for _, own, state in found)
-    yield gauge("taskqueue_workers", "Workers that live.", len(found))
+    horses = sum(_number(own, 1) for own, _, _ in workers)  # a stock worker has one, and says nothing of it
+    busy = sum(_number(own, int(state == b"busy")) for _, own, state in workers)
+    yield gauge("taskqueue_workers", "Workers that live.", len(workers))
     yield gauge("taskqueue_horses", "Work-horses: how many jobs can run at the same time.", horses)
     yield gauge("taskqueue_horses_busy", "Work-horses that run a job.", busy)
     yield gauge("taskqueue_busy_ratio", "The share of the work-horses that run a job.", busy / max(1, horses))

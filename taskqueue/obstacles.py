@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 from rq.defaults import RQ_KEY_PREFIX
 from rq.scheduler import RQScheduler
 
+from taskqueue.liveness import lives
 from taskqueue.pauses import PAUSED
 
 log = logging.getLogger(__name__)
@@ -91,14 +92,17 @@ class Lookout:
         self._everywhere = [*([SUSPENDED] if suspended else ()), *(() if self._keeps(persistence) else [FORGETS])]
 
     def _alive(self, workers: set[bytes]) -> set[bytes]:
-        """Those that Redis has not forgotten: a worker that is silent for long enough is."""
         if not workers:
             return set()
         keys = sorted(workers)
         with self._connection.pipeline(transaction=False) as pipeline:
             for key in keys:
-                pipeline.exists(key)
-            return {key for key, there in zip(keys, pipeline.execute(), strict=True) if there}
+                pipeline.ttl(key)
+                pipeline.hget(key, "tq:horses")
+            answers = pipeline.execute()
+        return {
+            key for key, ttl, horses in zip(keys, answers[::2], answers[1::2], strict=True) if lives(ttl, horses)
+        }
 
     def _keeps(self, persistence: dict[str, object]) -> bool:
         if persistence.get("aof_enabled"):

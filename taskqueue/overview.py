@@ -1,6 +1,6 @@
 """What an operator looks at first: the queues, with what waits, and the workers, with what they run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +10,16 @@ from rq.defaults import RQ_KEY_PREFIX
 
 from taskqueue.connection import redis_errors
 from taskqueue.fleet import AT_THE_FRONT, REGISTRIES, oldest_seconds
+from taskqueue.liveness import GONE, lives
 from taskqueue.pauses import PAUSED
 
+WORKER_KEY = f"{RQ_KEY_PREFIX}:worker:"
+LOST = "lost"
 MAX_WORKERS = 1000  # that are told
 MAX_RUNNING = 100  # tasks of one worker that are told
 WORKER_FIELDS = (
-    "queues", "state", "birth", "last_heartbeat", "hostname", "pid",
-    "tq:horses", "successful_job_count", "failed_job_count",
+    "tq:horses", "queues", "state", "birth", "last_heartbeat", "hostname", "pid",
+    "successful_job_count", "failed_job_count",
 )  # fmt: skip
 
 
@@ -27,16 +30,16 @@ class QueueView:
     name: str
     paused: bool
     oldest_waiting_seconds: float
-    workers: int  # that work on it
+    workers: int  # that live, and work on it
     counts: dict[str, int]  # tasks by status
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerView:
-    """One worker that lives."""
+    """One worker that Redis has not forgotten."""
 
     name: str
-    state: str  # "busy", "idle", "suspended", …
+    state: str  # "busy", "idle", "suspended", …; "lost": see taskqueue/liveness.py
     queues: tuple[str, ...]
     host: str | None
     pid: int | None
@@ -75,7 +78,7 @@ class Overview:
                 name=queue,
                 paused=queue.encode() in paused,
                 oldest_waiting_seconds=round(age, 3),
-                workers=sum(queue in worker.queues for worker in workers),
+                workers=sum(queue in worker.queues for worker in workers if worker.state != LOST),
                 counts=dict(zip(("queued", *REGISTRIES), counts, strict=True)),
             )
             for queue, (_, *counts), age in zip(self._queues, rows, ages, strict=True)
@@ -93,25 +96,33 @@ class Overview:
         """Those that Redis has not forgotten, by name. Raises `QueueUnavailable`."""
         with redis_errors():
             keys: Any = self._connection.srandmember(f"{RQ_KEY_PREFIX}:workers", MAX_WORKERS)
-            with self._connection.pipeline(transaction=False) as pipeline:
-                for key in keys:
-                    pipeline.hmget(key, WORKER_FIELDS)
-                    pipeline.srandmember(f"{key.decode()}:executions", MAX_RUNNING)
-                answers = pipeline.execute()
-        found = [
-            _worker(key.decode().removeprefix(f"{RQ_KEY_PREFIX}:worker:"), values, executions)
-            for key, values, executions in zip(keys, answers[::2], answers[1::2], strict=True)
-            if values[0] is not None
-        ]
-        return sorted(found, key=lambda worker: worker.name)
+            found = self._workers(key.decode().removeprefix(WORKER_KEY) for key in keys)
+            return sorted(found, key=lambda worker: worker.name)
+
+    def worker(self, name: str) -> WorkerView | None:
+        """The one of this name; None: Redis has forgotten it. Raises `QueueUnavailable`."""
+        with redis_errors():
+            return next(self._workers([name]), None)
+
+    def _workers(self, names: Iterable[str]) -> Iterator[WorkerView]:
+        names = list(names)
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.ttl(WORKER_KEY + name)
+                pipeline.hmget(WORKER_KEY + name, WORKER_FIELDS)
+                pipeline.srandmember(f"{WORKER_KEY}{name}:executions", MAX_RUNNING)
+            answers = iter(pipeline.execute())
+        for name, ttl, values, executions in zip(names, answers, answers, answers, strict=True):
+            if ttl != GONE:
+                yield _worker(name, ttl, values, executions)
 
 
-def _worker(name: str, values: Sequence[bytes | None], executions: Sequence[bytes]) -> WorkerView:
+def _worker(name: str, ttl: int, values: Sequence[bytes | None], executions: Sequence[bytes]) -> WorkerView:
     texts = [value.decode(errors="replace") if value else None for value in values]
-    queues, state, birth, heartbeat, host, pid, horses, finished, failed = texts
+    horses, queues, state, birth, heartbeat, host, pid, finished, failed = texts
     return WorkerView(
         name=name,
-        state=state or "?",
+        state=(state or "?") if lives(ttl, values[0]) else LOST,
         queues=tuple((queues or "").split(",")),
         host=host,
         pid=_number(pid) if pid else None,

@@ -54,7 +54,7 @@ class WorkerJson(TypedDict):
 
 
 class WorkersJson(TypedDict):
-    """The workers that live, by name."""
+    """The workers, by name; `state` is "lost" where one was killed or cut off."""
 
     workers: list[WorkerJson]
 

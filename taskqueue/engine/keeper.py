@@ -31,6 +31,7 @@ from taskqueue.engine.trimming import Trimming
 from taskqueue.engine.turn import Turns, error_text, failure, moment
 from taskqueue.firing import Firing
 from taskqueue.job_types import known_types, registered
+from taskqueue.liveness import WORKER_TTL_SECONDS
 from taskqueue.owed import OwedCallbacks
 from taskqueue.settings import Settings
 from taskqueue.totals import Totals
@@ -38,7 +39,6 @@ from taskqueue.totals import Totals
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 10  # a job whose worker is silent for so long is given to another
-WORKER_TTL_SECONDS = 90  # a worker that is silent for so long is forgotten
 SCHEDULER_LOCK_SECONDS = 4  # another worker takes over after this
 MAX_DUE = 1000  # jobs moved in one go
 MAX_LOST = 100  # jobs settled in one go

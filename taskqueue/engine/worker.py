@@ -31,7 +31,7 @@ from taskqueue.engine.commands import Commands
 from taskqueue.engine.doorbell import Doorbell
 from taskqueue.engine.horse import Horse, Limits
 from taskqueue.engine.job import RegisteredJob
-from taskqueue.engine.keeper import LEASE_SECONDS, RETURNED, WORKER_TTL_SECONDS, Keeper
+from taskqueue.engine.keeper import LEASE_SECONDS, RETURNED, Keeper
 from taskqueue.engine.options import Options
 from taskqueue.engine.settles_by_rq import SettlesByRQ
 from taskqueue.engine.slot import IDLE, Phase
@@ -43,6 +43,7 @@ from taskqueue.engine.tally import Tally
 from taskqueue.engine.turn import Turns
 from taskqueue.job_types import discover, known_types, registered
 from taskqueue.limits import declare
+from taskqueue.liveness import WORKER_TTL_SECONDS
 from taskqueue.log import configure as configure_log
 from taskqueue.pauses import paused
 from taskqueue.settings import process_settings

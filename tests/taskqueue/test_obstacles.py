@@ -36,6 +36,15 @@ def test_a_queue_without_a_worker_is_told(redis: Redis, worker: Worker) -> None:
     assert seen(redis) == ["no-worker"]
 
 
+def test_a_silent_worker_of_ours_counts_no_more_and_a_stock_one_does(redis: Redis, worker: Worker) -> None:
+    redis.expire(worker.key, 75)
+    assert seen(redis) == []
+    redis.hset(worker.key, "tq:horses", 1)
+    assert seen(redis) == ["no-worker"]
+    redis.expire(worker.key, 89)
+    assert seen(redis) == []
+
+
 def test_a_pause_is_told(redis: Redis, worker: Worker) -> None:
     redis.sadd("tq:paused", "high")
     assert (seen(redis, "high"), seen(redis, "default")) == (["queue-paused"], [])

@@ -57,6 +57,24 @@ def test_what_waits_behind_others(client: FlaskClient, queue: TaskQueue) -> None
     assert explain(client, done.id)[0] == ["complete"]
 
 
+def test_the_last_worker_was_killed(
+    client: FlaskClient, queue: TaskQueue, redis: Redis, worker: RunningWorker
+) -> None:
+    task = queue.submit("long", {"seconds": 30})
+    until(queue, task.id, "processing")
+    worker.process.kill()
+    worker.process.wait()
+    (view,) = client.get("/workers").get_json()["workers"]
+    redis.expire(f"rq:worker:{view['name']}", 75)  # 15 s later
+    codes, told = explain(client, task.id)
+    assert codes == ["worker-lost", "no-worker"]
+    assert f"is silent since {view['last_heartbeat']}; another one takes" in told["reasons"][0]["message"]
+    assert client.get("/workers").get_json()["workers"] == [view | {"state": "lost"}]
+    assert client.get("/queues").get_json()["queues"][1]["workers"] == 0
+    redis.delete(f"rq:worker:{view['name']}")
+    assert explain(client, task.id)[0] == ["worker-lost", "no-worker"]
+
+
 def test_what_waits_for_its_time_or_for_others(
     client: FlaskClient, queue: TaskQueue, redis: Redis, work: Callable[..., str]
 ) -> None:

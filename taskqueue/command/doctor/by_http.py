@@ -126,7 +126,7 @@ def _as_told(about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
 
 def _of_fleet(client: HttpClient) -> Iterator[Finding]:
     yield from map(of_queue, client.queues())
-    yield of_workers(client.workers())
+    yield from of_workers(client.workers())
 
 
 def _figures(api: Api) -> dict[str, float]:

@@ -46,7 +46,7 @@ def look(settings: Settings) -> Iterator[Finding]:
     yield _clock(connection)
     client = RedisClient(settings, JobTypes())
     yield from map(of_queue, client.queues())
-    yield of_workers(client.workers())
+    yield from of_workers(client.workers())
     yield from _moves(connection, settings.queues)
 
 

@@ -1,7 +1,9 @@
 """What the doctor finds; and what it finds over Redis as over HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from taskqueue.overview import LOST
 
 MAX_SKEW_SECONDS = 2.0
 
@@ -29,11 +31,17 @@ def of_queue(queue: Mapping[str, Any]) -> Finding:
     return Finding(f"queue {name}", workers > 0 and not paused, found + (", paused" if paused else ""), mend)
 
 
-def of_workers(workers: Sequence[Mapping[str, Any]]) -> Finding:
+def of_workers(workers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Of all workers, as `Client.workers` tells them."""
-    horses, busy = sum(worker["horses"] for worker in workers), sum(len(worker["tasks"]) for worker in workers)
-    found = f"{len(workers)} live; {busy} of {horses} work-horses run a task"
-    return Finding("workers", bool(workers), found, "Start one: python worker.py")
+    live = [worker for worker in workers if worker["state"] != LOST]
+    horses, busy = sum(worker["horses"] for worker in live), sum(len(worker["tasks"]) for worker in live)
+    found = f"{len(live)} live; {busy} of {horses} work-horses run a task"
+    yield Finding("workers", bool(live), found, "Start one: python worker.py")
+    for lost in (worker for worker in workers if worker["state"] == LOST):
+        mend = (
+            "It was killed, out of memory or cut off. Another one takes its tasks over; start one if none lives."
+        )
+        yield Finding("lost worker", False, f"{lost['name']} is silent since {lost['last_heartbeat']}", mend)
 
 
 def clock(ok: bool, found: str) -> Finding:

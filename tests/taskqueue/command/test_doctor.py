@@ -70,6 +70,19 @@ def test_what_is_paused_is_found(run: Run, redis: Redis, worker: Callable[[], Ru
     assert paused["mend"] == "It is paused. POST /queues/low/resume lets it go on."
 
 
+def test_a_lost_worker_is_found(run: Run, redis: Redis, worker: Callable[[], RunningWorker]) -> None:
+    started = worker()
+    wait_until(lambda: len(redis.keys("rq:scheduler-lock:*")) == 3, what="the scheduler")
+    started.process.kill()
+    started.process.wait()
+    (key,) = redis.smembers("rq:workers")
+    redis.expire(key, 75)  # 15 s later
+    done = run("--json", "doctor")
+    assert found(done)["workers"]["found"] == "0 live; 0 of 0 work-horses run a task"
+    assert " is silent since 20" in found(done)["lost worker"]["found"]
+    assert {"workers", "queue default", "lost worker"} <= set(wrong(done))
+
+
 def test_a_suspension_is_found_in_redis(here: Run, redis: Redis) -> None:
     assert "suspended" not in found(here("--json", "doctor"))
     redis.set("rq:suspended", 1)
