@@ -14,6 +14,7 @@ from rq.scheduler import RQScheduler
 
 from taskqueue.connection import redis_errors
 from taskqueue.errors import UnknownTask
+from taskqueue.job_types import known_types
 from taskqueue.limits import Limits, place, standing
 from taskqueue.overview import LOST, Overview, QueueView
 from taskqueue.queue import TaskQueue
@@ -23,6 +24,7 @@ from taskqueue.task import AttemptError, Status, Task, timestamp
 MAX_LOOKED_THROUGH = 100_000  # of a queue: where the task stands behind these is not told
 MEASURED_SECONDS = 60
 POISON = "Poison job"  # engine/keeper.py begins so
+OVERDUE = "It did not end at its time limit"  # engine/worker.py begins so
 
 
 @dataclass(frozen=True)
@@ -175,10 +177,12 @@ class Explainer:
         worker = self._overview.worker(task.worker) if task.worker else None
         if task.worker and (worker is None or worker.state == LOST):
             silent = f"silent since {timestamp(worker.last_heartbeat)}" if worker else "gone"
-            message = f"Its worker {task.worker} is {silent}; another one takes the task over within seconds."
-            yield Reason("worker-lost", message)
             own = next((queue for queue in self._overview.queues() if queue.name == task.queue), None)
-            yield from self._obstacles(task, own)
+            obstacles = list(self._obstacles(task, own))
+            when = "as soon as one can" if obstacles else "within seconds"
+            message = f"Its worker {task.worker} is {silent}; another one takes the task over {when}."
+            yield Reason("worker-lost", message)
+            yield from obstacles
         else:
             since = f"since {timestamp(task.started_at)}"
             yield Reason("runs", f"{_attempt(task)} runs {since} on the worker {task.worker}.")
@@ -190,6 +194,8 @@ class Explainer:
         error = task.error
         if error and error.message.startswith(POISON):
             yield Reason("poison", error.message)
+        elif error and error.message.startswith(OVERDUE):
+            yield Reason("timeout", f"{_attempt(task)}: {error.message}")
         elif error and error.type.rpartition(".")[2] == "JobTimeoutException":
             yield Reason("timeout", f"{_attempt(task)} took longer than its time limit.")
         elif error:
@@ -198,7 +204,11 @@ class Explainer:
             yield Reason("permanent", "It was not tried again: the job said that another attempt cannot help.")
         else:
             yield Reason("no-attempts-left", f"All its attempts ({task.attempts}) are used.")
-        yield Reason("can-be-sent-again", f"POST /tasks/{task.id}/requeue sends it again.")
+        if _is_known(task.type):
+            yield Reason("can-be-sent-again", f"POST /tasks/{task.id}/requeue sends it again.")
+        else:
+            message = f"There is no task type {task.type!r} any more: sent again it fails again, until there is."
+            yield Reason("unknown-task-type", message)
 
     def _canceled(self, task: Task) -> Iterator[Reason]:
         if task.error and task.error.type == "Expired":
@@ -220,6 +230,12 @@ def _behind(task: Task, ahead: int, queue: QueueView | None, seconds: float | No
         else "none has ended in the last minute, so nobody can tell when it begins"
     )
     return Reason("behind", f"{ahead:,} tasks are taken before it, and {told} on its queue; {when}.")
+
+
+def _is_known(job_type: str) -> bool:
+    """What `rq enqueue` has put there names the function's path instead."""
+    known = known_types()
+    return job_type in known or any(one.path == job_type for one in known.values())
 
 
 def _attempt(task: Task) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
@@ -32,7 +33,7 @@ class WarningJson(TypedDict):
 
 
 class AcceptedJson(TaskJson):
-    """The task as it was queued."""
+    """The task as it was queued; where it was waited for, as it is now."""
 
     warnings: list[WarningJson]
 
@@ -74,6 +75,7 @@ def views(queue: TaskQueue, waiters: Waiters, lookout: Lookout) -> Blueprint:
             headers["Preference-Applied"] = f"wait={seconds}"
             if waited.status in ENDED:
                 return jsonify(task_json(waited)), 200, headers
+            found = replace(found, task=waited)
         answer = {**task_json(found.task), "warnings": warnings_json(_obstacles(found, lookout))}
         return jsonify(answer), 202, headers
 

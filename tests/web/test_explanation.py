@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 from rq.suspension import resume, suspend
 
+from taskqueue.job_types import registered
 from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
@@ -68,7 +69,10 @@ def test_the_last_worker_was_killed(
     redis.expire(f"rq:worker:{view['name']}", 75)  # 15 s later
     codes, told = explain(client, task.id)
     assert codes == ["worker-lost", "no-worker"]
-    assert f"is silent since {view['last_heartbeat']}; another one takes" in told["reasons"][0]["message"]
+    assert (
+        f"is silent since {view['last_heartbeat']}; another one takes the task over as soon as one can"
+        in told["reasons"][0]["message"]
+    )
     assert client.get("/workers").get_json()["workers"] == [view | {"state": "lost"}]
     assert client.get("/queues").get_json()["queues"][1]["workers"] == 0
     redis.delete(f"rq:worker:{view['name']}")
@@ -93,16 +97,28 @@ def test_what_waits_for_its_time_or_for_others(
 
 def test_how_it_ended(client: FlaskClient, queue: TaskQueue, work: Callable[..., str]) -> None:
     hopeless, crash = queue.submit("hopeless", {}), queue.submit("crash", {})
-    slow = queue.submit("slow", {"seconds": 3})
+    slow, in_c = queue.submit("slow", {"seconds": 3}), queue.submit("busy_in_c", {})
     canceled = queue.submit("generic", {})
     client.post(f"/tasks/{canceled.id}/cancel")
     expired = queue.submit("generic", {}, SubmitOptions(expires_in=0.001))
     work()
     assert explain(client, hopeless.id)[0] == ["error", "permanent", "can-be-sent-again"]
     assert explain(client, crash.id)[0] == ["poison", "no-attempts-left", "can-be-sent-again"]
-    assert explain(client, slow.id)[0] == ["timeout", "no-attempts-left", "can-be-sent-again"]
+    for task in (slow, in_c):
+        assert explain(client, task.id)[0] == ["timeout", "no-attempts-left", "can-be-sent-again"]
     assert explain(client, canceled.id)[0] == ["canceled"]
     assert explain(client, expired.id)[0] == ["expired"]
+
+
+def test_its_type_is_gone(
+    client: FlaskClient, queue: TaskQueue, work: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = queue.submit("hopeless", {})
+    work()
+    monkeypatch.delitem(registered._by_name, "hopeless")
+    codes, told = explain(client, task.id)
+    assert codes == ["error", "permanent", "unknown-task-type"]
+    assert told["reasons"][-1]["message"].startswith("There is no task type 'hopeless' any more: ")
 
 
 def test_an_unknown_task_is_a_404(client: FlaskClient) -> None:

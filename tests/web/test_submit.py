@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -9,7 +10,9 @@ from flask.testing import FlaskClient
 from redis import Redis
 from werkzeug.test import TestResponse
 
+from taskqueue.settings import Settings
 from tests.conftest import wait_until
+from tests.taskqueue.engine.stage import RunningWorker
 from tests.taskqueue.test_queue import commands
 
 Work = Callable[..., str]
@@ -35,6 +38,19 @@ def test_what_has_not_ended_in_time_is_a_202(client: FlaskClient) -> None:
     response = client.post("/tasks?task_type=generic", json={}, headers={"Prefer": "respond-async, wait=1"})
     assert (response.status_code, response.headers["Preference-Applied"]) == (202, "wait=1")
     assert response.get_json()["status"] == "queued"
+
+
+def test_what_was_waited_for_is_shown_as_it_is_then(
+    client: FlaskClient, settings: Settings, project: Path, tmp_path: Path
+) -> None:
+    worker = RunningWorker(project, tmp_path / "log", settings.redis_url)
+    try:
+        worker.wait_until_it_works()
+        task = client.post("/tasks?task_type=later", json={}, headers={"Prefer": "wait=2"}).get_json()
+    finally:
+        worker.stop()
+    assert (task["status"], task["attempt"]) == ("scheduled", 1)
+    assert task["error"]["message"] == "come back in an hour"
 
 
 @pytest.mark.parametrize("prefer", ["wait", "wait=soon", "return=minimal", "await=1", ""])
