@@ -54,7 +54,21 @@ class Signature:
     def result_text(value: Any) -> str:
         """What the function returned, as JSON text. Raises ValueError if JSON cannot say it."""
         # The annotation is not held against it: what JSON can say is an answer.
-        return _encode(to_jsonable_python(value, inf_nan_mode="constants"))
+        plain = to_jsonable_python(value, inf_nan_mode="constants")
+        text = _encode(plain)
+        if "\\ud" in text:  # half of a surrogate pair, perhaps
+            _refuse_surrogates(plain)
+        return text
+
+
+def _refuse_surrogates(plain: Json) -> None:
+    try:
+        json.dumps(plain, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"UTF-8 has no {error.object[error.start]!r}, as os.listdir gives it in a file name that is not UTF-8:"
+            " os.fsencode(name).decode(errors='replace')"
+        ) from error
 
 
 def payload_errors(error: ValidationError, payload: Json) -> list[PayloadError]:

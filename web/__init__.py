@@ -5,7 +5,7 @@ from typing import Any
 from flask import Flask, Response, jsonify
 from flask.json.provider import JSONProvider
 from flask.typing import ResponseReturnValue
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from taskqueue.batches import Batches
 from taskqueue.connection import connect_for_bulk, connect_for_probes, connect_for_requests, connect_for_worker
@@ -52,6 +52,7 @@ from web import (
 )
 from web.dashboard import NAME as DASHBOARD
 from web.dashboard import mount as mount_dashboard
+from web.json_text import json_text
 from web.operation import operation
 
 MAX_WAITERS = 500  # of one process: each holds a connection to Redis
@@ -62,7 +63,7 @@ class FastJson(JSONProvider):
 
     def dumps(self, obj: Any, **_: Any) -> str:
         """One line of text, which a terminal shows as one."""
-        return to_json(obj).decode() + "\n"
+        return json_text(obj) + "\n"
 
     def loads(self, s: str | bytes, **_: Any) -> Any:
         """From text."""

@@ -5,7 +5,6 @@ from threading import BoundedSemaphore
 
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
-from pydantic_core import to_json
 
 from taskqueue.errors import QueueUnavailable
 from taskqueue.events import Seen, TaskEvent, follow
@@ -14,6 +13,7 @@ from taskqueue.signature import Json
 from taskqueue.task import ENDED
 from taskqueue.task_json import task_json
 from taskqueue.watching import Watcher
+from web.json_text import json_text
 from web.logs import line_json
 from web.operation import operation
 from web.problems import BadRequest
@@ -74,4 +74,4 @@ def _one(event: TaskEvent) -> str:
     if event.kind == "silence":
         return ": nothing new\n\n"
     data: Json = line_json(event.line) if event.line else task_json(event.task) if event.task else {}
-    return f"id: {event.seen}\nevent: {event.kind}\ndata: {to_json(data).decode()}\n\n"
+    return f"id: {event.seen}\nevent: {event.kind}\ndata: {json_text(data)}\n\n"

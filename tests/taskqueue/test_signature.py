@@ -117,7 +117,13 @@ def test_a_constraint_is_checked_and_shown() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(Point(1), {"x": 1}), (date(2026, 1, 2), "2026-01-02"), ((1, 2), [1, 2]), (None, None)],
+    [
+        (Point(1), {"x": 1}),
+        (date(2026, 1, 2), "2026-01-02"),
+        ((1, 2), [1, 2]),
+        (None, None),
+        ("😀 \\ud", "😀 \\ud"),
+    ],
 )
 def test_a_result_becomes_json(value: Any, expected: Any) -> None:
     def result() -> Any: ...
@@ -125,12 +131,19 @@ def test_a_result_becomes_json(value: Any, expected: Any) -> None:
     assert json.loads(Signature(result).result_text(value)) == expected
 
 
-@pytest.mark.parametrize("value", [object(), math.nan, {"a": math.inf}, b"\xff"])
+@pytest.mark.parametrize("value", [object(), math.nan, {"a": math.inf}, b"\xff", ["caf\udce9.txt"], {"\ud800": 1}])
 def test_a_result_that_json_cannot_say_is_refused(value: Any) -> None:
     def result() -> Any: ...
 
     with pytest.raises(ValueError, match=r"\w"):
         Signature(result).result_text(value)
+
+
+def test_a_file_name_that_is_no_unicode_is_refused_with_the_mend() -> None:
+    def result() -> Any: ...
+
+    with pytest.raises(ValueError, match=r"UTF-8 has no '\\udce9', .*os\.fsencode"):
+        Signature(result).result_text(["caf\udce9.txt"])
 
 
 def positional(a: int, /) -> None: ...

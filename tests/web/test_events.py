@@ -89,3 +89,10 @@ def test_the_log_is_read_by_attempt_and_from_a_line_on(
     assert second == lines[3:]
     assert client.get(f"/tasks/{task.id}/logs?after={lines[4]['id']}").get_json()["lines"] == lines[5:]
     assert client.get("/tasks/nope/logs").status_code == 404
+
+
+def test_a_stream_goes_on_after_what_utf_8_cannot_say(client: FlaskClient, queue: TaskQueue, redis: Redis) -> None:
+    task = queue.submit("generic", {})
+    redis.hset(f"rq:job:{task.id}", "tq:progress", r'{"done": 1, "total": 2, "message": "\ud800", "at": ""}')
+    events = follow(client, task.id)
+    assert next(events)[2]["progress"]["message"] == "?"

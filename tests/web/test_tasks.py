@@ -1,6 +1,7 @@
 """The HTTP contract of `/tasks`."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -180,3 +181,28 @@ def test_a_task_tells_of_its_callbacks(client: FlaskClient, work: Callable[..., 
         "ended_at": callback["ended_at"],
     }
     assert client.get(f"/tasks/{callback['id']}").get_json()["type"] == "tq-callback"
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [(r'"caf\udce9.txt"', '"caf?.txt"'), ("NaN", "null"), ("[" * 300 + "]" * 300, "[" * 300 + "]" * 300)],
+)
+def test_whatever_result_another_program_has_stored_the_task_is_told(
+    client: FlaskClient, redis: Redis, work: Callable[..., str], result: str, told: str
+) -> None:
+    location = client.post("/tasks?task_type=generic", json={}).headers["Location"]
+    work()
+    results = f"rq:results:{location.removeprefix('/tasks/')}"
+    redis.xtrim(results, 0)
+    redis.xadd(results, {"type": 1, "return_value": b64encode(result.encode())})
+    response = client.get(location)
+    assert response.status_code == 200
+    assert f'"result":{told}' in response.text.replace(": ", ":")
+
+
+def test_a_progress_that_utf_8_cannot_say_is_told(client: FlaskClient, redis: Redis) -> None:
+    location = client.post("/tasks?task_type=generic", json={}).headers["Location"]
+    progress = r'{"done": 1, "total": 2, "message": "\ud800", "at": "2026-11-24T10:43:05.120Z"}'
+    redis.hset(f"rq:job:{location.removeprefix('/tasks/')}", "tq:progress", progress)
+    assert client.get(location).get_json()["progress"]["message"] == "?"
+    assert client.get("/tasks").get_json()["tasks"][0]["progress"]["message"] == "?"
