@@ -57,6 +57,7 @@ def _list(addresses: Any) -> Any:
 
 HeaderText = Annotated[str, Field(max_length=998), AfterValidator(_header_text)]  # 998: RFC 5322, 2.1.1
 Address = Annotated[EmailStr, AfterValidator(_header_text), AfterValidator(_ascii_domain)]
+Filename = Annotated[str, Field(min_length=1)]
 AddressList = Annotated[list[Address], Field(max_length=MAX_RECIPIENTS)]
 # One address or a list. Not written as a union: its errors would speak of both, and point to neither.
 Addresses = Annotated[AddressList, BeforeValidator(_list, json_schema_input_type=Address | AddressList)]
@@ -150,7 +151,7 @@ def send_email(
     cc: Addresses = [],  # noqa: B006  it is never changed
     bcc: Addresses = [],  # noqa: B006
     reply_to: Address | None = None,
-    attachments: Annotated[list[str], Field(max_length=MAX_ATTACHMENTS)] = [],  # noqa: B006
+    attachments: Annotated[list[Filename], Field(max_length=MAX_ATTACHMENTS)] = [],  # noqa: B006
 ) -> SentEmail:
     """Send one message over SMTP.
 

@@ -46,7 +46,7 @@ class ResizedImage:
 
 @job("resize", attempts=3, timeout=60)
 def resize_image(
-    filename: str,
+    filename: Annotated[str, Field(min_length=1)],
     width: Side | None = None,
     height: Side | None = None,
     fit: Literal["contain", "cover", "fill"] = "contain",

@@ -20,6 +20,7 @@ TaskQueueError
 ├── WrongStatus           a task is not in a state in which that can be done
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
+├── OutsideOfJob          what only a running job can do was called elsewhere
 ├── QueueUnavailable      Redis did not answer, or refused
 ├── ApiRefused            for the command line: the HTTP API did not answer, or refused
 └── PermanentFailure      raised by a job: another attempt cannot help
@@ -76,6 +77,12 @@ class InvalidPayload(TaskQueueError):
         self.errors = list(errors)
         what = "; ".join(f"{error.pointer or 'the payload'}: {error.message}" for error in self.errors)
         super().__init__(f"The payload does not fit {job_type!r}: {what}")
+
+    def inside(self, pointer: str) -> "InvalidPayload":
+        """The same, of a document that has the payload at this pointer."""
+        return InvalidPayload(
+            self.job_type, [PayloadError(pointer + found.pointer, found.message) for found in self.errors]
+        )
 
 
 class InvalidJson(TaskQueueError):
@@ -182,6 +189,13 @@ class FileTooLarge(TaskQueueError):
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         super().__init__(f"The file is larger than {limit_bytes:,} bytes (MAX_FILE_BYTES).")
+
+
+class OutsideOfJob(TaskQueueError):
+    """What only a running job can do was called elsewhere."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} works in a job that a worker runs, and here none is running.")
 
 
 class QueueUnavailable(TaskQueueError):

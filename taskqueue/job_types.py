@@ -5,10 +5,11 @@ import inspect
 import logging
 import pkgutil
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 from pydantic import ValidationError
 
@@ -110,7 +111,7 @@ system = JobTypes()
 
 
 def job(
-    name: str,
+    name: str = "",
     *,
     queue: str = "default",
     attempts: int = 3,
@@ -120,6 +121,7 @@ def job(
     concurrency: int | None = None,
     rate: str | None = None,
     settings: Callable[[Environment], object] | None = None,
+    **unknown: Never,
 ) -> Callable[[Function], Function]:
     """Register a function as the job type `name`, and return it unchanged.
 
@@ -130,22 +132,34 @@ def job(
     `settings` reads the environment variables that the job needs and raises `InvalidSetting`: a worker
     calls it once, at its start, so that a bad value is found before any job is.
 
-    Raises `InvalidJobType` if the name is taken, or the function's signature has no JSON form.
+    Raises `InvalidJobType` if the name is missing or taken, an option is wrong, or the function's signature
+    has no JSON form.
     """
+    if callable(name):  # `@job` without brackets: "the name" is the function
+        raise _nameless(name)
 
     def register(function: Function) -> Function:
         def refuse(what: str) -> InvalidJobType:
             return InvalidJobType(f"{_place(function)}: {what}")
 
-        if not NAME.fullmatch(name):
+        if not inspect.isfunction(inspect.unwrap(function)):
+            raise refuse("a job type is a plain function")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise refuse("a job has one result, so it cannot `yield`; collect the values, and `return` the list")
+        if name == "":
+            raise _nameless(function)
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise refuse(f"the name {name!r} must be lower-case letters, digits, - and _, such as 'send-email'")
+        if unknown:
+            options = ", ".join(job.__kwdefaults__ or ())
+            raise refuse(f"`@job` has no option {', '.join(unknown)}; its options are {options}")
         is_ours = function.__module__.startswith(f"{SYSTEM}.")
         if name.startswith(SYSTEM_PREFIX) != is_ours:
             raise refuse(f"names that begin with {SYSTEM_PREFIX!r} are the system's own; take another one")
-        if not 1 <= attempts <= MAX_ATTEMPTS:
-            raise refuse(f"attempts must be 1 to {MAX_ATTEMPTS}, got {attempts!r}")
-        if not 1 <= timeout <= MAX_TIMEOUT_SECONDS:
-            raise refuse(f"timeout must be 1 to {MAX_TIMEOUT_SECONDS} seconds, got {timeout!r}")
+        if not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
+            raise refuse(f"attempts must be a whole number, 1 to {MAX_ATTEMPTS}; got {attempts!r}")
+        if not isinstance(timeout, int) or not 1 <= timeout <= MAX_TIMEOUT_SECONDS:
+            raise refuse(f"timeout must be whole seconds, 1 to {MAX_TIMEOUT_SECONDS}; got {timeout!r}")
         try:
             signature = Signature(function)
             retry_delays = RetryDelays(first=retry_delay, longest=max_retry_delay)
@@ -173,14 +187,15 @@ def job(
 def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) -> JobTypes:
     """Import every module of `package`, and return the job types that they register.
 
-    A module whose name starts with "_" is left alone. `queues`, where given, are the only ones that a job
-    type may name. Raises `InvalidJobType`; an error in importing a file is raised as it is.
+    A module whose name starts with "_" is left alone, and so are those of sub-folders. `queues`, where given,
+    are the only ones that a job type may name. Raises `InvalidJobType`; an error in importing a file is raised
+    as it is.
     """
     for each in (SYSTEM, package):
         folder = importlib.import_module(each)
         for module in pkgutil.iter_modules(folder.__path__):
             if not module.name.startswith("_"):
-                importlib.import_module(f"{each}.{module.name}")
+                _import(f"{each}.{module.name}")
     for job_type in registered.values():
         if queues is not None and job_type.queue not in queues:
             raise InvalidJobType(
@@ -196,6 +211,22 @@ def known_types() -> Mapping[str, JobType]:
     return {**registered, **system}
 
 
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except SystemExit as error:  # it would end the program without a word
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise InvalidJobType(
+            f"{last.filename}:{last.lineno}: the import of {module} ends the program (exit code {error.code!r});"
+            ' take that out, or put it behind `if __name__ == "__main__":`'
+        ) from error
+
+
+def _nameless(function: Callable[..., Any]) -> InvalidJobType:
+    return InvalidJobType(f'{_place(function)}: `@job` needs a name; write @job("{function.__name__}")')
+
+
 def _place(function: Callable[..., Any]) -> str:
-    code = inspect.unwrap(function).__code__
-    return f"{code.co_filename}:{code.co_firstlineno} ({function.__qualname__})"
+    code = getattr(inspect.unwrap(function), "__code__", None)  # a class has none
+    where = f"{code.co_filename}:{code.co_firstlineno}" if code else function.__module__
+    return f"{where} ({function.__qualname__})"

@@ -30,9 +30,11 @@ class Limits:
     rate: str | None = None  # "10/minute": at most 10 begin in any 60 seconds
 
     def __post_init__(self) -> None:
-        if self.concurrency is not None and not 1 <= self.concurrency <= MAX_CONCURRENCY:
+        if self.concurrency is not None and not (
+            isinstance(self.concurrency, int) and 1 <= self.concurrency <= MAX_CONCURRENCY
+        ):
             raise ValueError(f"concurrency must be 1 to {MAX_CONCURRENCY:,}, got {self.concurrency!r}")
-        if self.rate is not None and not (RATE.fullmatch(self.rate) and 1 <= self.count <= MAX_RATE_COUNT):
+        if self.rate is not None and not (RATE.fullmatch(str(self.rate)) and 1 <= self.count <= MAX_RATE_COUNT):
             raise ValueError(
                 f"rate must be 1 to {MAX_RATE_COUNT:,} in a {', '.join(UNITS)},"
                 f" such as '10/minute'; got {self.rate!r}"

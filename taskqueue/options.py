@@ -78,7 +78,9 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 class RunOptions(BaseModel):
     """How a task runs. Raises `pydantic.ValidationError`; an option that is misspelt is an error, too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     queue: str | None = None
     """Instead of the task type's own."""

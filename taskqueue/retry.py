@@ -15,7 +15,8 @@ class RetryDelays:
     longest: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.first <= self.longest <= MAX_DELAY_SECONDS:
+        are_numbers = all(isinstance(delay, int | float) for delay in (self.first, self.longest))
+        if not are_numbers or not 0 <= self.first <= self.longest <= MAX_DELAY_SECONDS:
             raise ValueError(
                 f"retry_delay and max_retry_delay must be 0 to {MAX_DELAY_SECONDS} seconds, and in that order;"
                 f" got {self.first!r} and {self.longest!r}"

@@ -9,7 +9,7 @@ from redis import Redis
 from redis.exceptions import WatchError
 
 from taskqueue.connection import redis_errors
-from taskqueue.errors import InvalidScheduleName, TooManySchedules, UnknownSchedule
+from taskqueue.errors import InvalidPayload, InvalidScheduleName, TooManySchedules, UnknownSchedule
 from taskqueue.job_types import JobTypes
 from taskqueue.schedule import Schedule
 from taskqueue.signature import Json
@@ -141,10 +141,16 @@ class Schedules:
 
 
 def submission(submissions: Submissions, job_types: JobTypes, name: str, schedule: Schedule) -> Submission:
-    """One run of a schedule; it has the tag schedule:<name>. Raises what submitting its task raises."""
+    """One run of a schedule; it has the tag schedule:<name>.
+
+    Raises what submitting its task raises; pointers are those of the schedule's document.
+    """
     options = schedule.options
     tagged = options.model_copy(update={"tags": (*options.tags, f"schedule:{name}")})
-    return submissions.prepare(job_types.find(schedule.task_type), schedule.payload, tagged)
+    try:
+        return submissions.prepare(job_types.find(schedule.task_type), schedule.payload, tagged)
+    except InvalidPayload as error:
+        raise error.inside("/payload") from None
 
 
 def ran(task: Task) -> dict[Any, Any]:

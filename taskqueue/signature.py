@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 from pydantic_core import to_jsonable_python
 
 from taskqueue.errors import PayloadError
 
 _encode = json.JSONEncoder(allow_nan=False).encode  # NaN and Infinity are no JSON
 Json = Any  # what `json.loads` gives: no better type exists that is also pleasant to use
+WITH_JSON_FORM = "str, int, float, bool, date, a list or dict of these, a dataclass, a TypedDict, a pydantic model"
 
 
 class SignatureError(Exception):
@@ -38,7 +39,7 @@ class Signature:
             if "return" in hints:
                 self.result_schema = TypeAdapter(hints["return"]).json_schema(mode="serialization")
         except (PydanticUserError, PydanticSchemaGenerationError) as error:
-            raise SignatureError(f"a type in it has no JSON form: {_first_line(error)}") from error
+            raise SignatureError(_without_json_form(hints) or _first_line(error)) from error
         self.schema.pop("title", None)
 
     def arguments(self, payload: Json) -> dict[str, Any]:
@@ -94,6 +95,8 @@ def _pointer(location: tuple[int | str, ...], payload: Json) -> str:
     """A JSON Pointer (RFC 6901). Between the fields pydantic also names members of unions: they are left out."""
     pointer, value = "", payload
     for depth, part in enumerate(location):
+        if isinstance(value, str):
+            break  # Python would look a character up
         try:
             value = value[part]
         except (LookupError, TypeError):
@@ -120,6 +123,8 @@ def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[
             )
         if name.startswith("_"):
             raise SignatureError(f"parameter {name!r} cannot be a field; begin its name with a letter")
+        if name in ("self", "cls") and name not in hints:
+            raise SignatureError("a job type is a plain function, not a method; take it out of its class")
         if name not in hints:
             raise SignatureError(f"parameter {name!r} has no type; write `{name}: str`, or what it is")
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -142,6 +147,19 @@ def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a field may be called `copy` or `json`
         return create_model(function.__name__, __base__=base, **fields)
+
+
+def _without_json_form(hints: dict[str, Any]) -> str:
+    """Which of the types is refused, and why; "" where it is none of them by itself."""
+    for name, hint in hints.items():
+        part = "what it returns" if name == "return" else f"parameter {name!r}"
+        try:
+            TypeAdapter(hint).json_schema(mode="serialization" if name == "return" else "validation")
+        except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema):
+            return f"{part} has a type without a JSON form; such as have one are {WITH_JSON_FORM}"
+        except PydanticUserError as error:
+            return f"{part}: {_first_line(error)}"
+    return ""
 
 
 def _first_line(error: Exception) -> str:

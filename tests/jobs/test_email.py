@@ -424,10 +424,10 @@ class TestTheConnection:
 @pytest.mark.parametrize(
     ("field", "value", "pointer"),
     [
-        ("to", "nobody", "/to/0"),
+        ("to", "nobody", "/to"),
         ("to", [TO, "nobody"], "/to/1"),
-        ("to", "a@example.com\r\nBcc: b@example.com", "/to/0"),
-        ("to", "=?utf-8?q?a=0D=0ABcc=3A?=@example.com", "/to/0"),
+        ("to", "a@example.com\r\nBcc: b@example.com", "/to"),
+        ("to", "=?utf-8?q?a=0D=0ABcc=3A?=@example.com", "/to"),
         ("subject", "s\r\nBcc: b@example.com", "/subject"),
         ("subject", "s\x00", "/subject"),
         ("subject", "s\u2028Bcc: b@example.com", "/subject"),
@@ -437,6 +437,7 @@ class TestTheConnection:
         ("to", [TO] * 101, "/to"),
         ("subject", "s" * 999, "/subject"),
         ("attachments", ["f"] * 21, "/attachments"),
+        ("attachments", ["f", ""], "/attachments/1"),
     ],
 )
 def test_no_header_can_be_injected_and_counts_are_bounded(

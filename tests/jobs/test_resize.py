@@ -15,6 +15,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from jobs.resize import ResizedImage, resize_image
 from taskqueue import PermanentFailure, files
+from taskqueue.errors import InvalidPayload
 from taskqueue.queue import TaskQueue
 from tests.conftest import ROOT
 
@@ -199,6 +200,11 @@ def bomb(width: int, height: int) -> bytes:
 def test_what_is_no_good_picture_is_a_permanent_failure_in_plain_words(content: bytes, message: str) -> None:
     with pytest.raises(PermanentFailure, match=message):
         resize_image(uploaded(content, "x.png"), width=10)
+
+
+def test_an_empty_filename_is_refused_at_once(queue: TaskQueue) -> None:
+    with pytest.raises(InvalidPayload, match="/filename: "):
+        queue.submit("resize", {"filename": "", "width": 10})
 
 
 def test_a_file_that_is_gone_is_a_permanent_failure() -> None:

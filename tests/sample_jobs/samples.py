@@ -18,7 +18,7 @@ from redis import Redis
 from rq import get_current_job
 from rq.job import Job
 
-from taskqueue import PermanentFailure, callback, current_task, job, progress
+from taskqueue import PermanentFailure, callback, current_task, job, progress, submit
 
 log = logging.getLogger(__name__)
 
@@ -209,6 +209,18 @@ def saves_itself(note: str, fails: bool = False) -> None:
     current.save()
     if fails:
         raise PermanentFailure("after the note")
+
+
+@job("hands_on", attempts=1)
+def hands_on(task_type: str, payload: Any, options: dict[str, Any] = {}) -> str:  # noqa: B006
+    """Queue another task; its id."""
+    return submit(task_type, payload, **options)
+
+
+@job("hands_on_what_is_no_json", attempts=1)
+def hands_on_what_is_no_json() -> str:
+    """Try to queue another task with an object as its payload."""
+    return submit("generic", {"day": date(2026, 11, 24)})
 
 
 @callback

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,17 @@ def test_an_unknown_name_tells_the_known_ones(job_types: JobTypes) -> None:
     [
         ({"name": "Send Email"}, "the name 'Send Email' must be lower-case letters"),
         ({"name": "tq-mine"}, "names that begin with 'tq-' are the system's own"),
-        ({"attempts": 0}, "attempts must be 1 to 100, got 0"),
-        ({"timeout": 0}, "timeout must be 1 to 604800 seconds, got 0"),
+        ({"name": 5}, "the name 5 must be lower-case letters"),
+        ({"name": ""}, r"`@job` needs a name; write @job\(\"function\"\)"),
+        ({"attempts": 0}, "attempts must be a whole number, 1 to 100; got 0"),
+        ({"attempts": "3"}, "attempts must be a whole number, 1 to 100; got '3'"),
+        ({"timeout": 0}, "timeout must be whole seconds, 1 to 604800; got 0"),
+        ({"timeout": "1h"}, "timeout must be whole seconds, 1 to 604800; got '1h'"),
+        ({"retries": 3}, "`@job` has no option retries; its options are queue, attempts, timeout, retry_delay"),
+        ({"retry_delay": "2"}, "retry_delay and max_retry_delay must be 0 to 604800 seconds"),
         ({"concurrency": 0}, "concurrency must be 1 to 10,000, got 0"),
+        ({"concurrency": "5"}, "concurrency must be 1 to 10,000, got '5'"),
+        ({"rate": 10}, "rate must be 1 to 10,000 in a second, minute, hour, day, such as '10/minute'; got 10"),
         ({"rate": "10/fortnight"}, "rate must be 1 to 10,000 in a second, minute, hour, day, such as '10/minute'"),
         ({"rate": "0/minute"}, "rate must be 1 to 10,000"),
         ({"retry_delay": 10, "max_retry_delay": 5}, "retry_delay and max_retry_delay must be"),
@@ -60,6 +69,30 @@ def test_a_bad_option_is_refused_with_the_place(options: dict[str, Any], message
 
     with pytest.raises(InvalidJobType, match=rf"test_job_types.py:\d+ .*{message}"):
         job(**{"name": "bad-option", **options})(function)
+
+
+def test_the_decorator_without_brackets_is_refused_with_the_place() -> None:
+    def greet() -> None: ...
+
+    with pytest.raises(InvalidJobType, match=r'test_job_types.py:\d+ .*needs a name; write @job\("greet"\)'):
+        job(greet)  # type: ignore[arg-type]
+
+
+def test_a_generator_is_refused_with_the_place() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    async def later() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (numbers, later):
+        with pytest.raises(InvalidJobType, match=r"test_job_types.py:\d+ .*cannot `yield`; .* `return` the list"):
+            job("generator")(function)
+
+
+def test_a_class_is_refused() -> None:
+    with pytest.raises(InvalidJobType, match=r"test_job_types \(JobTypes\): a job type is a plain function"):
+        job("a-class")(type("JobTypes", (), {"__module__": __name__}))
 
 
 @pytest.mark.usefixtures("nothing_registered")
@@ -87,6 +120,24 @@ def test_a_worker_does_not_start_with_two_files_of_one_name(bare_project: Path) 
     done = start_worker(bare_project)
     assert done.returncode == 2
     assert "jobs/b.py:3 (b): the job type 'same' is already" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_does_not_start_with_a_decorator_without_brackets(bare_project: Path) -> None:
+    (bare_project / "jobs" / "bare.py").write_text("from taskqueue import job\n\n@job\ndef bare() -> None: ...\n")
+    done = start_worker(bare_project)
+    assert done.returncode == 2
+    assert 'jobs/bare.py:3 (bare): `@job` needs a name; write @job("bare")' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_names_the_file_that_ends_the_program_when_it_is_imported(bare_project: Path) -> None:
+    (bare_project / "jobs" / "script.py").write_text("import sys\n\nsys.exit(3)\n")
+    done = start_worker(bare_project)
+    assert done.returncode == 2
+    assert (
+        "jobs/script.py:3: the import of jobs.script ends the program (exit code 3); take that out" in done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 

@@ -2,12 +2,13 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import EmailStr, Field, ValidationError
+from pydantic import BeforeValidator, EmailStr, Field, ValidationError
 
 from taskqueue.errors import PayloadError
 from taskqueue.signature import Signature, SignatureError, payload_errors
@@ -73,6 +74,16 @@ def test_a_pointer_names_fields_and_not_members_of_a_union() -> None:
     def mixed(to: int | list[int]) -> None: ...
 
     assert {error.pointer for error in errors_of(mixed, {"to": [1, "x"]})} == {"/to", "/to/1"}
+
+
+@pytest.mark.parametrize("payload", [{"to": "ada"}, {"to": ""}])
+def test_a_pointer_does_not_go_into_a_text(payload: Any) -> None:
+    one_or_many = Annotated[list[EmailStr], BeforeValidator(lambda to: [to] if isinstance(to, str) else to)]
+
+    def mail(to) -> None: ...  # type: ignore[no-untyped-def]
+
+    mail.__annotations__["to"] = one_or_many
+    assert [error.pointer for error in errors_of(mail, payload)] == ["/to"]
 
 
 def test_an_error_does_not_repeat_the_value() -> None:
@@ -149,7 +160,10 @@ def test_a_file_name_that_is_no_unicode_is_refused_with_the_mend() -> None:
 def positional(a: int, /) -> None: ...
 def starred(*a: int) -> None: ...
 def untyped(a) -> None: ...  # type: ignore[no-untyped-def]
-def no_json(a: Signature) -> None: ...
+def no_json(a: int, b: list[Signature]) -> None: ...
+def no_schema(a: Callable[[], int]) -> None: ...
+def no_json_result() -> Signature: ...
+def method(self, a: int) -> None: ...  # type: ignore[no-untyped-def]
 def underscored(_a: int) -> None: ...
 def unknown_name(a: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
@@ -160,7 +174,10 @@ def unknown_name(a: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noq
         (positional, "parameter 'a' has no name in a JSON object"),
         (starred, "parameter 'a' has no name in a JSON object"),
         (untyped, "parameter 'a' has no type; write `a: str`"),
-        (no_json, "a type in it has no JSON form"),
+        (no_json, "parameter 'b' has a type without a JSON form; such as have one are str, int, .* a dataclass"),
+        (no_schema, "parameter 'a' has a type without a JSON form"),
+        (no_json_result, "what it returns has a type without a JSON form"),
+        (method, "a job type is a plain function, not a method; take it out of its class"),
         (underscored, "parameter '_a' cannot be a field"),
         (unknown_name, "names a type that its file does not import"),
     ],

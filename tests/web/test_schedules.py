@@ -77,7 +77,7 @@ def test_an_unknown_schedule_is_a_404(client: FlaskClient, method: str, address:
         ({"interval": 5}, "invalid-schedule", ""),
         ({"timezone": "Berlin"}, "invalid-schedule", "/timezone"),
         ({"delay": 5}, "invalid-schedule", "/delay"),
-        ({"task_type": "week", "payload": {"of": "soon"}}, "invalid-payload", "/of"),
+        ({"task_type": "week", "payload": {"of": "soon"}}, "invalid-payload", "/payload/of"),
         ({"task_type": "emial"}, "unknown-task-type", None),
         ({"queue": "hihg"}, "unknown-queue", None),
     ],
