@@ -159,7 +159,7 @@ def _payload(job: Job) -> Json:
         return None
 
 
-_ERROR_LINE = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
+_ERROR_LINE = re.compile(r"^(?P<type>[^\W\d](?:[\w.]|<locals>)*)(?:: (?P<message>.*))?$", re.DOTALL)
 
 
 def _attempt_error(result: Result) -> AttemptError:
@@ -179,11 +179,14 @@ def error_of(traceback: str) -> tuple[str, str]:
     What RQ writes for a work-horse that died is no traceback, but one sentence: that is the message then.
     """
     lines = traceback.rstrip().splitlines()
+    if lines and lines[-1].lstrip().startswith("+---"):  # the end of an exception group, whose own lines begin so:
+        lines = [line.removeprefix("  | ") for line in lines if line.startswith("  | ")]
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     after = frames[-1] + 1 if frames else 0
     while after < len(lines) and lines[after].startswith("  "):
         after += 1
-    found = _ERROR_LINE.match("\n".join(lines[after:]))
-    if not found or (not frames and found["message"] is None):
-        return "WorkHorseTerminated", traceback.strip().rstrip(";")
-    return found["type"], found["message"] or ""
+    said = "\n".join(lines[after:])
+    found = _ERROR_LINE.match(said)
+    if found and (frames or found["message"] is not None):
+        return found["type"], found["message"] or ""
+    return ("Exception", said) if frames else ("WorkHorseTerminated", traceback.strip().rstrip(";"))

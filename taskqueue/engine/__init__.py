@@ -17,6 +17,7 @@ A horse
     turn.py             settles a job and claims the next, in one round trip: turn.lua, limits.lua
     job.py              a job that can only call a registered job type
     capture.py          what a job logs and prints
+    error.py            what it raised
     story.py            the log of its jobs
     by_rq.py            RQ's own code, for jobs that use more of RQ; settles_by_rq.py: what that calls
 Between the two

@@ -17,11 +17,11 @@ from redis.exceptions import RedisError
 from rq.defaults import RQ_KEY_PREFIX
 from rq.exceptions import DeserializationError
 from rq.job import _current_job
-from rq.job_lifecycle import format_exc_info
 from rq.timeouts import JobTimeoutException
 
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.capture import Capture, Said
+from taskqueue.engine.error import current_error
 from taskqueue.engine.job import ClaimedJob
 from taskqueue.engine.slot import IDLE, SUSPENDED, Phase, Slot, State
 from taskqueue.engine.story import Story
@@ -204,13 +204,13 @@ class Horse:
         """A run that raised: tried again, or failed for good."""
         if isinstance(sys.exc_info()[1], PermanentFailure | DeserializationError):
             job.retries_left = 0
-        traceback = format_exc_info(sys.exc_info())
+        traceback = current_error()
         outcome = failure(job, execution, traceback, began, self._settings.failure_ttl_seconds)
         self._story.failed(job, outcome, traceback)
         return outcome
 
     def _unreadable(self, answer: Answer, execution: str, began: float) -> Outcome:
-        traceback = format_exc_info(sys.exc_info())
+        traceback = current_error()
         log.error("Task %s cannot be read, and is set aside as failed: %s", answer.claimed, sys.exc_info()[1])
         # What cannot be read now could not be read later: RQ's own tools stumble over it too.
         key = f"{RQ_KEY_PREFIX}:job:{answer.claimed}"

@@ -7,6 +7,7 @@ from rq import Worker as RQWorker
 from rq.executions import Execution
 
 from taskqueue import fields
+from taskqueue.engine.error import kept
 from taskqueue.engine.job import RegisteredJob
 from taskqueue.engine.releases import Releases
 from taskqueue.failures import failure_text
@@ -34,6 +35,7 @@ class SettlesByRQ(RQWorker):
     ) -> None:
         """Store a failure, unless the job is this execution's no more."""
         if self._owns(execution):
+            exc_string = kept(exc_string)
             if not job.should_retry:
                 self.connection.hset(job.key, fields.FAILURE, failure_text(job.type_name, exc_string))
             super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)

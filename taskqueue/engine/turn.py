@@ -134,7 +134,9 @@ class Turns:
                 again = "1"
                 if give_up() or (isinstance(error, ResponseError) and not _may_pass(error)):
                     raise
-                log.warning("Redis does not answer (%s); trying again in %.1f s", error, wait_seconds)
+                # At first it may be an old connection that Redis has closed meanwhile: no news.
+                level = logging.DEBUG if wait_seconds == FIRST_WAIT_SECONDS else logging.WARNING
+                log.log(level, "Redis does not answer (%s); trying again in %.1f s", error, wait_seconds)
                 time.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
 

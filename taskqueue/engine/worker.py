@@ -61,6 +61,7 @@ COMMANDS_SECONDS = 1.0  # how soon it hears commands again after Redis was away
 REPORT_SECONDS = 1.0
 TOTALS_SECONDS = 5.0
 PAUSED_SECONDS = 0.5  # how soon it hears of queues that were paused or resumed
+HELD = "`rq suspend` holds: no job is claimed."
 
 
 class Worker(SettlesByRQ):
@@ -113,6 +114,7 @@ class Worker(SettlesByRQ):
         self._grace_ends = float("inf")
         self._asleep_since = time.monotonic()
         self._refused_at = float("-inf")
+        self._why_unready = ""
 
     def _set_connection(self, connection: Redis) -> Redis:
         return connection  # RQ would raise its time limit to minutes
@@ -257,6 +259,8 @@ class Worker(SettlesByRQ):
         self._is_horse = True
         # Whoever sends it to a whole group means the worker. No SIG_IGN, which what a job starts would inherit.
         signal.signal(signal.SIGTERM, lambda *_: None)
+        # What it forks without exec would: `multiprocessing.Pool` ends its processes by this signal.
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
         self.connection = connection = connect_for_worker(self._given)
         self.job_monitoring_interval = LEASE_SECONDS
         Horse(
@@ -339,9 +343,12 @@ class Worker(SettlesByRQ):
     # How it stands
 
     def _report(self) -> None:
+        before, self._why_unready = self._why_unready, self._unready()
+        if HELD in (before, self._why_unready) and before != self._why_unready:
+            log.warning("%s", self._why_unready or "`rq resume`: jobs are claimed again")
         self._status_server.status.tell(
             Report(
-                self._unready(),
+                self._why_unready,
                 horses=sum(1 for stall in self._stalls if stall.pid),
                 busy=sum(1 for stall in self._stalls if stall.is_busy),
                 schedules=self._keeper.schedules,
@@ -360,7 +367,7 @@ class Worker(SettlesByRQ):
         if not any(stall.pid for stall in self._stalls):
             return "It has no work-horse."
         if all(stall.is_suspended for stall in self._stalls):
-            return "`rq suspend` holds."
+            return HELD
         return ""
 
     # Stopping
@@ -369,6 +376,10 @@ class Worker(SettlesByRQ):
         """Let the horses finish, within the grace time; then put back what runs."""
         if self._grace_ends == float("inf"):
             self._grace_ends = time.monotonic() + self._options.grace_seconds
+            if any(stall.is_busy for stall in self._stalls):
+                log.info(
+                    "Stopping: what runs has %g s to end, or is put back to its queue", self._options.grace_seconds
+                )
             for stall in self._stalls:
                 stall.slot.stop = True
         for stall in self._stalls:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -152,6 +153,30 @@ def deadly() -> None:
 def hungry(mib: int) -> int:
     """Use so much memory."""
     return len(bytearray(b"x") * (mib << 20))
+
+
+@job("misnamed", attempts=1)
+def misnamed() -> None:
+    """Fail over a file whose name is no UTF-8, as `os.listdir` gives it."""
+    raise ValueError("no such file: caf\udce9.txt")
+
+
+def _sleep_in_a_child(began: Any) -> None:
+    began.set()
+    time.sleep(60)
+
+
+@job("ends_its_child", attempts=1, timeout=20)
+def ends_its_child() -> int | None:
+    """End a process of its own, as `multiprocessing.Pool` ends its processes; return how that ended."""
+    processes = multiprocessing.get_context("fork")
+    began = processes.Event()
+    child = processes.Process(target=_sleep_in_a_child, args=(began,))
+    child.start()
+    began.wait()
+    child.terminate()
+    child.join()
+    return child.exitcode
 
 
 @job("busy_in_c", attempts=1, timeout=1)

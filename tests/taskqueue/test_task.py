@@ -49,3 +49,33 @@ def test_a_deep_recursion_is_read() -> None:
 def test_what_rq_says_of_a_dead_work_horse_is_the_message() -> None:
     said = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); "
     assert error_of(said) == ("WorkHorseTerminated", said.rstrip("; "))
+
+
+def test_an_error_of_a_class_inside_a_function_is_read() -> None:
+    class Inner(Exception):
+        pass
+
+    kind, message = error_of(traceback_of(Inner("bad")))
+    assert kind.endswith("test_an_error_of_a_class_inside_a_function_is_read.<locals>.Inner")
+    assert message == "bad"
+
+
+def test_an_exception_group_is_read() -> None:
+    group = ExceptionGroup("two of them", [ValueError("first"), ExceptionGroup("inner", [KeyError("second")])])
+    assert error_of(traceback_of(group)) == ("ExceptionGroup", "two of them (2 sub-exceptions)")
+
+
+def test_an_error_that_follows_a_group_is_read() -> None:
+    error = ValueError("the last")
+    error.__cause__ = ExceptionGroup("the first", [KeyError("x")])
+    assert error_of(traceback_of(error)) == ("ValueError", "the last")
+
+
+def test_an_error_that_cannot_be_told_has_its_type() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    kind, message = error_of(traceback_of(Mute()))
+    assert kind.endswith("Mute")
+    assert "failed" in message

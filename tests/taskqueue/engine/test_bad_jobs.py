@@ -1,5 +1,6 @@
 """Whatever stands in Redis as a job: it fails or is set aside with its reason, and the worker goes on."""
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -38,6 +39,22 @@ def test_a_job_that_cannot_be_run_fails_with_its_reason(
     assert (read.status, registries_of(redis, bad.id), worker.lives) == ("failed", ["failed"], True)
     assert read.error
     assert reason in read.error.traceback
+
+
+def test_an_error_that_utf_8_cannot_say_is_told(start: Start, queue: TaskQueue) -> None:
+    task = queue.submit("misnamed", {})
+    start()
+    until(queue, task.id, "failed")
+    error = queue.get(task.id).error
+    assert error
+    assert (error.type, error.message) == ("ValueError", r"no such file: caf\udce9.txt")
+
+
+def test_a_job_ends_its_own_processes(start: Start, queue: TaskQueue) -> None:
+    task = queue.submit("ends_its_child", {})
+    start()
+    until(queue, task.id, "complete")
+    assert queue.get(task.id).result == -signal.SIGTERM
 
 
 def test_a_job_type_that_only_newer_code_knows_is_tried_again(

@@ -176,14 +176,16 @@ def test_rq_info_suspend_and_resume(start: Start, project: Path, server: RedisSe
             [RQ, *arguments, "-u", server.url], cwd=project, timeout=30, capture_output=True, text=True, check=True
         ).stdout
 
-    start("--name", "ours")
+    worker = start("--name", "ours")
     assert "ours" in rq("info")
     rq("suspend")
     task = queue.submit("generic", {})
     wait_until(lambda: "1" in rq("info", "--only-queues"), what="the job that waits")
     assert queue.get(task.id).status == "queued"
+    wait_until(lambda: "`rq suspend` holds" in worker.log, what="the log to say so")
     rq("resume")
     assert until(queue, task.id, "complete") < 3
+    wait_until(lambda: "claimed again" in worker.log, what="the log to say so")
 
 
 @pytest.mark.parametrize(("fails", "status"), [(False, "complete"), (True, "failed")])
