@@ -176,8 +176,7 @@ class Prepared:
 def _errors(error: ValidationError | InvalidPayload | UnknownJobType | UnknownQueue) -> Iterable[PayloadError]:
     match error:
         case InvalidPayload():
-            for found in error.errors:
-                yield PayloadError(f"/payload{found.pointer}", found.message)
+            yield from error.inside("/payload").errors
         case UnknownJobType():
             yield PayloadError("/task_type", str(error))
         case UnknownQueue():
