@@ -6,7 +6,7 @@ SECONDS ?= 600
 
 .PHONY: help run setup test test-images soak faults check format bench bench-web bench-streams lock clean
 help:                ## what can be made
-	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 run: $(VENV)/ready   ## Redis, the web server and a worker, in one log (PORT=8000)
 	@$(BIN)/python deploy/laptop.py

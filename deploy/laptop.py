@@ -344,14 +344,15 @@ def _check_port(port: int) -> None:
 
 def _welcome(port: int, redis_url: str, seconds: float, terminal: bool) -> str:
     address = f"http://127.0.0.1:{port}"
-    if not terminal:
-        return f"ready: {address}"
     shown = redis_url if "@" not in redis_url else "TASK_QUEUE_URL"  # it may have a password
+    if not terminal:
+        return f"ready: {address}  docs: {address}/docs  dashboard: {address}/rq  redis: {shown}"
     return f"""
 {FRAME}
   Ready in {seconds:.1f} s
 
   The API         {address}
+  Its docs        {address}/docs
   The dashboard   {address}/rq
   Redis           {shown}
 

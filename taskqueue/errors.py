@@ -209,6 +209,12 @@ class QueueUnavailable(TaskQueueError):
         self.task_id = task_id
         super().__init__(message)
 
+    @property
+    def with_cause(self) -> str:
+        """The message, and the driver's own words where it does not repeat them."""
+        cause = str(self.__cause__ or "")
+        return str(self) if cause in str(self) else f"{self} ({cause})"
+
 
 class ApiRefused(TaskQueueError):
     """The HTTP API did not do what the command line asked, or did not answer.

@@ -45,6 +45,7 @@ class Fleet:
             info = self._connection.pipeline(transaction=False)
             info.info("memory", "persistence", "clients", "stats", "replication")
             info.hgetall(TOTALS_KEY)
+            info.exists(f"{RQ_KEY_PREFIX}:suspended")
             info.srandmember(f"{RQ_KEY_PREFIX}:workers", MAX_WORKERS)
             for queue in self._queues:
                 info.exists(RQScheduler.get_locking_key(queue))
@@ -52,7 +53,7 @@ class Fleet:
                 info.llen(f"{RQ_KEY_PREFIX}:queue:{queue}")
                 for registry in REGISTRIES.values():
                     info.zcard(f"{RQ_KEY_PREFIX}:{registry}:{queue}")
-            server, totals, workers, *of_queues = info.execute()
+            server, totals, suspended, workers, *of_queues = info.execute()
             width = 3 + len(REGISTRIES)
             by_queue = [of_queues[start : start + width] for start in range(0, len(of_queues), width)]
             scheduled, fronts, *counts = zip(*by_queue, strict=True)
@@ -73,6 +74,7 @@ class Fleet:
                 *_worker_metrics(
                     [told for ttl, told in zip(answers, answers, strict=True) if lives(ttl, told[0])]
                 ),
+                gauge("taskqueue_suspended", "Whether `rq suspend` holds all workers.", suspended),
                 gauge("taskqueue_scheduler_alive", "Whether a worker moves what is due.", float(all(scheduled))),
                 *_redis_metrics(server),
             ]

@@ -101,7 +101,8 @@ def read_query(model: type[Parameters]) -> Parameters:
             title = "There is no such query parameter"
             raise BadRequest(400, "unknown-parameter", title, f"{one['loc'][0]!r} is none of {known}.")
     errors = [{"parameter": str(one["loc"][0]) if one["loc"] else "", "message": _message(one)} for one in found]
-    detail = "; ".join(f"{one['parameter']}: {one['message']}" for one in errors)
+    # What is wrong with all of them together names no parameter.
+    detail = "; ".join(f"{one['parameter']}: {one['message']}".removeprefix(": ") for one in errors)
     raise BadRequest(400, "invalid-parameter", "A query parameter is wrong", detail, errors=errors)
 
 

@@ -138,7 +138,7 @@ def register(app: Flask) -> None:
 
 
 def _unavailable(error: QueueUnavailable) -> Response:
-    log.warning("%s %s: %s (%s)", request.method, request.path, error, error.__cause__)
+    log.warning("%s %s: %s", request.method, request.path, error.with_cause)
     detail, more = str(error), {}
     if error.task_id:
         detail += f" Whether the task was queued is not known: ask GET /tasks/{error.task_id} when it does."

@@ -61,4 +61,4 @@ def _told(error: TaskQueueError) -> str:
     if not isinstance(error, QueueUnavailable):
         return str(error)
     unknown = f" Whether task {error.task_id} is queued is not known: get it then." if error.task_id else ""
-    return f"{error} ({error.__cause__}) `python -m taskqueue doctor` tells the mend.{unknown}"
+    return f"{error.with_cause} `python -m taskqueue doctor` tells the mend.{unknown}"

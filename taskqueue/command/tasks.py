@@ -96,5 +96,7 @@ def _payload(text: str) -> Json:
         if text.startswith("@"):
             text = sys.stdin.read() if text == "@-" else Path(text[1:]).read_text(encoding="utf-8")
         return json.loads(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InvalidSetting(f"The file {text[1:]!r} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
         raise InvalidSetting(f'The payload is not JSON: {error}. Write \'{{"name": "value"}}\'') from None

@@ -53,7 +53,7 @@ class Running:
         return self.log_file.read_text()
 
     def wait_until_ready(self) -> "Running":
-        wait_until(lambda: f"ready: {self.address}" in self.log(), what="ready")
+        wait_until(lambda: f"ready: {self.address} " in self.log(), what="ready")
         return self
 
     def children(self) -> dict[str, int]:
@@ -328,7 +328,13 @@ def test_a_terminal_is_shown_the_addresses_and_a_line_to_try(make_run: MakeRun, 
     running = make_run(stdout=theirs, NO_COLOR=no_color)
     os.close(theirs)
     shown = read_until(ours, "Ctrl-C stops everything")
-    for part in (running.address, f"{running.address}/rq", "curl -i -X POST", label):
+    for part in (
+        f"{running.address}/docs",
+        f"{running.address}/rq",
+        "redis://127.0.0.1:",
+        "curl -i -X POST",
+        label,
+    ):
         assert part in shown
     assert ("\033" in shown) == (no_color == "")
     running.process.send_signal(signal.SIGINT)
@@ -340,7 +346,9 @@ def test_a_terminal_is_shown_the_addresses_and_a_line_to_try(make_run: MakeRun, 
 
 def test_a_file_is_written_one_plain_line_instead(make_run: MakeRun) -> None:
     running = make_run().wait_until_ready()
-    assert f"\nready: {running.address}\n" in running.log()
+    address = running.address
+    told = f"\nready: {address}  docs: {address}/docs  dashboard: {address}/rq  redis: redis://127.0.0.1:"
+    assert told in running.log()
     assert "curl" not in running.log()
     assert "\033" not in running.log()
 

@@ -67,12 +67,13 @@ def _schemas(found: Sequence[Address]) -> tuple[dict[Any, Any], dict[str, Any]]:
 
 
 def _offered(told: dict[str, Any], offer: Offer) -> None:
-    """Which task types and queues there are."""
+    """Which task types and queues there are. What must be said comes first, as a reader of `/docs` fills it in."""
     for parameter in told["parameters"]:
         if parameter["name"] == "task_type":
             parameter |= {"required": True, "schema": {"enum": [job_type.name for job_type in offer.job_types]}}
         if parameter["name"] == "queue" and parameter["in"] == "query":
             parameter["schema"] = {"enum": list(offer.queues)}
+    told["parameters"].sort(key=lambda parameter: not parameter.get("required", False))
 
 
 def _payload(job_types: Sequence[JobType]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from taskqueue.command.api import Api
 from taskqueue.command.by_http import HttpClient
 from taskqueue.command.doctor.finding import (
     MAX_SKEW_SECONDS,
+    SUSPENDED,
     Finding,
     clock,
     eviction,
@@ -28,7 +29,7 @@ API_VERSION = "1"  # of /openapi.json: what this command line speaks
 UNSEEN = Finding(
     "the rest",
     None,
-    "Redis's version, clock and snapshots, and `rq suspend`, are not told over HTTP",
+    "Redis's version, clock and snapshots are not told over HTTP",
     "Run `python -m taskqueue doctor` without --url where Redis can be reached.",
 )
 
@@ -138,6 +139,8 @@ def _figures(api: Api) -> dict[str, float]:
 
 def _of_redis(api: Api) -> Iterator[Finding]:
     figures = _figures(api)
+    if figures.get("taskqueue_suspended"):
+        yield SUSPENDED
     moves = figures["taskqueue_scheduler_alive"] == 1
     yield scheduler(moves, f"for {'all queues' if moves else 'not all queues'}")
     keeps = figures["taskqueue_redis_keeps_all"] == 1

@@ -12,6 +12,7 @@ from rq.scheduler import RQScheduler
 from taskqueue.command.by_redis import RedisClient
 from taskqueue.command.doctor.finding import (
     MAX_SKEW_SECONDS,
+    SUSPENDED,
     Finding,
     clock,
     eviction,
@@ -36,7 +37,7 @@ def look(settings: Settings) -> Iterator[Finding]:
         with redis_errors():
             info = connection.info()
     except QueueUnavailable as error:
-        yield Finding("redis", False, f"{error} ({error.__cause__})", "Start it, or correct TASK_QUEUE_URL.")
+        yield Finding("redis", False, error.with_cause, "Start it, or correct TASK_QUEUE_URL.")
         return
     yield _version(str(info["redis_version"]))
     policy = info.get("maxmemory_policy", "noeviction")
@@ -75,6 +76,6 @@ def _clock(connection: Redis) -> Finding:
 def _moves(connection: Redis, queues: tuple[str, ...]) -> Iterator[Finding]:
     """What keeps tasks from going on, though there are workers."""
     if connection.exists(f"{RQ_KEY_PREFIX}:suspended"):
-        yield Finding("suspended", False, "all workers pause", "`rq resume` lets them go on.")
+        yield SUSPENDED
     moved = [queue for queue in queues if connection.exists(RQScheduler.get_locking_key(queue))]
     yield scheduler(len(moved) == len(queues), f"for {', '.join(moved) or 'no queue'}")

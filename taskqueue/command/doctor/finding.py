@@ -50,6 +50,9 @@ def clock(ok: bool, found: str) -> Finding:
     return Finding("clock", ok, found, mend)
 
 
+SUSPENDED = Finding("suspended", False, "all workers pause", "`rq resume` lets them go on.")
+
+
 def scheduler(ok: bool, found: str) -> Finding:
     """Whether what is due is moved."""
     mend = "Tasks that wait for their time, and retries, do not move. Start a worker."

@@ -15,7 +15,7 @@ from taskqueue.job_types import JobTypes
 from taskqueue.keys import new_key
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
-from tests.conftest import free_port, wait_until
+from tests.conftest import RedisServer, free_port, wait_until
 from tests.taskqueue.command.stage import Done, Run, Says, answering
 from tests.taskqueue.engine.stage import RunningWorker
 from tests.web.conftest import served
@@ -83,10 +83,10 @@ def test_a_lost_worker_is_found(run: Run, redis: Redis, worker: Callable[[], Run
     assert {"workers", "queue default", "lost worker"} <= set(wrong(done))
 
 
-def test_a_suspension_is_found_in_redis(here: Run, redis: Redis) -> None:
-    assert "suspended" not in found(here("--json", "doctor"))
+def test_a_suspension_is_found(run: Run, redis: Redis) -> None:
+    assert "suspended" not in found(run("--json", "doctor"))
     redis.set("rq:suspended", 1)
-    assert found(here("--json", "doctor"))["suspended"]["mend"] == "`rq resume` lets them go on."
+    assert found(run("--json", "doctor"))["suspended"]["mend"] == "`rq resume` lets them go on."
 
 
 def test_a_full_redis_is_found(run: Run, redis: Redis) -> None:
@@ -103,6 +103,12 @@ def test_redis_is_away(here: Run, env: pytest.MonkeyPatch) -> None:
     env.setenv("TASK_QUEUE_URL", f"redis://127.0.0.1:{free_port()}/0")
     done = here("doctor")
     assert (done.code, "Start it, or correct TASK_QUEUE_URL." in done.out) == (1, True)
+
+
+def test_redis_refuses(here: Run, env: pytest.MonkeyPatch, shared_redis: RedisServer) -> None:
+    env.setenv("TASK_QUEUE_URL", f"redis://127.0.0.1:{shared_redis.port}/99")
+    assert here("doctor").out.startswith("wrong redis         Redis refused: DB index is out of range\n")
+    assert "range `python -m taskqueue doctor`" in here("queues").err
 
 
 def test_over_http_redis_is_not_asked(over_http: Run, env: pytest.MonkeyPatch) -> None:

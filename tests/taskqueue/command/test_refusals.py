@@ -30,6 +30,7 @@ def said(run: Run, *arguments: str) -> str:
         (("submit", "emial"), "There is no job type 'emial'. Known: "),
         (("submit", "week", '{"of": "soon"}'), "The payload does not fit 'week': /of: "),
         (("submit", "week", "{"), "The payload is not JSON: "),
+        (("submit", "generic", "@nope.json"), "The file 'nope.json' cannot be read: No such file or directory.\n"),
         (("submit", "generic", "--attempts", "many"), "attempts: "),
         (("get", "nope"), "There is no task 'nope'. It may have expired.\n"),
         (("watch", "nope"), "There is no task 'nope'. It may have expired.\n"),
