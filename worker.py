@@ -55,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         worker.work(burst=options.burst)
     except KeyboardInterrupt:
         return 0
+    except InvalidSetting as error:
+        print(f"worker.py: {error}", file=sys.stderr)
+        return EXIT_USAGE
     except ValueError as error:  # RQ: an active worker has this name
         print(f"worker.py: --name: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from taskqueue.errors import QueueUnavailable
+from taskqueue.errors import InvalidSetting, QueueUnavailable
 from taskqueue.sentinel import SCHEMES as SENTINEL_SCHEMES
 from taskqueue.sentinel import same_master, sentinel_pool
 
@@ -104,7 +104,7 @@ def redis_errors(task_id: str | None = None) -> Iterator[None]:
 def wait_for_redis(url: str, tries: Callable[[], object] = lambda: None) -> None:
     """Return when Redis answers; say so while it does not. A worker may start before Redis does.
 
-    `tries` is called before each try.
+    `tries` is called before each try. Raises `InvalidSetting` where it answers that the URL cannot be used.
     """
     connection = connect_for_probes(url)
     wait_seconds = FIRST_WAIT_SECONDS
@@ -112,6 +112,8 @@ def wait_for_redis(url: str, tries: Callable[[], object] = lambda: None) -> None
         tries()
         try:
             connection.ping()
+        except ResponseError as error:
+            raise InvalidSetting(f"TASK_QUEUE_URL: Redis refused: {error}") from error
         except (RedisConnectionError, RedisTimeoutError) as error:
             log.warning("Redis does not answer yet (%s); trying again in %.1f s", error, wait_seconds)
             time.sleep(wait_seconds)

@@ -62,6 +62,13 @@ def test_a_bad_setting_stops_the_start_by_name(
     assert f"worker.py: {message}" in log_of(tmp_path)
 
 
+def test_a_redis_that_refuses_the_address_stops_the_start(
+    shared_redis: RedisServer, start: Start, tmp_path: Path
+) -> None:
+    assert start(TASK_QUEUE_URL=shared_redis.url.replace("/0", "/99")).wait(20) == 2
+    assert log_of(tmp_path) == "worker.py: TASK_QUEUE_URL: Redis refused: DB index is out of range\n"
+
+
 def test_a_worker_waits_for_a_redis_that_comes_late(
     own_redis: RedisServer, start: Start, tmp_path: Path, job_types: JobTypes
 ) -> None:
