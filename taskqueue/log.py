@@ -11,9 +11,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from rq import get_current_job
-
 from taskqueue.call import job_type_name
+from taskqueue.context import running_job
 from taskqueue.task import timestamp
 from taskqueue.trace import current_trace
 
@@ -53,7 +52,7 @@ class Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, or several where it has a traceback."""
-        job = get_current_job()
+        job = running_job()
         record.task = f"[{job_type_name(job.func_name or '')} {job.id[:TASK_ID_CHARACTERS]}] " if job else ""
         line = super().format(record)
         code = COLOURS.get(record.levelname) if self._colour else None
@@ -69,7 +68,7 @@ class JsonLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, a traceback included."""
-        job, trace = get_current_job(), current_trace.get()
+        job, trace = running_job(), current_trace.get()
         told = {
             "time": timestamp(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname,

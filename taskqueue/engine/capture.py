@@ -1,12 +1,14 @@
-"""What a job logs and prints, caught in its work-horse and sent to Redis while it runs.
+"""What a job logs, prints and tells of its progress, caught in its work-horse and sent to Redis while it runs.
 
-Lines wait in memory for at most FLUSH_SECONDS. Those that still wait when the job ends go along with the turn that
-settles it: a job that says a few words costs no round trip more, and a silent one costs nothing.
+It waits in memory for about FLUSH_SECONDS. What still waits when the job ends goes along with the turn that
+settles it: a job that says a few words costs no round trip more, and a silent one costs nothing. A thread sends
+it, on a connection of its own: while Redis is away, the job does not wait, and what it says last is kept.
 
 What a job's child processes print, or a C library does, goes to the worker's own output only.
 """
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -17,10 +19,20 @@ from typing import Any, NamedTuple, TextIO
 from redis import Redis
 from redis.exceptions import RedisError
 
+from taskqueue.connection import connect_for_requests
+from taskqueue.context import (
+    PROGRESS_INTERVAL_SECONDS,
+    Progress,
+    send_progress_by,
+    set_running_job,
+    write_progress,
+)
+from taskqueue.engine.job import RegisteredJob
 from taskqueue.engine.slot import Slot
+from taskqueue.log import JsonLine
 from taskqueue.logs import MAX_LINE_CHARACTERS, LogLine, write_lines
 
-FLUSH_SECONDS = 0.1
+FLUSH_SECONDS = PROGRESS_INTERVAL_SECONDS
 MAX_WAITING = 200  # lines; who says more in FLUSH_SECONDS loses the oldest of them
 ENGINE = "taskqueue.engine"  # its lines tell the worker's story, not the job's
 
@@ -30,16 +42,18 @@ class Said(NamedTuple):
 
     attempt: int
     lines: list[LogLine]
+    progress: Progress | None = None
 
     def arguments(self) -> Iterator[str | int]:
         """As turn.lua takes them."""
         yield self.attempt
+        yield self.progress.text() if self.progress else ""
         for at, level, line in self.lines:
             yield from (f"{at:.3f}", level, line)
 
 
 class Capture(logging.Handler):
-    """The lines of the job that a work-horse runs."""
+    """What the job says that a work-horse runs."""
 
     def __init__(self, slot: Slot, connection: Redis, ttl: int) -> None:
         super().__init__()
@@ -50,6 +64,7 @@ class Capture(logging.Handler):
         self._task = ""
         self._attempt = 0
         self._waiting: deque[LogLine] = deque(maxlen=MAX_WAITING)
+        self._progress: Progress | None = None  # that is not in Redis yet
         self._lost = 0
         self._has_spoken = False
         self._news = threading.Event()
@@ -58,27 +73,31 @@ class Capture(logging.Handler):
         self._printed: list[Printed] = []
 
     def install(self) -> None:
-        """Hear everything that this process logs and prints."""
-        logging.getLogger().addHandler(self)
+        """Hear everything that this process logs, prints and tells."""
         self._printed = [Printed(sys.stdout, "stdout", self), Printed(sys.stderr, "stderr", self)]
-        sys.stdout, sys.stderr = self._printed
+        logging.getLogger().addHandler(self)
+        send_progress_by(self.tell)
+        os.register_at_fork(after_in_child=lambda: send_progress_by(None))  # where no thread would send it
 
-    def begin(self, task: str, attempt: int) -> None:
-        """From now on it is this task that speaks."""
-        self._task, self._attempt = task, attempt
+    def begin(self, job: RegisteredJob) -> None:
+        """From now on it is this job that speaks."""
+        self._task, self._attempt = job.id, job.attempt
         self._has_spoken = False
         self._slot.last_line = ""
+        set_running_job(job)
+        sys.stdout, sys.stderr = self._printed  # the job before may have put something else there
 
     def end(self) -> Said | None:
         """The task has ended: what it said last; None where neither this attempt nor an earlier one spoke."""
         for printed in self._printed:
             printed.end()
+        set_running_job(None)
         self._task = ""
         if not self._has_spoken:
             # An earlier attempt may have: with its last one, the lifetime of its lines is set.
             return Said(self._attempt, []) if self._attempt > 1 else None
         with self._sending:
-            return Said(self._attempt, self._taken())
+            return Said(self._attempt, *self._taken())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take what was logged."""
@@ -95,43 +114,79 @@ class Capture(logging.Handler):
         try:
             self._lost += len(self._waiting) == MAX_WAITING
             self._waiting.append(LogLine(time.time(), level, line))
-            self._has_spoken = True
         finally:
             self.release()
+        self._wake_sender()
+
+    def tell(self, task: str, progress: Progress) -> None:
+        """Take how far the job is; what it told before is of no use any more."""
+        if task != self._task:  # a thread of an earlier job
+            return
+        self.acquire()
+        try:
+            self._progress = progress
+        finally:
+            self.release()
+        self._wake_sender()
+
+    def _wake_sender(self) -> None:
+        self._has_spoken = True
         if not self._news.is_set():
             self._news.set()
             if self._sender is None:
-                self._sender = threading.Thread(target=self._send_now_and_then, name="log lines", daemon=True)
+                self._sender = threading.Thread(target=self._send_now_and_then, name="sender", daemon=True)
                 self._sender.start()
 
-    def _taken(self) -> list[LogLine]:
+    def _taken(self) -> tuple[list[LogLine], Progress | None]:
         self.acquire()
         try:
-            lines, lost = list(self._waiting), self._lost
+            lines, lost, progress = list(self._waiting), self._lost, self._progress
             self._waiting.clear()
-            self._lost = 0
+            self._lost, self._progress = 0, None
         finally:
             self.release()
         if lost:
             lines.insert(0, LogLine(time.time(), "WARNING", f"({lost} lines are left out here)"))
-        return lines
+        return lines, progress
+
+    def _give_back(self, lines: list[LogLine], progress: Progress | None) -> None:
+        self.acquire()
+        try:
+            lines += self._waiting
+            self._lost += max(0, len(lines) - MAX_WAITING)
+            self._waiting.extend(lines[-MAX_WAITING:])
+            self._progress = self._progress or progress
+        finally:
+            self.release()
+        self._news.set()
 
     def _send_now_and_then(self) -> None:
+        connection = connect_for_requests(self._connection)
         while True:
             self._news.wait()
             self._news.clear()
             time.sleep(FLUSH_SECONDS)
             with self._sending:
-                task, attempt = self._task, self._attempt
-                if task and (lines := self._taken()):
-                    try:
-                        write_lines(self._connection, task, attempt, lines, self._ttl)
-                    except RedisError:  # the job goes on; what it says is not worth more
-                        self._lost += len(lines)
+                if self._task:
+                    self._send(connection)
+
+    def _send(self, connection: Redis) -> None:
+        lines, progress = self._taken()
+        try:
+            if progress:
+                write_progress(connection, self._task, progress)
+                progress = None
+            if lines:
+                write_lines(connection, self._task, self._attempt, lines, self._ttl)
+        except RedisError:  # the job goes on; it is tried again
+            self._give_back(lines, progress)
 
 
 class Printed:
-    """Standard output or standard error, which a capture hears, too."""
+    """Standard output or standard error, which a capture hears, too.
+
+    Line by line, so that they stay whole between those of the log; as JSON where the log is.
+    """
 
     def __init__(self, stream: TextIO, name: str, capture: Capture) -> None:
         self._stream = stream
@@ -139,15 +194,31 @@ class Printed:
         self._capture = capture
         self._begun = ""  # of a line that has no end yet
         self._is_used = False
+        handlers = logging.getLogger().handlers
+        self._json = next((each.formatter for each in handlers if isinstance(each.formatter, JsonLine)), None)
 
     def write(self, text: str) -> int:
-        """Write, and tell each line that is whole."""
+        """Write and tell each line that is whole; what has no end yet waits for it, up to MAX_LINE_CHARACTERS."""
         self._is_used = True
-        *lines, begun = (self._begun + text).split("\n")
-        for line in lines:
-            self._capture.say(self._name, line)
-        self._begun = begun[:MAX_LINE_CHARACTERS]
-        return self._stream.write(text)
+        self._capture.acquire()  # several threads may print
+        try:
+            *lines, self._begun = (self._begun + text).split("\n")
+            if len(self._begun) > MAX_LINE_CHARACTERS:
+                lines.append(self._begun)
+                self._begun = ""
+            for line in lines:
+                self._line(line)
+        finally:
+            self._capture.release()
+        return len(text)
+
+    def _line(self, line: str) -> None:
+        self._capture.say(self._name, line)
+        if self._json:
+            record = {"name": self._name, "levelname": self._name, "msg": line}
+            line = self._json.format(logging.makeLogRecord(record))
+        encoding = self._stream.encoding
+        self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
     def writelines(self, lines: Iterable[str]) -> None:
         """As a stream has it."""
@@ -159,9 +230,12 @@ class Printed:
         if not self._is_used:
             return
         if self._begun:
-            self._capture.say(self._name, self._begun)
-        self._begun, self._is_used = "", False
+            self.write("\n")
+        self._is_used = False
         self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing: the next job prints, too."""
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else a stream can do, the real one does."""

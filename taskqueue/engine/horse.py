@@ -19,6 +19,7 @@ from rq.exceptions import DeserializationError
 from rq.job import _current_job
 from rq.timeouts import JobTimeoutException
 
+from taskqueue.context import write_progress
 from taskqueue.engine.by_rq import ByRQ
 from taskqueue.engine.capture import Capture, Said
 from taskqueue.engine.error import current_error
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 DEFAULT_TIMEOUT_SECONDS = 180  # as RQ's, of a job that says nothing
 HARD_LIMIT_SECONDS = 1.5  # past its timeout a job that swallowed it is killed, by the parent
 READABLE = frozenset(b"created_at status data origin description".split())  # of any job hash, malformed or not
+GONE = -2  # what Redis answers to TTL of a key that is not there
 HOUSEKEEPING_SECONDS = 1.0  # how often it looks at its memory, and tells what it has counted
 
 
@@ -128,6 +130,8 @@ class Horse:
             ttl = self._connection.ttl(f"{RQ_KEY_PREFIX}:job:{job_id}")
             failure_ttl = self._settings.failure_ttl_seconds
             write_lines(self._connection, job_id, said.attempt, said.lines, ttl if ttl > 0 else failure_ttl)
+            if said.progress and ttl != GONE:
+                write_progress(self._connection, job_id, said.progress)
 
     def _stopping(self) -> bool:
         return self._slot.stop
@@ -169,7 +173,7 @@ class Horse:
         self._slot.write(State(Phase.RUNNING, claim, answer.claimed, claim, job.origin, began, deadline))
         self._story.begins(job)
         self._count_wait(job.type_name, answer.fields, began)
-        self._capture.begin(answer.claimed, job.attempt)
+        self._capture.begin(job)
         if not job.is_ordinary:
             succeeded = self._by_rq.run(job, claim)
             self._tally.add(job.type_name, "finished" if succeeded else "failed", time.time() - began)

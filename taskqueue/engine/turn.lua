@@ -29,7 +29,8 @@
 -- ARGV[18]  failure                      failed: why, for those who count failures (taskqueue/failures.py)
 -- and, if the job has said something (engine/capture.py):
 -- ARGV[19]  attempt                      which one it was
--- ARGV[20…] at, level, line; at, level, line …: what is not in its log yet
+-- ARGV[20]  progress                     how far it is, as fields.PROGRESS has it; '': that is stored, or was not told
+-- ARGV[21…] at, level, line; at, level, line …: what is not in its log yet
 --
 -- Returns {settled, claimed, fields}
 --   settled  'yes'; 'lost': the job is not this execution's any more, its outcome is dropped;
@@ -94,7 +95,7 @@ end
 
 local function keep_log(job, ttl)
     local key = 'tq:logs:' .. job
-    for i = 20, #ARGV, 3 do
+    for i = 21, #ARGV, 3 do
         redis.call('XADD', key, 'MAXLEN', '~', LOG_LINES, '*', 'attempt', ARGV[19],
             'at', ARGV[i], 'level', ARGV[i + 1], 'line', ARGV[i + 2])
     end
@@ -137,6 +138,7 @@ local function settle()
 
     local ended = { 'ended_at', moment, 'last_heartbeat', moment }
     if ARGV[17] ~= '' then redis.call('HSET', key.job, 'tq:deaths', ARGV[17]) end
+    if (ARGV[20] or '') ~= '' then redis.call('HSET', key.job, 'tq:progress', ARGV[20]) end
     if outcome == 'finished' then
         if ttl == 0 then
             redis.call('DEL', key.job, key.results)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -81,6 +82,59 @@ def steps(count: int, pause: float = 0) -> None:
     for done in range(1, count + 1):
         progress(done, count, f"step {done}")
         time.sleep(pause)
+
+
+@job("phases", attempts=1)
+def phases(pause: float = 0, fails: bool = False) -> None:
+    """Tell two phases, one right after the other; stay in the second, and fail there perhaps."""
+    progress(1, 3, "first")
+    progress(2, 3, "second")
+    time.sleep(pause)
+    if fails:
+        raise PermanentFailure("in the second")
+
+
+@job("tells_until", attempts=1)
+def tells_until(file: str) -> float:
+    """Tell progress until there is such a file; how many seconds the longest call took."""
+    longest, calls = 0.0, 0
+    while not Path(file).exists():
+        began = time.monotonic()
+        progress(calls := calls + 1)
+        longest = max(longest, time.monotonic() - began)
+        time.sleep(0.01)
+    return longest
+
+
+@job("threaded", attempts=1)
+def threaded() -> str | None:
+    """Work in a thread; the task that it knows of."""
+
+    def work() -> str | None:
+        log.info("in a thread")
+        progress(1, 1, "in a thread")
+        task = current_task()
+        return task and task.id
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+@job("forking", attempts=1)
+def forking() -> None:
+    """Tell progress in a child process."""
+    child = os.fork()
+    if child == 0:
+        progress(1, 2, "in a child")
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@job("rude", attempts=1)
+def rude() -> None:
+    """Leave the streams of its process as the next job cannot use them."""
+    sys.stdout.close()
+    sys.stderr = None
 
 
 @job("opaque", attempts=5)

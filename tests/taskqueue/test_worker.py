@@ -136,6 +136,32 @@ def test_progress_is_told_and_stays(run: Run) -> None:
     assert (task.progress["done"], task.progress["total"], task.progress["message"]) == (200, 200, "step 200")
 
 
+def test_what_a_job_prints_are_whole_lines_between_those_of_the_log(run: Run) -> None:
+    _, log = run("talkative")
+    assert {"printed 1", "printed 2", "no end of line"} <= set(log.splitlines())
+
+
+def test_what_a_job_prints_is_json_where_the_log_is(run: Run, env: pytest.MonkeyPatch) -> None:
+    env.setenv("LOG_FORMAT", "json")
+    task, log = run("talkative")
+    lines = [json.loads(line) for line in log.splitlines()]
+    printed = [line for line in lines if line["level"] in ("stdout", "stderr")]
+    assert sorted((line["level"], line["message"], line["attempt"]) for line in printed) == [
+        ("stderr", "no end of line", 1),
+        ("stderr", "no end of line", 2),
+        ("stdout", "printed 1", 1),
+        ("stdout", "printed 2", 2),
+    ]
+    assert {(line["task_id"], line["task_type"]) for line in printed} == {(task.id, "talkative")}
+
+
+def test_a_job_cannot_take_the_streams_from_the_next(queue: TaskQueue, work: Work) -> None:
+    queue.submit("rude", {})
+    task = queue.submit("talkative", {})
+    assert {"printed 1", "printed 2"} <= set(work().splitlines())
+    assert [error.message for error in queue.get(task.id).errors] == ["once more"]
+
+
 def test_a_result_that_json_cannot_say_is_a_failure_that_says_so(run: Run) -> None:
     task, _ = run("opaque")
     assert (task.status, task.attempt) == ("failed", 1)

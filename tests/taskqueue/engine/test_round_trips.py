@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from redis import Redis
 from redis.client import Monitor
 
+from taskqueue.options import SubmitOptions
 from taskqueue.queue import TaskQueue
 from tests.conftest import RedisServer
 from tests.taskqueue.engine.stage import RunningWorker
@@ -25,11 +27,18 @@ def requests(monitor: Monitor) -> Iterator[dict[str, Any]]:
             yield command
 
 
+@pytest.mark.parametrize(("job_type", "payload"), [("week", {"of": "2026-11-23"}), ("steps", {"count": 3})])
 def test_in_the_steady_state_a_job_costs_one_round_trip(
-    start: Callable[..., RunningWorker], queue: TaskQueue, redis: Redis, server: RedisServer
+    start: Callable[..., RunningWorker],
+    queue: TaskQueue,
+    redis: Redis,
+    server: RedisServer,
+    job_type: str,
+    payload: dict[str, Any],
 ) -> None:
+    """Also one that tells its progress."""
     for _ in range(JOBS):
-        queue.submit("week", {"of": "2026-11-23"})
+        queue.submit(job_type, payload, SubmitOptions(queue="low"))
     with Redis.from_url(server.url, socket_timeout=None).monitor() as monitor:
         worker = start("--burst")
         assert worker.process.wait(30) == 0
