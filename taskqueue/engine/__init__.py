@@ -16,7 +16,7 @@ A horse
     horse.py            one turn after another
     turn.py             settles a job and claims the next, in one round trip: turn.lua, limits.lua
     job.py              a job that can only call a registered job type
-    capture.py          what a job logs and prints
+    capture.py          what a job logs, prints and tells of its progress
     error.py            what it raised
     story.py            the log of its jobs
     by_rq.py            RQ's own code, for jobs that use more of RQ; settles_by_rq.py: what that calls
