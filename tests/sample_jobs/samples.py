@@ -291,7 +291,7 @@ def saves_itself(note: str, fails: bool = False) -> None:
 
 
 @job("hands_on", attempts=1)
-def hands_on(task_type: str, payload: Any, options: dict[str, Any] = {}) -> str:  # noqa: B006
+def hands_on(task_type: str, payload: Any, options: dict[str, Any] = {}) -> str:  # noqa: B006  unchanged
     """Queue another task; its id."""
     return submit(task_type, payload, **options)
 

@@ -75,7 +75,7 @@ def test_the_decorator_without_brackets_is_refused_with_the_place() -> None:
     def greet() -> None: ...
 
     with pytest.raises(InvalidJobType, match=r'test_job_types.py:\d+ .*needs a name; write @job\("greet"\)'):
-        job(greet)  # type: ignore[arg-type]
+        job(greet)  # type: ignore[arg-type]  # the mistake
 
 
 def test_a_generator_is_refused_with_the_place() -> None:

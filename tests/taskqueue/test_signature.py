@@ -80,7 +80,7 @@ def test_a_pointer_names_fields_and_not_members_of_a_union() -> None:
 def test_a_pointer_does_not_go_into_a_text(payload: Any) -> None:
     one_or_many = Annotated[list[EmailStr], BeforeValidator(lambda to: [to] if isinstance(to, str) else to)]
 
-    def mail(to) -> None: ...  # type: ignore[no-untyped-def]
+    def mail(to) -> None: ...  # type: ignore[no-untyped-def]  # the mistake
 
     mail.__annotations__["to"] = one_or_many
     assert [error.pointer for error in errors_of(mail, payload)] == ["/to"]
@@ -159,11 +159,11 @@ def test_a_file_name_that_is_no_unicode_is_refused_with_the_mend() -> None:
 
 def positional(a: int, /) -> None: ...
 def starred(*a: int) -> None: ...
-def untyped(a) -> None: ...  # type: ignore[no-untyped-def]
+def untyped(a) -> None: ...  # type: ignore[no-untyped-def]  # the mistake
 def no_json(a: int, b: list[Signature]) -> None: ...
 def no_schema(a: Callable[[], int]) -> None: ...
 def no_json_result() -> Signature: ...
-def method(self, a: int) -> None: ...  # type: ignore[no-untyped-def]
+def method(self, a: int) -> None: ...  # type: ignore[no-untyped-def]  # the mistake
 def underscored(_a: int) -> None: ...
 def unknown_name(a: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
