@@ -59,10 +59,11 @@ class Watcher:
                 if not others:
                     del self._watched[task_id]
                     self._seen.pop(task_id, None)
-                    self._ask(self._pubsub.unsubscribe, task_id)
+                    if not self.is_closed:
+                        self._ask(self._pubsub.unsubscribe, task_id)
 
     def close(self) -> None:
-        """This process shall end: whoever watches is woken, and finds `is_closed`."""
+        """This process shall end: whoever watches is woken, and finds `is_closed`. The listener ends soon."""
         self.is_closed = True
         for task_id in list(self._watched):
             self._tell(task_id)
@@ -79,17 +80,22 @@ class Watcher:
             news.set()
 
     def _listen(self) -> None:
-        while True:
-            try:
-                message = self._pubsub.get_message(timeout=max(0.001, self._look_at - time.monotonic()))
-                if message:
-                    self._tell(message["channel"].decode(errors="replace").removeprefix(CHANNEL))
-                if time.monotonic() >= self._look_at:
-                    self._look_at = time.monotonic() + LOOK_SECONDS
-                    self._look()
-            except (RedisError, OSError) as error:
-                log.debug("Redis does not tell what has changed: %s", error)
-                time.sleep(AGAIN_SECONDS)
+        while not self.is_closed:
+            self._hear()
+        with self._lock:
+            self._pubsub.close()
+
+    def _hear(self) -> None:
+        try:
+            if time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + LOOK_SECONDS
+                self._look()
+            message = self._pubsub.get_message(timeout=max(0.001, self._look_at - time.monotonic()))
+            if message:
+                self._tell(message["channel"].decode(errors="replace").removeprefix(CHANNEL))
+        except (RedisError, OSError) as error:
+            log.debug("Redis does not tell what has changed: %s", error)
+            time.sleep(AGAIN_SECONDS)
 
     def _look(self) -> None:
         ids = list(self._watched)

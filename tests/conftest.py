@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
+from typing import Any, NoReturn
+from weakref import WeakSet
 
 import pytest
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deploy.laptop import redis_command
@@ -25,6 +26,8 @@ from taskqueue.trace import current_trace
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
+
+pools: WeakSet[ConnectionPool] = WeakSet()  # of earlier tests: some are kept, and used again by a later one
 
 
 def missing(what: str) -> NoReturn:
@@ -87,6 +90,23 @@ def outside_of_requests() -> Iterator[None]:
     """A request's trace stays until the next one in this thread: not for the tests of the rest."""
     yield
     current_trace.set(None)
+
+
+@pytest.fixture(autouse=True)
+def connections_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The programs leave their connections to Redis to the end of their process; here they end with a test."""
+    opened: list[ConnectionPool] = []
+    begin = ConnectionPool.__init__
+
+    def noted(pool: ConnectionPool, *arguments: Any, **options: Any) -> None:
+        begin(pool, *arguments, **options)
+        opened.append(pool)
+
+    monkeypatch.setattr(ConnectionPool, "__init__", noted)
+    yield
+    pools.update(opened)
+    for pool in pools:
+        pool.disconnect(inuse_connections=False)  # what a thread still uses is closed by it
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The command line's way to Redis."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -48,19 +49,20 @@ class RedisClient:
 
     def follow(self, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """What happens to it, as it happens."""
-        watcher = Watcher(self._connection, self._connection)  # with short timeouts: somebody sits before it
         seen = Seen()
-        while True:  # what follows a task ends after an hour, too
-            for event in follow(self._queue, watcher, task_id, seen):
-                seen = event.seen
-                if event.kind == "gone":
-                    raise UnknownTask(task_id)
-                if event.line:
-                    yield event.kind, _plain(event.line._asdict())
-                elif event.task:
-                    yield event.kind, _row(event.task)
-                    if event.kind == "status" and event.task.status in ENDED:
-                        return
+        # With short timeouts: somebody sits before it.
+        with closing(Watcher(self._connection, self._connection)) as watcher:
+            while True:  # what follows a task ends after an hour, too
+                for event in follow(self._queue, watcher, task_id, seen):
+                    seen = event.seen
+                    if event.kind == "gone":
+                        raise UnknownTask(task_id)
+                    if event.line:
+                        yield event.kind, _plain(event.line._asdict())
+                    elif event.task:
+                        yield event.kind, _row(event.task)
+                        if event.kind == "status" and event.task.status in ENDED:
+                            return
 
     def cancel(self, task_id: str) -> dict[str, Any]:
         """Cancel it."""

@@ -25,8 +25,10 @@ FLAGS = (
 
 
 @pytest.fixture
-def app(settings: Settings, job_types: JobTypes) -> Flask:
-    return create_app(settings, job_types)
+def app(settings: Settings, job_types: JobTypes) -> Iterator[Flask]:
+    app = create_app(settings, job_types)
+    yield app
+    app.extensions["watcher"].close()
 
 
 @pytest.fixture
@@ -60,6 +62,8 @@ def served(app: Flask, host: str = "127.0.0.1") -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+        if watcher := app.extensions.get("watcher"):
+            watcher.close()
 
 
 def problem(response: TestResponse, status: int) -> dict[str, Any]:
