@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -22,7 +21,8 @@ from taskqueue.errors import (
 )
 from taskqueue.job_types import JobTypes
 from taskqueue.options import BulkTask, PlainTask
-from taskqueue.ordinary import OrdinaryTasks, is_ordinary
+from taskqueue.ordinary import Like, Ordinary, is_ordinary
+from taskqueue.ordinary import commands as ordinary_commands
 from taskqueue.signature import Json
 from taskqueue.submission import Submission, Submissions
 from taskqueue.transaction import packed
@@ -40,13 +40,12 @@ class Refused(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A task of a batch that can be queued, and the command that does it."""
+    """A task of a batch that can be queued."""
 
     task_id: str
     queue: str
     depends_on: tuple[str, ...]
-    command: bytes
-    ordinary: OrdinaryTasks | None  # whose list it must be put on; enqueue.lua does that for the others
+    stored: Ordinary | bytes  # the ordinary ones are queued together; the others have a command each
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,8 @@ class Prepared:
         self.refused: dict[int, Refused] = {}  # by their place among all
         self.taken: dict[int, Taken] = {}
         self._list = f"{BATCH}{batch_id}:tasks"
-        self._scripts: list[
-            tuple[int, int]
-        ] = []  # which of the commands are calls of enqueue.lua, for which place
-        self._ordinary: dict[str, OrdinaryTasks] = {}
+        self._scripts: list[tuple[int, int]] = []  # which commands are calls of enqueue.lua, for which place
+        self._likes: dict[str, Like] = {}  # by job type
         self._submissions = submissions
         self._job_types = job_types
         self._last: Submission | None = None
@@ -99,18 +96,17 @@ class Prepared:
             self.refused[place] = Refused([*_errors(error)])
 
     def _ordinary_task(self, task: BulkTask) -> Taken:
-        ordinary = self._ordinary.get(task.task_type)
-        if ordinary is None:
-            ordinary = OrdinaryTasks(self._submissions, self._job_types.find(task.task_type), self.created)
-            self._ordinary[task.task_type] = ordinary
-        task_id, command = ordinary.write(task.payload)
-        return Taken(task_id, ordinary.queue, (), command, ordinary)
+        like = self._likes.get(task.task_type)
+        if like is None:
+            like = Like(self._submissions, self._job_types.find(task.task_type), self.created)
+            self._likes[task.task_type] = like
+        ordinary = like.task(task.payload)
+        return Taken(ordinary.task_id, like.queue, (), ordinary)
 
     def _other_task(self, task: BulkTask) -> Taken:
         job_type = self._job_types.find(task.task_type)
         made = self._submissions.prepare(job_type, task.payload, task, batch=self._list, created=self.created)
-        command = self._submissions.command(made)
-        return Taken(made.task.id, made.task.queue, task.depends_on, command, None)
+        return Taken(made.task.id, made.task.queue, task.depends_on, self._submissions.command(made))
 
     def look_for_parents(self, connection: Redis) -> None:
         """Refuse those that depend on a task which is not there."""
@@ -129,14 +125,18 @@ class Prepared:
     def commands(self) -> list[bytes]:
         """What queues the tasks, in their order, and then what makes the batch."""
         commands: list[bytes] = []
-        for ordinary, found in groupby(self.taken.items(), lambda pair: pair[1].ordinary):
-            pairs = list(found)
+        ordinary: list[Ordinary] = []
+        for place, taken in self.taken.items():
+            if isinstance(taken.stored, Ordinary):
+                ordinary.append(taken.stored)
+                continue
             if ordinary:
-                commands += [taken.command for _, taken in pairs]
-                commands += ordinary.enlist([taken.task_id for _, taken in pairs], self._list)
-            else:
-                self._scripts += [(len(commands) + offset, place) for offset, (place, _) in enumerate(pairs)]
-                commands += [taken.command for _, taken in pairs]
+                commands += ordinary_commands(ordinary, self._list)
+                ordinary = []
+            self._scripts.append((len(commands), place))
+            commands.append(taken.stored)
+        if ordinary:
+            commands += ordinary_commands(ordinary, self._list)
         commands.append(packed("HSET", BATCH + self.id, "created_at", utcformat(self.created)))
         commands.append(packed("ZADD", OPEN, self.created.timestamp(), self.id))
         if self._last:

@@ -1,11 +1,13 @@
 """Ordinary tasks, thousands at a time: those that say nothing but their type and their payload.
 
-What enqueue.lua does for one is here some plain commands for all: a hash for each, and one command for all the ids
-that go on a list. They must not be sent twice.
+What enqueue.lua does for one is here a few commands for all: one for hundreds of hashes, which says once what they
+share, and one for all the ids that go on a list. They must not be sent twice.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from importlib.resources import files as package_files
 from itertools import chain
 from typing import NamedTuple
 from uuid import uuid4
@@ -22,54 +24,72 @@ from taskqueue.task import Task
 from taskqueue.transaction import packed
 
 ORDINARY_FIELDS = {"task_type", "payload"}
+AT_ONCE = 500  # hashes by one call of the script
+WRITE_JOBS = package_files("taskqueue.scripts").joinpath("write_jobs.lua").read_text()
 
 
-class Written(NamedTuple):
-    """A task that will be queued, and the command that writes its hash."""
+class Ordinary(NamedTuple):
+    """An ordinary task: what it has for itself, two fields of its hash, and what it shares with its like."""
 
     task_id: str
-    command: bytes
+    data: bytes
+    retry_intervals: str
+    like: "Like"
 
 
-class OrdinaryTasks:
-    """Those of one job type that were created at one moment."""
+class Like:
+    """What the ordinary tasks of one job type share that were created at one moment."""
 
     def __init__(self, submissions: Submissions, job_type: JobType, created: datetime) -> None:
         """Raises `UnknownQueue`."""
         self.queue = submissions.queue_of(job_type, ORDINARY)
+        self.index = f"{INDEX}:type:{job_type.name}"
+        self.score = microseconds(created)
         self._submissions = submissions
         self._job_type = job_type
-        self._score = microseconds(created)
         task = Task(
             id="", type=job_type.name, status="queued", queue=self.queue, payload=None, created_at=created,
             attempts=job_type.attempts,
         )  # fmt: skip
         stored = submissions.job_hash(task, job_type, ORDINARY, b"")
-        self._own = ("data", "retry_intervals")  # the others are the same in each of them
-        self._shared = [*chain.from_iterable(pair for pair in stored.items() if pair[0] not in self._own)]
+        del stored["data"], stored["retry_intervals"]
+        self._fields: list[Word] = [*chain.from_iterable(stored.items())]
 
-    def write(self, payload: Json) -> Written:
+    def task(self, payload: Json) -> Ordinary:
         """One more. Raises `InvalidPayload`."""
-        task_id = str(uuid4())
-        own = (
-            "data", self._submissions.stored_data(self._job_type, payload),
-            "retry_intervals", str(self._job_type.retry_delays.seconds(self._job_type.attempts - 1)),
-        )  # fmt: skip
-        return Written(task_id, packed("HSET", Job.key_for(task_id), *own, *self._shared))
+        data = self._submissions.stored_data(self._job_type, payload)
+        delays = self._job_type.retry_delays.seconds(self._job_type.attempts - 1)
+        return Ordinary(str(uuid4()), data, str(delays), self)
 
-    def enlist(self, ids: Sequence[str], batch: str) -> list[bytes]:
-        """Put them on their queue, in the indexes, and on the list of their batch."""
-        key = f"{Queue.redis_queue_namespace_prefix}{self.queue}"
-        scored: list[Word] = []
-        for task_id in ids:
-            scored += (self._score, task_id)
-        return [
-            packed("SADD", Queue.redis_queues_keys, key),
-            packed("RPUSH", key, *ids),
-            packed("RPUSH", batch, *ids),
-            packed("ZADD", INDEX, *scored),
-            packed("ZADD", f"{INDEX}:type:{self._job_type.name}", *scored),
-        ]
+    def hashes(self, tasks: Sequence[Ordinary]) -> bytes:
+        """The command that writes them."""
+        keys = [Job.key_for(task.task_id) for task in tasks]
+        own = [word for task in tasks for word in (task.data, task.retry_intervals)]
+        return packed("EVAL", WRITE_JOBS, len(keys), *keys, len(self._fields), *self._fields, *own)
+
+
+def commands(tasks: Sequence[Ordinary], batch: str) -> list[bytes]:
+    """What queues them, in their order: their hashes, their queues, the list of their batch, and the indexes."""
+    by_like, by_queue = defaultdict[Like, list[Ordinary]](list), defaultdict[str, list[str]](list)
+    for task in tasks:
+        by_like[task.like].append(task)
+        by_queue[f"{Queue.redis_queue_namespace_prefix}{task.like.queue}"].append(task.task_id)
+    return [
+        *[
+            like.hashes(some[at : at + AT_ONCE])
+            for like, some in by_like.items()
+            for at in range(0, len(some), AT_ONCE)
+        ],
+        packed("SADD", Queue.redis_queues_keys, *by_queue),
+        *[packed("RPUSH", key, *ids) for key, ids in by_queue.items()],
+        packed("RPUSH", batch, *[task.task_id for task in tasks]),
+        packed("ZADD", INDEX, *_scored(tasks)),
+        *[packed("ZADD", like.index, *_scored(some)) for like, some in by_like.items()],
+    ]
+
+
+def _scored(tasks: Sequence[Ordinary]) -> list[Word]:
+    return [word for task in tasks for word in (task.like.score, task.task_id)]
 
 
 def is_ordinary(task: BulkTask) -> bool:

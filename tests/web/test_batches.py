@@ -48,6 +48,17 @@ def test_the_tasks_keep_their_order_whatever_they_say(client: FlaskClient, redis
     assert [job_id.decode() for job_id in redis.lrange(f"tq:batch:{told['batch']}:tasks", 0, -1)] == ids
 
 
+def test_tasks_of_several_types_keep_their_order_on_each_queue(client: FlaskClient, redis: Redis) -> None:
+    payloads = {"generic": {}, "steps": {"count": 2}, "week": {"of": "2026-11-23"}}  # the last one's queue is low
+    told = bulk(client, [{"task_type": name, "payload": payloads[name]} for name in [*payloads] * 3]).get_json()
+    ids = [result["id"] for result in told["results"]]
+    waiting = [
+        [job_id.decode() for job_id in redis.lrange(f"rq:queue:{name}", 0, -1)] for name in ("default", "low")
+    ]
+    assert waiting == [[task_id for place, task_id in enumerate(ids) if place % 3 != 2], ids[2::3]]
+    assert [job_id.decode() for job_id in redis.lrange(f"tq:batch:{told['batch']}:tasks", 0, -1)] == ids
+
+
 def test_a_task_of_many_is_stored_as_any_other(client: FlaskClient, redis: Redis) -> None:
     alone = client.post("/tasks?task_type=steps", json={"count": 2}).get_json()["id"]
     plain, tagged = (
