@@ -7,6 +7,7 @@ not start is refused, and the old goes on.
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from taskqueue.settings import Settings, whole_number
 CALLBACK_URL = re.compile(r"callback_url=[^&\s]*")
 TRIAL_SECONDS = 30
 STOP_SECONDS = 0.2
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 _settings = Settings.read(os.environ)
 
@@ -101,6 +103,15 @@ def on_starting(server: Arbiter) -> None:
             reload()
 
     server.reload = reload_if_it_starts  # gunicorn has no hook that could say no
+
+
+def post_fork(server: Arbiter, _worker: GeventWorker) -> None:
+    """Until a new process has signal handlers of its own, its first one's would swallow what asks it to stop."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    while not server.SIG_QUEUE.empty():
+        if server.SIG_QUEUE.get_nowait() in ENDING:
+            sys.exit()
 
 
 def post_worker_init(worker: GeventWorker) -> None:
