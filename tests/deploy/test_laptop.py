@@ -355,7 +355,9 @@ def test_a_file_is_written_one_plain_line_instead(make_run: MakeRun) -> None:
 
 def test_nothing_is_left_when_the_terminal_is_closed(make_run: MakeRun) -> None:
     ours, theirs = pty.openpty()
+    of_the_tests = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test`: it is ignored
     running = make_run(stdout=theirs)
+    signal.signal(signal.SIGHUP, of_the_tests)
     os.close(theirs)
     read_until(ours, "Ctrl-C stops everything")
     parts = running.children()
