@@ -149,9 +149,9 @@ def send_email(
     body: str = "",
     html: str | None = None,
     cc: Addresses = [],  # noqa: B006  it is never changed
-    bcc: Addresses = [],  # noqa: B006  likewise
+    bcc: Addresses = [],  # noqa: B006  it is never changed
     reply_to: Address | None = None,
-    attachments: Annotated[list[Filename], Field(max_length=MAX_ATTACHMENTS)] = [],  # noqa: B006  likewise
+    attachments: Annotated[list[Filename], Field(max_length=MAX_ATTACHMENTS)] = [],  # noqa: B006  never changed
 ) -> SentEmail:
     """Send one message over SMTP.
 
