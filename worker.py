@@ -5,15 +5,15 @@ import os
 import signal
 import sys
 
-from taskqueue import log
-from taskqueue.connection import connect_for_worker, wait_for_redis
-from taskqueue.engine.horse import Limits
-from taskqueue.engine.options import Options
-from taskqueue.engine.status_server import StatusServer
-from taskqueue.engine.worker import Worker
 from taskqueue.errors import InvalidJobType, InvalidSetting
-from taskqueue.job_types import discover, known_types
+from taskqueue.jobtypes.registry import discover, known_types
 from taskqueue.settings import Settings, names
+from taskqueue.store.connection import connect_for_worker, wait_for_redis
+from taskqueue.telemetry import log
+from taskqueue.worker.horse import Limits
+from taskqueue.worker.options import Options
+from taskqueue.worker.status_server import StatusServer
+from taskqueue.worker.worker import Worker
 
 EXIT_USAGE = 2
 

@@ -19,7 +19,7 @@ from measure import LIMIT_SECONDS, Server, run, table, wait, workers
 from systems import APPS, ENVIRONMENTS, OURS, ROOT, System, environment, install
 
 from deploy.laptop import free_port
-from taskqueue.keys import new_key
+from taskqueue.settings.api_keys import new_key
 
 RESULTS = ROOT / "benchmarks" / "serving"
 PROCESSES = 2

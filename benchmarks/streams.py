@@ -18,8 +18,8 @@ from measure import Server, machine, memory_mib, redis_server, table, wait, work
 from serving import ADDRESS, POST, PROCESSES, ROOT, answers, load, project
 
 from deploy.laptop import free_port
-from taskqueue.fields import PROGRESS
-from taskqueue.hints import hint
+from taskqueue.store.keys import Field
+from taskqueue.tasks.changes import publish_change
 
 STREAMS = 500
 EVENTS = 100  # a second, to one of the streams each
@@ -74,8 +74,8 @@ async def tell(server: Server, ids: list[str], seconds: float) -> None:
         task_id = random.choice(ids)
         told = {"done": 1, "total": None, "message": repr(time.time()), "at": ""}
         with server.connection.pipeline(transaction=False) as pipeline:
-            pipeline.hset(f"rq:job:{task_id}", PROGRESS, json.dumps(told))
-            hint(pipeline, task_id, "progress")
+            pipeline.hset(f"rq:job:{task_id}", Field.PROGRESS, json.dumps(told))
+            publish_change(pipeline, task_id, "progress")
             pipeline.execute()
         await asyncio.sleep(1 / EVENTS)
 

@@ -31,9 +31,9 @@ from redis.exceptions import RedisError
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from taskqueue.connection import connect_for_probes  # noqa: E402  found through ROOT
 from taskqueue.errors import InvalidSetting  # noqa: E402
 from taskqueue.settings import Environment, Settings, text  # noqa: E402
+from taskqueue.store.connection import connect_for_probes  # noqa: E402  found through ROOT
 
 VAR = ROOT / "var"
 DEFAULT_PORT, LAST_PORT = 8000, 65_535

@@ -11,7 +11,7 @@ import ijson
 from pydantic_core import from_json
 
 from taskqueue import PermanentFailure
-from taskqueue.outbound import Response
+from taskqueue.run.outbound import Response
 
 MAX_ROW_BYTES = 256 * 1024  # a batch of rows is held in memory
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
 from jobs._feed import Row
 from taskqueue import PermanentFailure, progress
-from taskqueue.outbound import Response
+from taskqueue.run.outbound import Response
 
 MAX_COLUMNS = 500  # PostgreSQL ends at 1,600
 BATCH_ROWS = 250

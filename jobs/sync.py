@@ -13,7 +13,7 @@ from jobs._feed import Format, format_of, rows_of
 from jobs._table import SyncResult, Target, last_success, note_success, transaction
 from taskqueue import PermanentFailure, job
 from taskqueue.errors import InvalidSetting
-from taskqueue.outbound import OutboundSettings, Response, get
+from taskqueue.run.outbound import OutboundSettings, Response, get
 from taskqueue.settings import Environment, text
 
 log = logging.getLogger(__name__)

@@ -1,12 +1,12 @@
 """Background jobs on RQ. What an application's author needs is here:
 
-from taskqueue import callback, files, job, progress, submit, PermanentFailure
+from taskqueue import callback, job, progress, submit, PermanentFailure, files
 """
 
-from taskqueue.callbacks import callback
-from taskqueue.context import current_task, files, progress
 from taskqueue.errors import PermanentFailure, TaskQueueError
-from taskqueue.from_job import submit
-from taskqueue.job_types import job
+from taskqueue.jobtypes.registry import job
+from taskqueue.jobtypes.rq_callbacks import callback
+from taskqueue.run.context import current_task, files, progress
+from taskqueue.run.submit_from_job import submit
 
 __all__ = ["PermanentFailure", "TaskQueueError", "callback", "current_task", "files", "job", "progress", "submit"]

@@ -2,6 +2,6 @@
 
 import sys
 
-from taskqueue.command import main
+from taskqueue.cli import main
 
 sys.exit(main())

@@ -14,48 +14,20 @@ from typing import Any
 
 from rq import get_current_job
 
-from taskqueue import fields
 from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, UnknownJobType
-from taskqueue.job_types import JobType, discover, registered, system
+from taskqueue.jobtypes.names import function_name, registered_type
+from taskqueue.jobtypes.registry import JobType, discover, registered
+from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import process_settings
-from taskqueue.signature import Json
-from taskqueue.spans import span
+from taskqueue.store.keys import Field
+from taskqueue.telemetry.spans import span
 
 log = logging.getLogger(__name__)
 
-PREFIX = f"{__name__}."
-
-
-def function_name(job_type: str) -> str:
-    """The name under which RQ knows a job type's function: "taskqueue.call.email"."""
-    return PREFIX + job_type
-
-
-def job_type_name(function_name: str) -> str:
-    """The job type that an RQ job calls; the function's own name where it calls something else."""
-    return function_name.removeprefix(PREFIX)
-
 
 def registered_call(function_name: str) -> "Call":
-    """What stands behind a name in Redis: a registered job type, or `UnknownJobType`."""
+    """Return what RQ calls for a name in Redis. Raises `UnknownJobType` unless it is a registered job type."""
     return Call(registered_type(function_name))
-
-
-def registered_type(function_name: str) -> JobType:
-    """The job type that an RQ job calls. Raises `UnknownJobType`.
-
-    Besides `taskqueue.call.email`, the function's own path (`jobs.email.send_email`) is understood, so that
-    `rq enqueue` can be used by hand.
-    """
-    name = job_type_name(function_name)
-    if name != function_name:
-        for types in (registered, system):
-            if name in types:
-                return types[name]
-    for job_type in registered.values():
-        if job_type.path == function_name:
-            return job_type
-    raise UnknownJobType(name, sorted(registered))
 
 
 def __getattr__(name: str) -> Callable[..., Json]:
@@ -123,7 +95,7 @@ def _count_attempt() -> None:
     """A stock RQ worker does not count the attempts; ours does, when it marks the job as started."""
     current = get_current_job()
     if current is not None and not hasattr(current, "attempt"):
-        current.connection.hincrby(current.key, fields.ATTEMPT, 1)
+        current.connection.hincrby(current.key, Field.ATTEMPT, 1)
 
 
 def _give_up() -> None:

@@ -18,11 +18,11 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deploy.laptop import redis_command
-from taskqueue.connection import connect_for_requests
-from taskqueue.job_types import JobTypes, discover
-from taskqueue.queue import TaskQueue
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.jobtypes.registry import JobTypes, discover
 from taskqueue.settings import Settings, process_settings
-from taskqueue.trace import current_trace
+from taskqueue.store.connection import connect_for_requests
+from taskqueue.telemetry.trace import current_trace
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20

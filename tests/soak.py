@@ -23,14 +23,14 @@ from typing import NamedTuple, Self
 from redis import Redis
 from redis.exceptions import RedisError
 
-from taskqueue.connection import connect_for_requests, connect_for_worker
+from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
-from taskqueue.job_types import discover
-from taskqueue.options import SubmitOptions
-from taskqueue.queue import TaskQueue
+from taskqueue.jobtypes.registry import discover
 from taskqueue.settings import Settings
+from taskqueue.store.connection import connect_for_requests, connect_for_worker
 from tests.conftest import ROOT, RedisServer, copy_project, wait_until
-from tests.taskqueue.engine.stage import RunningWorker, places_of
+from tests.taskqueue.worker.stage import RunningWorker, places_of
 
 WORKERS, HORSES = 3, 2
 JOBS_PER_SECOND = 600
@@ -185,7 +185,7 @@ class Soak:
             return Account.of(redis, self.accepted)
 
     def close(self) -> None:
-        """Stop everything."""
+        """StopRequest everything."""
         self._stop.set()
         for worker in self._workers:
             worker.stop()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from taskqueue.queue import TaskQueue
+from taskqueue.enqueue.queue import TaskQueue
 from tests.conftest import ROOT, free_port, wait_until
 
 README = (ROOT / "README.md").read_text()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from taskqueue.options import SubmitOptions
-from taskqueue.queue import TaskQueue
+from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.enqueue.queue import TaskQueue
 
 RQ = str(Path(sys.executable).parent / "rq")
 STOCK_WORKER = (RQ, "worker", "-S", "json", "--burst", "high", "default", "low")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from taskqueue.connection import connect_for_requests
-from taskqueue.job_types import JobTypes
-from taskqueue.queue import TaskQueue
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
+from taskqueue.store.connection import connect_for_requests
 from tests.conftest import RedisServer, wait_until
 
 Start = Callable[..., subprocess.Popen[str]]

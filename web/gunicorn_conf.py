@@ -20,9 +20,9 @@ from gunicorn.workers.ggevent import GeventWorker
 
 monkey.patch_ssl()  # the rest is patched in each process; gevent wants this done before the driver is imported
 
-from taskqueue import log
-from taskqueue.connection import MAX_CONNECTIONS
 from taskqueue.settings import Settings, whole_number
+from taskqueue.store.connection import MAX_CONNECTIONS
+from taskqueue.telemetry import log
 
 CALLBACK_URL = re.compile(r"callback_url=[^&\s]*")
 TRIAL_SECONDS = 30
@@ -120,7 +120,7 @@ def post_worker_init(worker: GeventWorker) -> None:
     def end_streams() -> None:
         while worker.alive:
             time.sleep(STOP_SECONDS)
-        worker.wsgi.extensions["watcher"].close()
+        worker.wsgi.extensions["subscriptions"].close()
 
     Thread(target=end_streams, name="end of streams", daemon=True).start()
 

@@ -4,10 +4,10 @@ import logging
 import os
 import sys
 
-from taskqueue import log
 from taskqueue.errors import InvalidJobType, InvalidSetting
-from taskqueue.job_types import discover
+from taskqueue.jobtypes.registry import discover
 from taskqueue.settings import Settings
+from taskqueue.telemetry import log
 from web import create_app
 
 GUNICORN_BOOT_ERROR = 3  # the exit code of a process that gunicorn does not start again (gunicorn.arbiter)

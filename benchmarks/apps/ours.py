@@ -4,9 +4,9 @@ import os
 
 from redis import Redis
 
-from taskqueue.batches import Batches
-from taskqueue.job_types import discover
-from taskqueue.queue import TaskQueue
+from taskqueue.enqueue.batch import Batches
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.jobtypes.registry import discover
 from taskqueue.settings import Settings
 
 MANY = 100_000  # jobs; so many take their time one by one

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from taskqueue.job_types import JobTypes
+from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from tests.conftest import ROOT, free_port, wait_until
 from web import create_app

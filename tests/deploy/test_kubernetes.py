@@ -14,11 +14,11 @@ import yaml
 from flask import Flask
 from jsonschema import Draft202012Validator
 
-from taskqueue.engine.status import Report
-from taskqueue.engine.tally import Tally
-from taskqueue.job_types import discover
-from taskqueue.metrics import worker_metrics
+from taskqueue.jobtypes.registry import discover
 from taskqueue.settings import Settings
+from taskqueue.telemetry.counters import Tally
+from taskqueue.telemetry.report import Report
+from taskqueue.telemetry.worker_metrics import worker_metrics
 from tests.conftest import ROOT, missing, wait_until
 from web import create_app
 

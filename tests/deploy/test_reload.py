@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from taskqueue.job_types import JobTypes
-from taskqueue.queue import TaskQueue
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from tests.conftest import wait_until
 from tests.deploy.conftest import JOB_TYPE, RELOAD_SECONDS, Web, edit

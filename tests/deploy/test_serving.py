@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from taskqueue.connection import connect_for_requests
-from taskqueue.hints import hint
-from taskqueue.job_types import JobTypes
-from taskqueue.queue import TaskQueue
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
+from taskqueue.store.connection import connect_for_requests
+from taskqueue.tasks.changes import publish_change
 from tests.conftest import RedisServer, wait_until
 from tests.deploy.conftest import Web
 
@@ -74,7 +74,7 @@ def test_many_streams_leave_room_for_requests_and_all_hear_what_happens(
     streams = [follow(task_id) for _ in range(STREAMS)]
     assert web.answers()
     redis.hset(f"rq:job:{task_id}", "tq:progress", '{"done": 1, "total": 2, "message": "", "at": ""}')
-    hint(redis, task_id, "progress")
+    publish_change(redis, task_id, "progress")
     assert [next_event(stream) for stream in streams] == [b"event: progress\n"] * STREAMS
 
 

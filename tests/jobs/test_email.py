@@ -23,9 +23,9 @@ from redis import Redis
 
 from jobs.email import EmailSettings, send_email
 from taskqueue import PermanentFailure, files
+from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import InvalidPayload, InvalidSetting
-from taskqueue.job_types import JobTypes
-from taskqueue.queue import TaskQueue
+from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import MIB, Settings
 from tests.conftest import free_port
 

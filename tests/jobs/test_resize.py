@@ -15,8 +15,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from jobs.resize import ResizedImage, resize_image
 from taskqueue import PermanentFailure, files
+from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import InvalidPayload
-from taskqueue.queue import TaskQueue
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures("env")

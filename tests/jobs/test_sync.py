@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from jobs.sync import SyncSettings, sync_table
 from taskqueue import PermanentFailure
+from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import AddressRefused, InvalidSetting
-from taskqueue.queue import TaskQueue
 from tests.conftest import ROOT, free_port, missing
 
 PEOPLE = [{"id": 1, "name": "Ada", "born": "1815-12-10"}, {"id": 2, "name": "Grace", "born": "1906-12-09"}]

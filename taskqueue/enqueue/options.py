@@ -1,0 +1,177 @@
+"""What can be said of one task besides its type and its payload. Each default is the job type's own."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from taskqueue.jobtypes.registry import MAX_ATTEMPTS, MAX_TIMEOUT_SECONDS
+from taskqueue.jobtypes.signature import Json
+
+MAX_DELAY_SECONDS = 366 * 86_400
+MAX_TAGS = 16
+MAX_PARENTS = 100
+TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
+LAST_SPACE = re.compile(r" (?=\d\d:\d\d$)")
+
+
+def parts(value: object) -> object:
+    """A text such as "a,b" as a list: how a query parameter says several values."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _tag(value: str) -> str:
+    if not TAG.fullmatch(value):
+        raise ValueError("A tag is 1 to 64 letters, digits, _ . : and -, and begins with a letter or a digit")
+    return value
+
+
+def _once_each(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, str):
+        if not RFC_3339.match(value):
+            raise ValueError("A time is written as in RFC 3339: 2026-11-24T10:43:05Z")
+        return LAST_SPACE.sub("+", value)  # a + in a query that nobody has encoded arrives as a space
+    return value
+
+
+def _callback_url(value: str) -> str:
+    parsed = urlsplit(value)
+    if parsed.scheme not in ("http", "https") or not parsed.hostname or not value.isascii() or " " in value:
+        raise ValueError("It must be a URL that starts with https:// or http://")
+    if parsed.username is not None or parsed.fragment:
+        raise ValueError("It must have no user, password or #fragment")
+    return value
+
+
+Tags = Annotated[
+    tuple[Annotated[str, AfterValidator(_tag)], ...],
+    BeforeValidator(parts),
+    Field(max_length=MAX_TAGS),
+    AfterValidator(_once_each),
+]
+TaskIds = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")], ...],
+    BeforeValidator(parts),
+    Field(max_length=MAX_PARENTS),
+    AfterValidator(_once_each),
+]
+Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+
+
+class RunOptions(BaseModel):
+    """How a task runs. Raises `pydantic.ValidationError`; an option that is misspelt is an error, too."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    queue: str | None = None
+    """Instead of the task type's own."""
+    priority: Literal["front"] | None = None
+    """`front`: before everything that waits in its queue."""
+    attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
+    """How often it is tried, the first time included."""
+    timeout: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
+    """Seconds that one attempt may take."""
+    expires_in: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] | None = None
+    """Seconds: if it has not begun by then, it never does."""
+    tags: Tags = ()
+    """Names to find it by."""
+    callback_url: Annotated[str, Field(max_length=2048), AfterValidator(_callback_url)] | None = None
+    """Where to tell how it ended."""
+
+    def expires(self, created: datetime) -> datetime | None:
+        """When a task that was created then expires; None: never."""
+        return created + timedelta(seconds=self.expires_in) if self.expires_in else None
+
+
+class SubmitOptions(RunOptions):
+    """The options of one task."""
+
+    delay: Seconds | None = None
+    """Seconds until it may begin."""
+    at: Moment | None = None
+    """When it may begin."""
+    depends_on: TaskIds = ()
+    """Ids of tasks that must complete first."""
+    allow_failure: bool = False
+    """Those that it depends on may fail, too."""
+    dedupe: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """A key: while a task of its type with the same key waits or runs, that one is the answer."""
+
+    # A validator runs only where its field was given: the ordinary task pays nothing.
+
+    @field_validator("delay")
+    @classmethod
+    def _before_it_expires(cls, delay: float | None, info: ValidationInfo) -> float | None:
+        expires_in = info.data.get("expires_in")
+        if delay and expires_in and delay >= expires_in:
+            raise ValueError("With this delay the task would expire (expires_in) before it may begin")
+        return delay
+
+    @field_validator("at")
+    @classmethod
+    def _within_a_year(cls, at: datetime | None, info: ValidationInfo) -> datetime | None:
+        if at and info.data.get("delay") is not None:
+            raise ValueError("delay and at say the same thing; give one of them")
+        if at and at - datetime.now(UTC) > timedelta(seconds=MAX_DELAY_SECONDS):
+            raise ValueError("It is more than a year away")
+        return at
+
+    @field_validator("depends_on")
+    @classmethod
+    def _not_also_delayed(cls, parents: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if parents and (info.data.get("delay") is not None or info.data.get("at") is not None):
+            raise ValueError("A task waits for its time or for other tasks, not for both: take delay or at away")
+        return parents
+
+    @field_validator("allow_failure")
+    @classmethod
+    def _of_parents(cls, allow: bool, info: ValidationInfo) -> bool:
+        if allow and not info.data.get("depends_on"):
+            raise ValueError("It says something of depends_on, which is missing")
+        return allow
+
+    def due(self, created: datetime) -> datetime | None:
+        """When a task that was created then may begin; None: at once."""
+        due = created + timedelta(seconds=self.delay) if self.delay else self.at
+        return due if due and due > created else None
+
+
+ORDINARY = SubmitOptions()
+
+
+class BulkTask(SubmitOptions):
+    """One task of many: its type, its payload, its options."""
+
+    task_type: str
+    payload: Json = Field(default_factory=dict)
+
+
+class PlainTask(RunOptions):
+    """A task that something else than a request sets off: it says how it runs, not when."""
+
+    task_type: str
+    payload: Json = Field(default_factory=dict)
+
+    @property
+    def options(self) -> SubmitOptions:
+        """How it runs."""
+        return SubmitOptions(**self.model_dump(include=set(RunOptions.model_fields)))

@@ -1,0 +1,128 @@
+"""The queue, as the web application sees it: submit a task, read one, and ask whether Redis can take more."""
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from redis import Redis
+from rq.job import Job
+from rq.registry import ScheduledJobRegistry
+from rq.results import Result
+from rq.serializers import JSONSerializer
+
+from taskqueue.enqueue.idempotency import IdempotencyKey
+from taskqueue.enqueue.options import ORDINARY, SubmitOptions
+from taskqueue.enqueue.submission import Accepted, Submissions, accepted
+from taskqueue.errors import UnknownTask
+from taskqueue.jobtypes.registry import JobType, JobTypes, system
+from taskqueue.jobtypes.signature import Json
+from taskqueue.settings import Settings
+from taskqueue.store.connection import redis_errors
+from taskqueue.store.keys import Field, log_key, results_key
+from taskqueue.tasks.log_lines import StoredLine, stored_lines
+from taskqueue.tasks.task import Task, read_task
+from taskqueue.telemetry.spans import attribute, span
+
+MAX_CALLBACKS = 10  # a task that is sent again has another one for each end
+MAX_ERRORS = 100  # at most this many of a task's failed attempts are read
+
+
+class TaskQueue:
+    """Tasks in Redis, in RQ's own format. One instance serves all threads of a process."""
+
+    def __init__(self, connection: Redis, settings: Settings, job_types: JobTypes) -> None:
+        self.job_types = job_types
+        self.settings = settings
+        self._connection = connection
+        self.submissions = Submissions(connection, settings)
+
+    def submit(self, type_name: str, payload: Json, options: SubmitOptions = ORDINARY) -> Task:
+        """As `accept`: the task alone."""
+        return self.accept(type_name, payload, options).task
+
+    def accept(
+        self,
+        type_name: str,
+        payload: Json,
+        options: SubmitOptions = ORDINARY,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Accepted:
+        """Validate a payload and queue its job, in one round trip (two where another task stands in for it).
+
+        Raises `UnknownJobType`, `UnknownQueue`, `InvalidPayload`, `UnknownParent`, `IdempotencyMismatch`;
+        `QueueUnavailable` if Redis did not acknowledge it.
+        """
+        return self._accept(self.job_types.find(type_name), payload, options, idempotency)
+
+    def submit_own(self, type_name: str, payload: Json, options: SubmitOptions = ORDINARY) -> Task:
+        """Queue a job of the system's own (run/builtin), which nobody can post."""
+        return self._accept(system[type_name], payload, options).task
+
+    def _accept(
+        self, job_type: JobType, payload: Json, options: SubmitOptions, idempotency: IdempotencyKey | None = None
+    ) -> Accepted:
+        with span(f"enqueue {job_type.name}", "PRODUCER", {"task.type": job_type.name}):
+            submission = self.submissions.prepare(job_type, payload, options, idempotency=idempotency)
+            attribute("task.id", submission.task.id)
+            with redis_errors(submission.task.id):
+                answer = self.submissions.send(submission)
+        found = accepted(submission, answer)
+        return replace(found, task=self.get(found.task.id)) if found.outcome == "duplicate" else found
+
+    def get(self, task_id: str) -> Task:
+        """The task of this id, in one round trip (two while it is scheduled).
+
+        Raises `UnknownTask`, `QueueUnavailable`.
+        """
+        return self._read(task_id, None)[0]
+
+    def get_with_lines(self, task_id: str, after: str) -> tuple[Task, list[StoredLine]]:
+        """The same, and the lines of its log behind that id: all of them, where the task has ended."""
+        return self._read(task_id, after)
+
+    def _read(self, task_id: str, after: str | None) -> tuple[Task, list[StoredLine]]:
+        job = self._job(task_id)
+        # No transaction: a full Redis would refuse it. The hash first: where it is complete, the rest is there.
+        with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(job.key)
+            pipeline.xrevrange(results_key(job.id), count=MAX_ERRORS)
+            if after is not None:
+                pipeline.xrange(log_key(task_id), min=f"({after}")
+            stored, results, *said = pipeline.execute()
+        if b"data" not in stored:
+            raise UnknownTask(task_id)
+        job.restore(stored)
+        task = read_task(
+            job,
+            stored,
+            [
+                Result.restore(job.id, name.decode(), raw, self._connection, JSONSerializer)
+                for name, raw in results
+            ],
+        )
+        if task.status == "scheduled":
+            task = replace(task, scheduled_for=self._due(task))
+        count = int(stored.get(Field.CALLBACKS.encode(), 0))
+        if count:
+            task = replace(task, callbacks=self._callbacks(task_id, count))
+        return task, stored_lines(said[0]) if said else []
+
+    def _callbacks(self, task_id: str, count: int) -> tuple[Task, ...]:
+        """The last of its callbacks that are still known."""
+        found = []
+        for number in range(max(1, count + 1 - MAX_CALLBACKS), count + 1):
+            with suppress(UnknownTask):
+                found.append(self.get(f"{task_id}-callback-{number}"))
+        return tuple(found)
+
+    def _due(self, task: Task) -> datetime | None:
+        registry = ScheduledJobRegistry(task.queue, connection=self._connection)
+        with redis_errors():
+            due = self._connection.zscore(registry.key, task.id)
+        return None if due is None else datetime.fromtimestamp(due, UTC)
+
+    def _job(self, task_id: str) -> Job:
+        try:
+            return Job(task_id, connection=self._connection, serializer=JSONSerializer)
+        except ValueError:  # not even the form of an id
+            raise UnknownTask(task_id) from None

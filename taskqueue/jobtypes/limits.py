@@ -1,0 +1,108 @@
+"""Limits by job type: how many of its jobs run at the same time, and how many begin in a time, across all workers.
+
+The scripts of the workers keep them (engine/limits.lua). Each worker writes down at its start what they are: those
+of the newest code hold.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+from redis import Redis
+
+from taskqueue.store.keys import LIMITED_TYPES, held_key, limit_key
+
+if TYPE_CHECKING:
+    from taskqueue.jobtypes.registry import JobType
+
+MAX_CONCURRENCY = 10_000
+MAX_RATE_COUNT = 10_000  # so many times of starts are kept
+UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+RATE = re.compile(rf"(\d{{1,6}})/({'|'.join(UNITS)})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Of one job type; None: not limited."""
+
+    concurrency: int | None = None
+    rate: str | None = None  # "10/minute": at most 10 begin in any 60 seconds
+
+    def __post_init__(self) -> None:
+        if self.concurrency is not None and not (
+            isinstance(self.concurrency, int) and 1 <= self.concurrency <= MAX_CONCURRENCY
+        ):
+            raise ValueError(f"concurrency must be 1 to {MAX_CONCURRENCY:,}, got {self.concurrency!r}")
+        if self.rate is not None and not (RATE.fullmatch(str(self.rate)) and 1 <= self.count <= MAX_RATE_COUNT):
+            raise ValueError(
+                f"rate must be 1 to {MAX_RATE_COUNT:,} in a {', '.join(UNITS)},"
+                f" such as '10/minute'; got {self.rate!r}"
+            )
+
+    def __bool__(self) -> bool:
+        return self.concurrency is not None or self.rate is not None
+
+    @property
+    def count(self) -> int:
+        """How many may begin in `seconds`."""
+        return int((self.rate or "0").partition("/")[0])
+
+    @property
+    def seconds(self) -> int:
+        """The time of `rate`."""
+        return UNITS[self.rate.partition("/")[2]] if self.rate else 0
+
+    def stored(self) -> dict[str, int]:
+        """As the scripts read them."""
+        return ({"concurrency": self.concurrency} if self.concurrency else {}) | (
+            {"count": self.count, "seconds": self.seconds} if self.rate else {}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitUsage:
+    """How a job type stands against its limits."""
+
+    limits: Limits
+    running: int  # counted where there is a concurrency
+    held: int  # jobs that wait for a held_position, in their order; those before them in their queue not counted
+    next_start: datetime | None  # when the rate lets another one begin; None: now
+
+
+def declare(connection: Redis, job_types: Mapping[str, "JobType"]) -> None:
+    """Write down what the limits are. Raises the driver's errors."""
+    had = {name.decode() for name in cast("set[bytes]", connection.smembers(LIMITED_TYPES))}
+    with connection.pipeline(transaction=True) as pipeline:
+        for name, job_type in job_types.items():
+            if job_type.limits or name in had:
+                pipeline.delete(limit_key(name))
+            if job_type.limits:
+                pipeline.hset(limit_key(name), mapping=job_type.limits.stored())  # type: ignore[arg-type]  # invariant
+                pipeline.sadd(LIMITED_TYPES, name)
+        pipeline.execute()
+
+
+def limit_usage(connection: Redis, job_type: str, limits: Limits) -> LimitUsage:
+    """How a job type stands now, in one round trip. Raises the driver's errors."""
+    key = limit_key(job_type)
+    with connection.pipeline(transaction=False) as pipeline:
+        pipeline.scard(f"{key}:running")
+        pipeline.llen(held_key(job_type))
+        pipeline.lindex(f"{key}:starts", limits.count - 1)
+        running, held, start = pipeline.execute()
+    next_start = None
+    if limits.rate and start:
+        next_start = datetime.fromtimestamp(float(start), UTC) + timedelta(seconds=limits.seconds)
+    return LimitUsage(
+        limits=limits,
+        running=running,
+        held=held,
+        next_start=next_start if next_start and next_start > datetime.now(UTC) else None,
+    )
+
+
+def held_position(connection: Redis, job_type: str, task_id: str) -> int | None:
+    """How many are before a task that is held; None: it is not. Raises the driver's errors."""
+    return cast("int | None", connection.lpos(held_key(job_type), task_id))

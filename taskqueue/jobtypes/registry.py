@@ -1,0 +1,232 @@
+"""Job types: the `@job` decorator that registers a function, and `discover()`, which finds them all."""
+
+import importlib
+import inspect
+import logging
+import pkgutil
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Never, TypeVar
+
+from pydantic import ValidationError
+
+from taskqueue.errors import InvalidJobType, InvalidPayload, UnknownJobType
+from taskqueue.jobtypes.limits import Limits
+from taskqueue.jobtypes.masking import Masking
+from taskqueue.jobtypes.retry import RetryDelays
+from taskqueue.jobtypes.signature import Json, Signature, SignatureError, payload_errors
+from taskqueue.settings import Environment
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+SYSTEM, SYSTEM_PREFIX = "taskqueue.run.builtin", "tq-"
+MAX_ATTEMPTS = 100  # each failed attempt is kept with its error
+MAX_TIMEOUT_SECONDS = 7 * 86_400
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobType:
+    """A registered function, and how its jobs are queued and run."""
+
+    name: str
+    function: Callable[..., Any]
+    signature: Signature
+    queue: str
+    attempts: int  # runs of one job, the first included
+    timeout: int  # seconds that one attempt may take
+    retry_delays: RetryDelays
+    limits: Limits
+    check_settings: Callable[[Environment], object] | None
+
+    @property
+    def path(self) -> str:
+        """Where the function is: "jobs.email.send_email"."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    @property
+    def description(self) -> str:
+        """The function's docstring."""
+        return inspect.getdoc(self.function) or ""
+
+    @cached_property
+    def shown(self) -> Masking:
+        """`shown(payload)` is the payload as anybody may see it: its secrets are masked."""
+        return Masking(self.signature.schema)
+
+    def arguments(self, payload: Json) -> dict[str, Any]:
+        """The function's keyword arguments, from a payload. Raises `InvalidPayload`."""
+        try:
+            return self.signature.arguments(payload)
+        except ValidationError as error:
+            raise InvalidPayload(
+                self.name, payload_errors(error, payload)
+            ) from None  # its text repeats the payload
+
+
+class JobTypes(Mapping[str, JobType]):
+    """The registered job types by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, JobType] = {}
+
+    def add(self, job_type: JobType) -> None:
+        """Register one. Raises `InvalidJobType` where two files claim one name."""
+        other = self._by_name.get(job_type.name)
+        # The same function again is a reload of its module, not a second claim.
+        if other is not None and other.path != job_type.path:
+            raise InvalidJobType(
+                f"{_place(job_type.function)}: the job type {job_type.name!r} is already"
+                f" {_place(other.function)}; give one of them another name"
+            )
+        self._by_name[job_type.name] = job_type
+
+    def find(self, name: str) -> JobType:
+        """The job type of this name. Raises `UnknownJobType`."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise UnknownJobType(name, sorted(self)) from None
+
+    def __getitem__(self, name: str) -> JobType:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+registered = JobTypes()
+"""The job types of this process: `@job` fills it, as `discover()` imports the files of `jobs/`."""
+
+system = JobTypes()
+"""The system's own job types: see run/builtin."""
+
+
+def job(
+    name: str = "",
+    *,
+    queue: str = "default",
+    attempts: int = 3,
+    timeout: int = 180,
+    retry_delay: float = 2,
+    max_retry_delay: float = 600,
+    concurrency: int | None = None,
+    rate: str | None = None,
+    settings: Callable[[Environment], object] | None = None,
+    **unknown: Never,
+) -> Callable[[Function], Function]:
+    """Register a function as the job type `name`, and return it unchanged.
+
+    `attempts` counts the first run too. `timeout` is in seconds, for one attempt. The delay before the
+    second attempt is about `retry_delay` seconds; it doubles each time, up to `max_retry_delay`.
+    `concurrency`: at most so many run at the same time, across all workers. `rate`: at most so many begin in
+    a time, "10/minute" in any 60 seconds; another attempt begins, too. What is over a limit waits, in its order.
+    `settings` reads the environment variables that the job needs and raises `InvalidSetting`: a worker
+    calls it once, at its start, so that a bad value is found before any job is.
+
+    Raises `InvalidJobType` if the name is missing or taken, an option is wrong, or the function's signature
+    has no JSON form.
+    """
+    if callable(name):  # `@job` without brackets: "the name" is the function
+        raise _nameless(name)
+
+    def register(function: Function) -> Function:
+        def refuse(what: str) -> InvalidJobType:
+            return InvalidJobType(f"{_place(function)}: {what}")
+
+        if not inspect.isfunction(inspect.unwrap(function)):
+            raise refuse("a job type is a plain function")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise refuse("a job has one result, so it cannot `yield`; collect the values, and `return` the list")
+        if name == "":
+            raise _nameless(function)
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise refuse(f"the name {name!r} must be lower-case letters, digits, - and _, such as 'send-email'")
+        if unknown:
+            options = ", ".join(job.__kwdefaults__ or ())
+            raise refuse(f"`@job` has no option {', '.join(unknown)}; its options are {options}")
+        is_ours = function.__module__.startswith(f"{SYSTEM}.")
+        if name.startswith(SYSTEM_PREFIX) != is_ours:
+            raise refuse(f"names that begin with {SYSTEM_PREFIX!r} are the system's own; take another one")
+        if not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
+            raise refuse(f"attempts must be a whole number, 1 to {MAX_ATTEMPTS}; got {attempts!r}")
+        if not isinstance(timeout, int) or not 1 <= timeout <= MAX_TIMEOUT_SECONDS:
+            raise refuse(f"timeout must be whole seconds, 1 to {MAX_TIMEOUT_SECONDS}; got {timeout!r}")
+        try:
+            signature = Signature(function)
+            retry_delays = RetryDelays(first=retry_delay, longest=max_retry_delay)
+            limits = Limits(concurrency=concurrency, rate=rate)
+        except (SignatureError, ValueError) as error:
+            raise refuse(f"{name!r} cannot be a job type: {error}") from error
+        (system if is_ours else registered).add(
+            JobType(
+                name=name,
+                function=function,
+                signature=signature,
+                queue=queue,
+                attempts=attempts,
+                timeout=timeout,
+                retry_delays=retry_delays,
+                limits=limits,
+                check_settings=settings,
+            )
+        )
+        return function
+
+    return register
+
+
+def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) -> JobTypes:
+    """Import every module of `package`, and return the job types that they register.
+
+    A module whose name starts with "_" is left alone, and so are those of sub-folders. `queues`, where given,
+    are the only ones that a job type may name. Raises `InvalidJobType`; an error in importing a file is raised
+    as it is.
+    """
+    for each in (SYSTEM, package):
+        folder = importlib.import_module(each)
+        for module in pkgutil.iter_modules(folder.__path__):
+            if not module.name.startswith("_"):
+                _import(f"{each}.{module.name}")
+    for job_type in registered.values():
+        if queues is not None and job_type.queue not in queues:
+            raise InvalidJobType(
+                f"{_place(job_type.function)}: there is no queue {job_type.queue!r};"
+                f" use one of {', '.join(queues)}, or add it to QUEUES"
+            )
+    log.debug("job types: %s", ", ".join(sorted(registered)))
+    return registered
+
+
+def known_types() -> Mapping[str, JobType]:
+    """The job types of this process, with the system's own."""
+    return {**registered, **system}
+
+
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except SystemExit as error:  # it would end the program without a word
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise InvalidJobType(
+            f"{last.filename}:{last.lineno}: the import of {module} ends the program (exit code {error.code!r});"
+            ' take that out, or put it behind `if __name__ == "__main__":`'
+        ) from error
+
+
+def _nameless(function: Callable[..., Any]) -> InvalidJobType:
+    return InvalidJobType(f'{_place(function)}: `@job` needs a name; write @job("{function.__name__}")')
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)  # a class has none
+    where = f"{code.co_filename}:{code.co_firstlineno}" if code else function.__module__
+    return f"{where} ({function.__qualname__})"

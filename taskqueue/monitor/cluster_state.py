@@ -1,0 +1,155 @@
+"""What an operator looks at first: the queues, with what waits, and the workers, with what they run."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import Redis
+
+from taskqueue.monitor.prometheus import AT_THE_FRONT, oldest_seconds
+from taskqueue.store.connection import redis_errors
+from taskqueue.store.keys import (
+    PAUSED,
+    REGISTRIES,
+    WORKERS,
+    WorkerField,
+    job_key,
+    queue_key,
+    registry_key,
+    worker_key,
+)
+from taskqueue.store.liveness import GONE, lives
+
+WORKER_KEY = worker_key("")
+LOST = "lost"
+MAX_WORKERS = 1000  # that are told
+MAX_RUNNING = 100  # tasks of one worker that are told
+WORKER_FIELDS = (
+    WorkerField.HORSES, "queues", "state", "birth", "last_heartbeat", "hostname", "pid",
+    "successful_job_count", "failed_job_count",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueView:
+    """One queue."""
+
+    name: str
+    paused: bool
+    oldest_waiting_seconds: float
+    workers: int  # that live, and work on it
+    counts: dict[str, int]  # tasks by status
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerView:
+    """One worker that Redis has not forgotten."""
+
+    name: str
+    state: str  # "busy", "idle", "suspended", …; "lost": see taskqueue/liveness.py
+    queues: tuple[str, ...]
+    host: str | None
+    pid: int | None
+    started_at: datetime | None
+    last_heartbeat: datetime | None
+    horses: int  # how many tasks it can run at the same time
+    tasks: tuple[str, ...]  # ids of those that it runs
+    runs_finished: int  # since its start
+    runs_failed: int
+
+
+class ClusterState:
+    """Reads them, in two round trips each."""
+
+    def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
+        self._connection = connection
+        self._queues = queues
+
+    def queues(self) -> list[QueueView]:
+        """All queues, the most important first. Raises `QueueUnavailable`."""
+        workers = self.workers()
+        with redis_errors():
+            with self._connection.pipeline(transaction=False) as pipeline:
+                pipeline.smembers(PAUSED)
+                for queue in self._queues:
+                    pipeline.lrange(queue_key(queue), 0, AT_THE_FRONT - 1)
+                    pipeline.llen(queue_key(queue))
+                    for registry in REGISTRIES.values():
+                        pipeline.zcard(registry_key(registry, queue))
+                paused, *answers = pipeline.execute()
+            width = 2 + len(REGISTRIES)
+            rows = [answers[start : start + width] for start in range(0, len(answers), width)]
+            ages = self._ages([front for front, *_ in rows])
+        return [
+            QueueView(
+                name=queue,
+                paused=queue.encode() in paused,
+                oldest_waiting_seconds=round(age, 3),
+                workers=sum(queue in worker.queues for worker in workers if worker.state != LOST),
+                counts=dict(zip(("queued", *REGISTRIES), counts, strict=True)),
+            )
+            for queue, (_, *counts), age in zip(self._queues, rows, ages, strict=True)
+        ]
+
+    def _ages(self, fronts: Sequence[Sequence[bytes]]) -> list[float]:
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for front in fronts:
+                for job_id in front:
+                    pipeline.hget(job_key(job_id.decode(errors="replace")), "enqueued_at")
+            answers = iter(pipeline.execute(raise_on_error=False))
+        return [oldest_seconds([next(answers) for _ in front]) for front in fronts]
+
+    def workers(self) -> list[WorkerView]:
+        """Those that Redis has not forgotten, by name. Raises `QueueUnavailable`."""
+        with redis_errors():
+            keys: Any = self._connection.srandmember(WORKERS, MAX_WORKERS)
+            found = self._workers(key.decode().removeprefix(WORKER_KEY) for key in keys)
+            return sorted(found, key=lambda worker: worker.name)
+
+    def worker(self, name: str) -> WorkerView | None:
+        """The one of this name; None: Redis has forgotten it. Raises `QueueUnavailable`."""
+        with redis_errors():
+            return next(self._workers([name]), None)
+
+    def _workers(self, names: Iterable[str]) -> Iterator[WorkerView]:
+        names = list(names)
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.ttl(WORKER_KEY + name)
+                pipeline.hmget(WORKER_KEY + name, WORKER_FIELDS)
+                pipeline.srandmember(f"{WORKER_KEY}{name}:executions", MAX_RUNNING)
+            answers = iter(pipeline.execute())
+        for name, ttl, values, executions in zip(names, answers, answers, answers, strict=True):
+            if ttl != GONE:
+                yield _worker(name, ttl, values, executions)
+
+
+def _worker(name: str, ttl: int, values: Sequence[bytes | None], executions: Sequence[bytes]) -> WorkerView:
+    texts = [value.decode(errors="replace") if value else None for value in values]
+    horses, queues, state, birth, heartbeat, host, pid, finished, failed = texts
+    return WorkerView(
+        name=name,
+        state=(state or "?") if lives(ttl, values[0]) else LOST,
+        queues=tuple((queues or "").split(",")),
+        host=host,
+        pid=_number(pid) if pid else None,
+        started_at=_moment(birth),
+        last_heartbeat=_moment(heartbeat),
+        horses=_number(horses, 1),  # a stock worker has one, and says nothing of it
+        # Whatever wrote it, an entry is <job>:<execution>.
+        tasks=tuple(sorted(member.decode(errors="replace").rpartition(":")[0] for member in executions)),
+        runs_finished=_number(finished),
+        runs_failed=_number(failed),
+    )
+
+
+def _number(text: str | None, default: int = 0) -> int:
+    return int(text) if text and text.isdigit() else default
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except ValueError:  # another program has written it
+        return None

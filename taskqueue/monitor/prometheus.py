@@ -1,0 +1,137 @@
+"""What Prometheus reads of the whole: queues, what became of tasks, workers, the scheduler, Redis.
+
+Two round trips, whatever waits: nothing is counted one by one.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from redis import Redis
+
+from taskqueue.store.connection import redis_errors
+from taskqueue.store.keys import (
+    REGISTRIES,
+    SUSPENDED,
+    TOTALS,
+    WORKERS,
+    WorkerField,
+    job_key,
+    queue_key,
+    registry_key,
+    scheduler_lock_key,
+)
+from taskqueue.store.liveness import lives
+from taskqueue.telemetry.totals import read_totals
+from taskqueue.telemetry.worker_metrics import exposition, gauge, tally_metrics
+
+AT_THE_FRONT = 10  # of these the oldest is found: one that was put to the front is younger than those behind it
+MAX_WORKERS = 10_000
+
+
+class PrometheusReport:
+    """Asks Redis, with each request of Prometheus."""
+
+    def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
+        self._connection = connection
+        self._queues = queues
+
+    def metrics(self) -> bytes:
+        """In Prometheus's text format. Raises `QueueUnavailable`."""
+        with redis_errors():
+            info = self._connection.pipeline(transaction=False)
+            info.info("memory", "persistence", "clients", "stats", "replication")
+            info.hgetall(TOTALS)
+            info.exists(SUSPENDED)
+            info.srandmember(WORKERS, MAX_WORKERS)
+            for queue in self._queues:
+                info.exists(scheduler_lock_key(queue))
+                info.lrange(queue_key(queue), 0, AT_THE_FRONT - 1)
+                info.llen(queue_key(queue))
+                for registry in REGISTRIES.values():
+                    info.zcard(registry_key(registry, queue))
+            server, totals, suspended, workers, *of_queues = info.execute()
+            width = 3 + len(REGISTRIES)
+            by_queue = [of_queues[start : start + width] for start in range(0, len(of_queues), width)]
+            scheduled, fronts, *counts = zip(*by_queue, strict=True)
+
+            more = self._connection.pipeline(transaction=False)
+            for front in fronts:
+                for job_id in front:
+                    more.hget(job_key(job_id.decode(errors="replace")), "enqueued_at")
+            for worker in workers:
+                more.ttl(worker)
+                more.hmget(worker, WorkerField.HORSES, WorkerField.BUSY, "state")
+            answers = iter(more.execute())
+        ages = [oldest_seconds([next(answers) for _ in front]) for front in fronts]
+        return exposition(
+            [
+                *self._queue_metrics(counts, ages),
+                *tally_metrics(read_totals(totals), "taskqueue", "of all workers"),
+                *_worker_metrics(
+                    [told for ttl, told in zip(answers, answers, strict=True) if lives(ttl, told[0])]
+                ),
+                gauge("taskqueue_suspended", "Whether `rq suspend` holds all workers.", suspended),
+                gauge("taskqueue_scheduler_alive", "Whether a worker moves what is due.", float(all(scheduled))),
+                *_redis_metrics(server),
+            ]
+        )
+
+    def _queue_metrics(self, counts: Sequence[Sequence[int]], ages: Sequence[float]) -> Iterator[Metric]:
+        tasks = GaugeMetricFamily("taskqueue_tasks", "Tasks that are kept.", labels=["queue", "status"])
+        for status, by_queue in zip(("queued", *REGISTRIES), counts, strict=True):
+            for queue, number in zip(self._queues, by_queue, strict=True):
+                tasks.add_metric([queue, status], number)
+        yield tasks
+        oldest = GaugeMetricFamily(
+            "taskqueue_oldest_waiting_seconds",
+            f"How long the oldest of the next {AT_THE_FRONT} tasks of a queue has waited.",
+            labels=["queue"],
+        )
+        for queue, age in zip(self._queues, ages, strict=True):
+            oldest.add_metric([queue], age)
+        yield oldest
+
+
+def oldest_seconds(enqueued: Iterable[bytes | None]) -> float:
+    """The age in seconds of the oldest of these moments; 0 where there is none."""
+    moments = []
+    for text in enqueued:
+        try:
+            moments.append(datetime.fromisoformat((text or b"").decode()).timestamp())
+        except ValueError:  # it has just been claimed or deleted; or another program wrote it
+            continue
+    return max(0.0, time.time() - min(moments)) if moments else 0.0
+
+
+def _worker_metrics(workers: Sequence[Sequence[bytes | None]]) -> Iterator[Metric]:
+    horses = sum(_number(own, 1) for own, _, _ in workers)  # a stock worker has one, and says nothing of it
+    busy = sum(_number(own, int(state == b"busy")) for _, own, state in workers)
+    yield gauge("taskqueue_workers", "Workers that live.", len(workers))
+    yield gauge("taskqueue_horses", "Work-horses: how many jobs can run at the same time.", horses)
+    yield gauge("taskqueue_horses_busy", "Work-horses that run a job.", busy)
+    yield gauge("taskqueue_busy_ratio", "The share of the work-horses that run a job.", busy / max(1, horses))
+
+
+def _number(text: bytes | None, default: int) -> int:
+    return int(text) if text and text.isdigit() else default
+
+
+def _redis_metrics(info: dict[str, Any]) -> Iterator[Metric]:
+    yield gauge("taskqueue_redis_memory_bytes", "Memory that Redis uses.", info["used_memory"])
+    yield gauge("taskqueue_redis_memory_max_bytes", "Its limit; 0: none.", info["maxmemory"])
+    yield gauge(
+        "taskqueue_redis_keeps_all", "Whether it refuses what does not fit (noeviction).",
+        float(info["maxmemory_policy"] == "noeviction"),
+    )  # fmt: skip
+    yield gauge("taskqueue_redis_append_only", "Whether it writes each change to disk.", info["aof_enabled"])
+    written = info.get("aof_last_write_status", "ok"), info["rdb_last_bgsave_status"]
+    yield gauge(
+        "taskqueue_redis_writes_ok", "Whether its last writes to disk went well.", float(set(written) == {"ok"})
+    )
+    yield gauge("taskqueue_redis_last_save_timestamp_seconds", "Its last snapshot.", info["rdb_last_save_time"])
+    yield gauge("taskqueue_redis_clients", "Connections to it.", info["connected_clients"])
+    yield gauge("taskqueue_redis_replicas", "Replicas that follow it.", info["connected_slaves"])
+    yield CounterMetricFamily("taskqueue_redis_evicted_keys", "Keys it has thrown away.", info["evicted_keys"])

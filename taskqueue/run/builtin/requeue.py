@@ -1,0 +1,53 @@
+"""Sends failed tasks again, many of them, no faster than asked for: the job behind `POST /requeue`."""
+
+import time
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field
+from typing_extensions import TypedDict
+
+from taskqueue.control.failed_tasks import FailedTasks, FailureFilter
+from taskqueue.control.operations import Operations
+from taskqueue.errors import UnknownTask, WrongStatus
+from taskqueue.jobtypes.registry import MAX_TIMEOUT_SECONDS, job
+from taskqueue.run.context import current_task, progress
+from taskqueue.settings import process_settings
+from taskqueue.store.connection import connect_for_requests
+
+NAME = "tq-requeue"
+
+
+class Requeued(TypedDict):
+    """What became of them."""
+
+    requeued: int
+    gone: int  # deleted or sent again by somebody else meanwhile
+
+
+@job(NAME, timeout=MAX_TIMEOUT_SECONDS)
+def requeue_failed(
+    type: str | None = None,  # noqa: A002  as the query parameter
+    queue: str | None = None,
+    tag: str | None = None,
+    failed_since: AwareDatetime | None = None,
+    group: str | None = None,
+    rate: Annotated[float, Field(gt=0)] | None = None,
+) -> Requeued:
+    """Send the failed tasks that fit again, at most `rate` a second. Begun again, it goes on with what is left."""
+    settings = process_settings()
+    task = current_task()
+    connection = task.connection if task else connect_for_requests(settings.redis_url)
+    wanted = FailureFilter(type=type, queue=queue, tag=tag, since=failed_since, group=group)
+    found = FailedTasks(connection, settings.queues).find(wanted)
+    operations = Operations(connection, settings.failure_ttl_seconds)
+    gone = 0
+    began = time.monotonic()
+    for number, task_id in enumerate(found):
+        if rate:
+            time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        try:
+            operations.requeue(task_id)
+        except (UnknownTask, WrongStatus):
+            gone += 1
+        progress(number + 1, len(found), "sending again")
+    return {"requeued": len(found) - gone, "gone": gone}

@@ -1,0 +1,143 @@
+"""Files that requests bring and jobs make: in Redis with a lifetime, or in a bucket or a folder (FILES_URL)."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import obstore
+import puremagic
+from obstore.store import ObjectStore, from_url
+from redis import Redis
+
+from taskqueue.errors import FileTooLarge, UnknownFile
+from taskqueue.settings import Settings
+from taskqueue.store.connection import redis_errors
+from taskqueue.store.keys import file_key
+
+FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MAX_NAME_CHARACTERS = 80  # of the name that the client gave
+SNIFFED_BYTES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file that is kept. `content_type` comes from its content, never from who sent it."""
+
+    filename: str
+    size: int  # bytes
+    content_type: str
+    expires_at: datetime
+
+
+class FileStore(Protocol):
+    """Where files are kept. A filename is made by `write`; it cannot be guessed."""
+
+    def write(self, content: bytes, name: str = "file", *, key: str | None = None) -> StoredFile:
+        """Keep `content`; `name` is a wish ("photo.jpg") that becomes the end of the filename.
+
+        With a `key` (a task's id) the same call gives the same filename and overwrites: a job that runs
+        twice leaves one file. Raises `FileTooLarge`.
+        """
+
+    def read(self, filename: str) -> tuple[StoredFile, bytes]:
+        """The file and its content. Raises `UnknownFile`."""
+
+
+def open_files(settings: Settings, connection: Redis) -> FileStore:
+    """The file store that the settings name."""
+    if settings.files_url is None:
+        return RedisFiles(connection, settings)
+    if settings.files_url.startswith("file:"):
+        return ObjectFiles(from_url(settings.files_url, mkdir=True), settings)
+    return ObjectFiles(from_url(settings.files_url), settings)
+
+
+class RedisFiles:
+    """Files as strings in Redis, which deletes them when their time is over."""
+
+    def __init__(self, connection: Redis, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    def write(self, content: bytes, name: str = "file", *, key: str | None = None) -> StoredFile:
+        _check_size(content, self._settings)
+        filename = _filename(name, key)
+        lifetime = self._settings.file_ttl_seconds
+        with redis_errors():
+            self._connection.set(file_key(filename), content, ex=lifetime)
+        return _stored(filename, content, datetime.now(UTC) + timedelta(seconds=lifetime))
+
+    def read(self, filename: str) -> tuple[StoredFile, bytes]:
+        with redis_errors(), self._connection.pipeline() as pipeline:
+            pipeline.get(file_key(filename))
+            pipeline.pttl(file_key(filename))
+            content, left_ms = pipeline.execute()
+        if content is None:
+            raise UnknownFile(filename)
+        return _stored(filename, content, datetime.now(UTC) + timedelta(milliseconds=left_ms)), content
+
+
+class ObjectFiles:
+    """Files in a bucket or a folder. What is past its time is refused; deleting it is the bucket's own rule."""
+
+    def __init__(self, store: ObjectStore, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    def write(self, content: bytes, name: str = "file", *, key: str | None = None) -> StoredFile:
+        _check_size(content, self._settings)
+        filename = _filename(name, key)
+        obstore.put(self._store, filename, content)
+        return _stored(filename, content, self._expiry(datetime.now(UTC)))
+
+    def read(self, filename: str) -> tuple[StoredFile, bytes]:
+        if not FILENAME.fullmatch(filename):
+            raise UnknownFile(filename)
+        try:
+            found = obstore.get(self._store, filename)
+        except FileNotFoundError:
+            raise UnknownFile(filename) from None
+        expires_at = self._expiry(found.meta["last_modified"])
+        if expires_at <= datetime.now(UTC):
+            raise UnknownFile(filename)
+        # Somebody else may have put it there: our limit holds for what is read, too.
+        if found.meta["size"] > self._settings.max_file_bytes:
+            raise FileTooLarge(self._settings.max_file_bytes)
+        content = bytes(found.bytes())
+        return _stored(filename, content, expires_at), content
+
+    def _expiry(self, written_at: datetime) -> datetime:
+        return written_at + timedelta(seconds=self._settings.file_ttl_seconds)
+
+
+def content_type(content: bytes) -> str:
+    """The media type that the content itself shows."""
+    try:
+        found = str(puremagic.from_string(content[:SNIFFED_BYTES], mime=True)).strip()
+        return found or "application/octet-stream"
+    except (puremagic.PureError, ValueError):  # nothing it knows; an empty file
+        pass
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "application/octet-stream"
+    return "text/plain"
+
+
+def _check_size(content: bytes, settings: Settings) -> None:
+    if len(content) > settings.max_file_bytes:
+        raise FileTooLarge(settings.max_file_bytes)
+
+
+def _filename(name: str, key: str | None) -> str:
+    wish = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("\\", "/").rsplit("/", 1)[-1]).strip("-.")
+    unique = re.sub(r"[^A-Za-z0-9]", "", key) if key else secrets.token_hex(8)
+    return f"{unique}-{wish[-MAX_NAME_CHARACTERS:] or 'file'}"
+
+
+def _stored(filename: str, content: bytes, expires_at: datetime) -> StoredFile:
+    return StoredFile(
+        filename=filename, size=len(content), content_type=content_type(content), expires_at=expires_at
+    )

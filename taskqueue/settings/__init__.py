@@ -1,0 +1,28 @@
+"""The environment variables: read once, at the start, into frozen objects."""
+
+from taskqueue.settings.settings import DAY_SECONDS, MIB, Settings, process_settings
+from taskqueue.settings.variables import (
+    Environment,
+    credentials,
+    names,
+    one_of,
+    redis_url,
+    text,
+    url,
+    whole_number,
+)
+
+__all__ = [
+    "DAY_SECONDS",
+    "MIB",
+    "Environment",
+    "Settings",
+    "credentials",
+    "names",
+    "one_of",
+    "process_settings",
+    "redis_url",
+    "text",
+    "url",
+    "whole_number",
+]

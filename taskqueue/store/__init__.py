@@ -1,0 +1,1 @@
+"""Redis: connections, keys and scripts. Everything that talks to Redis goes through this room."""

@@ -1,0 +1,122 @@
+"""Connections to Redis: one kind that answers a web request in time, one that outlasts a restart of Redis."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
+
+from taskqueue.errors import InvalidSetting, QueueUnavailable
+from taskqueue.store.sentinel import SCHEMES as SENTINEL_SCHEMES
+from taskqueue.store.sentinel import same_master, sentinel_pool
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_SECONDS = 2.0  # a web request waits this long for one answer of Redis
+BULK_TIMEOUT_SECONDS = 20.0  # 32 MiB over a slow line
+PROBE_TIMEOUT_SECONDS = 0.4  # a health check must answer within a second, connecting included
+WORKER_CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_CONNECTIONS = 2000  # of a web process: as many requests may wait for Redis
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
+
+
+def connect_for_requests(to: str | Redis) -> Redis:
+    """For a web process: short timeouts, and one more try, which the enqueue script makes safe."""
+    return _connect(
+        to,
+        max_connections=MAX_CONNECTIONS,
+        socket_connect_timeout=REQUEST_TIMEOUT_SECONDS,
+        socket_timeout=REQUEST_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), retries=1),
+        health_check_interval=30,
+    )
+
+
+def connect_for_bulk(to: str | Redis) -> Redis:
+    """For a web process that queues thousands of tasks in one transaction: Redis takes its time for that."""
+    return _connect(
+        to,
+        socket_connect_timeout=REQUEST_TIMEOUT_SECONDS,
+        socket_timeout=BULK_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), retries=1),
+        health_check_interval=30,
+    )
+
+
+def connect_for_probes(to: str | Redis) -> Redis:
+    """For health checks: an answer in well under a second, or an error."""
+    return _connect(
+        to,
+        socket_connect_timeout=PROBE_TIMEOUT_SECONDS,
+        socket_timeout=PROBE_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), retries=0),
+    )
+
+
+def connect_for_worker(to: str | Redis) -> Redis:
+    """For a worker: a lost connection is tried again for about half a minute before a command fails."""
+    return _connect(
+        to,
+        socket_connect_timeout=WORKER_CONNECT_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=LONGEST_WAIT_SECONDS), retries=10),
+        health_check_interval=30,
+    )
+
+
+def _connect(to: str | Redis, **options: Any) -> Redis:
+    """A new pool of connections to a URL, or to where another one goes."""
+    if isinstance(to, str):
+        if urlsplit(to).scheme in SENTINEL_SCHEMES:
+            return Redis(connection_pool=sentinel_pool(to, **options))
+        return Redis.from_url(to, **options)
+    pool = to.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        return Redis(connection_pool=same_master(pool, **options))
+    kind, arguments = pool.connection_class, pool.connection_kwargs | options
+    return Redis.from_pool(pool.__class__(connection_class=kind, **arguments))  # it closes the pool at its end
+
+
+@contextmanager
+def redis_errors(task_id: str | None = None) -> Iterator[None]:
+    """Turn the driver's errors into `QueueUnavailable`, in words; the driver's own is the cause."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise QueueUnavailable("Redis is full and takes no more.") from error
+    except ReadOnlyError as error:
+        raise QueueUnavailable("This Redis is a read-only replica.") from error
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        raise QueueUnavailable("Redis did not answer.", task_id) from error
+    except RedisError as error:
+        raise QueueUnavailable(f"Redis refused: {error}", task_id) from error
+
+
+def wait_for_redis(url: str, tries: Callable[[], object] = lambda: None) -> None:
+    """Return when Redis answers; say so while it does not. A worker may start before Redis does.
+
+    `tries` is called before each try. Raises `InvalidSetting` where it answers that the URL cannot be used.
+    """
+    connection = connect_for_probes(url)
+    wait_seconds = FIRST_WAIT_SECONDS
+    while True:
+        tries()
+        try:
+            connection.ping()
+        except ResponseError as error:
+            raise InvalidSetting(f"TASK_QUEUE_URL: Redis refused: {error}") from error
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            log.warning("Redis does not answer yet (%s); trying again in %.1f s", error, wait_seconds)
+            time.sleep(wait_seconds)
+            wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+        else:
+            return

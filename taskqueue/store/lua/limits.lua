@@ -1,0 +1,83 @@
+-- The limits of a job type: how many of its jobs run at the same time, and how many begin in a time, across all workers.
+-- This stands before settle_and_claim.lua and release_limits.lua.
+--
+--   tq:limits                set of the job types that have, or had, limits
+--   tq:limit:<type>          hash: concurrency; count and seconds. What is not there is not limited
+--   tq:limit:<type>:running  set of <job>:<execution>
+--   tq:limit:<type>:starts   when the last `count` of them began, the latest first
+--   tq:limit:<type>:held     list of jobs that were taken off their queues, and may not begin yet, in their order
+--   tq:limit:<type>:passed   list of jobs that may: they are at the front of their queues again, and have a place
+--
+-- A job that is popped while there is no place waits in `held`; so does each one that comes after it, so that their
+-- order stays. Each end of a job, and each second (release_limits.lua), lets as many go on as there are places: nobody asks
+-- again and again.
+local function limits_of(job_type, prefix, now, moment)
+    local MOST_RELEASED = 1000 -- in one go: a limit may have been taken away
+    local limits, key = {}, 'tq:limit:' .. job_type
+    local concurrency, count, seconds = unpack(redis.call('HMGET', key, 'concurrency', 'count', 'seconds'))
+    concurrency, count = tonumber(concurrency), tonumber(count)
+
+    local function has_room()
+        local passed = redis.call('LLEN', key .. ':passed')
+        if concurrency and redis.call('SCARD', key .. ':running') + passed >= concurrency then return false end
+        if not count then return true end
+        if passed >= count then return false end
+        local start = redis.call('LINDEX', key .. ':starts', count - 1 - passed)
+        return not start or tonumber(start) <= now - seconds
+    end
+
+    -- Whether a job that was popped may begin. If not, it is held.
+    function limits.admit(job)
+        if redis.call('LREM', key .. ':passed', 1, job) == 1 then return true end
+        if redis.call('EXISTS', key .. ':held') == 0 and has_room() then return true end
+        redis.call('RPUSH', key .. ':held', job)
+        redis.call('HSET', prefix .. ':job:' .. job, 'status', 'rate_limited')
+        return false
+    end
+
+    function limits.begins(member)
+        if concurrency then redis.call('SADD', key .. ':running', member) end
+        if count then
+            redis.call('LPUSH', key .. ':starts', string.format('%.6f', now))
+            redis.call('LTRIM', key .. ':starts', 0, count - 1)
+            redis.call('EXPIRE', key .. ':starts', seconds)
+        end
+    end
+
+    function limits.ends(member) redis.call('SREM', key .. ':running', member) end
+
+    -- A job that stands at the front of its queue keeps its place.
+    function limits.keeps_place(job) redis.call('RPUSH', key .. ':passed', job) end
+
+    function limits.release()
+        for _ = 1, MOST_RELEASED do
+            if not has_room() then return end
+            local job = redis.call('LPOP', key .. ':held')
+            if not job then return end
+            local status, origin = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'origin'))
+            if status == 'rate_limited' then -- it was neither cancelled nor deleted meanwhile
+                local queue, before = prefix .. ':queue:' .. origin, redis.call('LINDEX', key .. ':passed', -1)
+                redis.call('HSET', prefix .. ':job:' .. job, 'status', 'queued', 'enqueued_at', moment)
+                if not before or redis.call('LINSERT', queue, 'AFTER', before, job) <= 0 then
+                    redis.call('LPUSH', queue, job)
+                end
+                redis.call('RPUSH', key .. ':passed', job)
+            end
+        end
+    end
+
+    -- Give the places back of what has ended elsewhere: settled by RQ's own code, canceled, deleted.
+    function limits.repair()
+        for _, member in ipairs(redis.call('SMEMBERS', key .. ':running')) do
+            local origin = redis.call('HGET', prefix .. ':job:' .. member:match('^(.*):'), 'origin')
+            if not origin or not redis.call('ZSCORE', prefix .. ':wip:' .. origin, member) then limits.ends(member) end
+        end
+        for _, job in ipairs(redis.call('LRANGE', key .. ':passed', 0, -1)) do
+            if redis.call('HGET', prefix .. ':job:' .. job, 'status') ~= 'queued' then
+                redis.call('LREM', key .. ':passed', 1, job)
+            end
+        end
+    end
+
+    return limits
+end

@@ -1,0 +1,23 @@
+"""Times as Redis, RQ and clients of the API have them."""
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def rq_now() -> str:
+    """Return the current time as RQ writes it: "2026-11-24T10:43:05.120000Z"."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def microseconds(moment: datetime) -> int:
+    """Return the microseconds since 1970: a task's score in the indexes."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """Return RFC 3339 in UTC with milliseconds: "2026-11-24T10:43:05.120Z"; None for None."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

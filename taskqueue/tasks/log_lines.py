@@ -1,0 +1,69 @@
+"""The log of a task: what its job logged and printed, line by line, in a stream beside the job in Redis."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple, cast
+
+from redis import Redis
+
+from taskqueue.store.connection import redis_errors
+from taskqueue.store.keys import log_key
+from taskqueue.tasks.changes import publish_change
+
+MAX_LINES = 1000  # of one task, about; the oldest go first. In engine/turn.lua, too
+MAX_LINE_CHARACTERS = 1000
+
+StreamEntry = tuple[bytes, dict[bytes, bytes]]
+
+
+class LogLine(NamedTuple):
+    """One line as a job said it."""
+
+    at: float  # seconds since 1970
+    level: str  # "INFO", … as logging has them; "stdout", "stderr": it was printed
+    line: str
+
+
+class StoredLine(NamedTuple):
+    """One line as it is kept."""
+
+    id: str  # its place in the stream; a later line has a greater one
+    attempt: int
+    at: datetime
+    level: str
+    line: str
+
+
+def write_lines(connection: Redis, task_id: str, attempt: int, lines: Iterable[LogLine], ttl: int) -> None:
+    """Keep lines of a task, for `ttl` seconds from now (-1: for ever), in one round trip."""
+    key = log_key(task_id)
+    with connection.pipeline(transaction=False) as pipeline:
+        for at, level, line in lines:
+            fields = {"attempt": attempt, "at": f"{at:.3f}", "level": level, "line": line}
+            pipeline.xadd(key, fields, maxlen=MAX_LINES, approximate=True)  # type: ignore[arg-type]  # invariant
+        if ttl < 0:
+            pipeline.persist(key)
+        else:
+            pipeline.expire(key, ttl)
+        publish_change(pipeline, task_id, "log")
+        pipeline.execute()
+
+
+def read_lines(connection: Redis, task_id: str, after: str = "0-0") -> list[StoredLine]:
+    """The lines of a task behind that id, oldest first: all that are kept. Raises `QueueUnavailable`."""
+    with redis_errors():
+        return stored_lines(cast("list[StreamEntry]", connection.xrange(log_key(task_id), min=f"({after}")))
+
+
+def stored_lines(entries: Iterable[StreamEntry]) -> list[StoredLine]:
+    """Lines as Redis gives them."""
+    return [
+        StoredLine(
+            entry.decode(),
+            int(line[b"attempt"]),
+            datetime.fromtimestamp(float(line[b"at"]), UTC),
+            line[b"level"].decode(errors="replace"),
+            line[b"line"].decode(errors="replace"),
+        )
+        for entry, line in entries
+    ]

@@ -1,0 +1,70 @@
+"""What all workers together have done, in Redis: each worker adds every few seconds what it has counted since.
+
+A worker's own counts end with it, and Prometheus would take their sum for a counter that has been reset. These
+only grow. They are statistics: where the answer to an addition is lost, it may be made twice.
+"""
+
+from redis import Redis
+
+from taskqueue.store.keys import TOTALS
+from taskqueue.telemetry.counters import SECONDS, Counts, Histogram, Tally
+
+ENDS = [*map(str, SECONDS), "more"]
+
+
+class Totals:
+    """One worker's share."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._connection = connection
+        self._told: dict[str, float] = {}
+
+    def add(self, tally: Tally) -> None:
+        """Add what the tally has counted since the last call. Raises the driver's errors."""
+        counted = _fields(tally)
+        news = {field: number - self._told.get(field, 0) for field, number in counted.items()}
+        with self._connection.pipeline(transaction=True) as pipeline:
+            for field, number in news.items():
+                if isinstance(number, float):
+                    pipeline.hincrbyfloat(TOTALS, field, round(number, 6))
+                elif number:
+                    pipeline.hincrby(TOTALS, field, number)
+            if any(news.values()):
+                pipeline.execute()
+        self._told = counted
+
+
+def read_totals(stored: dict[bytes, bytes]) -> Tally:
+    """The hash at TOTALS as a tally."""
+    tally = Tally()
+    for field, number in stored.items():
+        job_type, what, *where = field.decode(errors="replace").split(":")
+        counts = tally.by_type.setdefault(job_type, Counts())
+        match what, where:
+            case (("runs" | "waits"), [end]):
+                _put(counts.runs if what == "runs" else counts.waits, end, number)
+            case outcome, []:
+                counts.outcomes[outcome] = int(number)
+    return tally
+
+
+def _fields(tally: Tally) -> dict[str, float]:
+    fields: dict[str, float] = {}
+    for job_type, counts in tally.by_type.items():
+        fields |= {f"{job_type}:{outcome}": number for outcome, number in counts.outcomes.items()}
+        for what, histogram in (("runs", counts.runs), ("waits", counts.waits)):
+            fields |= {
+                f"{job_type}:{what}:{end}": number
+                for end, number in zip(ENDS, histogram.buckets, strict=True)
+                if number
+            }
+            if histogram.seconds:
+                fields[f"{job_type}:{what}:seconds"] = histogram.seconds
+    return fields
+
+
+def _put(histogram: Histogram, end: str, number: bytes) -> None:
+    if end == "seconds":
+        histogram.seconds = float(number)
+    elif end in ENDS:  # an older version may have counted by other ends
+        histogram.buckets[ENDS.index(end)] = int(number)

@@ -1,0 +1,123 @@
+"""The HTTP face of the task queue: the API, its documents, and the dashboard, mounted on a Flask application.
+
+http/        what every address shares: keys, rate limits, problem documents, tracing, bodies
+api/         one file for each address
+openapi/     the API document, made from the views
+docs/        the API document as a page
+dashboard/   rq-dashboard at /rq
+
+Nothing below this folder knows Flask, and nothing in it imports the worker.
+"""
+
+from flask import Flask, Response, jsonify
+from flask.typing import ResponseReturnValue
+
+from taskqueue.control.failed_tasks import FailedTasks
+from taskqueue.control.operations import Operations
+from taskqueue.control.pauses import Pauses
+from taskqueue.enqueue.batch import Batches
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.enqueue.schedule_store import Schedules
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.monitor.cluster_state import ClusterState
+from taskqueue.monitor.diagnosis import Explainer
+from taskqueue.monitor.health import Probe
+from taskqueue.monitor.listing import Listing
+from taskqueue.monitor.prometheus import PrometheusReport
+from taskqueue.monitor.queue_warnings import Lookout
+from taskqueue.monitor.result_waiter import ResultWaiter
+from taskqueue.monitor.subscriptions import Subscriptions
+from taskqueue.run.files import open_files
+from taskqueue.settings import Settings
+from taskqueue.store.connection import (
+    connect_for_bulk,
+    connect_for_probes,
+    connect_for_requests,
+    connect_for_worker,
+)
+from taskqueue.web import dashboard, docs
+from taskqueue.web.api import (
+    batches,
+    cluster,
+    events,
+    explain,
+    failures,
+    files,
+    health,
+    logs,
+    metrics,
+    pauses,
+    requeue,
+    schedules,
+    submit,
+    task,
+    task_list,
+    task_operations,
+    task_types,
+)
+from taskqueue.web.http import access, problems, rate_limit, tracing
+from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.json_text import FastJson
+from taskqueue.web.http.quotas import Quotas
+
+MAX_WAITERS = 500  # of one process: each holds a connection to Redis
+
+
+def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
+    """Add the API, its documents and the dashboard to an application.
+
+    Nothing connects to Redis before the first request. Raises `InvalidSetting` where a key in API_KEYS names a
+    task type that does not exist.
+    """
+    app.json = FastJson(app)
+    connection = connect_for_requests(settings.redis_url)
+    queue = TaskQueue(connection, settings, job_types)
+
+    tracing.register(app)
+    problems.register(app)
+    access.register(app, queue, elsewhere=dashboard.NAME)
+    if settings.rate_limit:
+        rate_limit.register(app, Quotas(connection, settings.rate_limit))
+
+    result_waiter = ResultWaiter(connection, queue.get, MAX_WAITERS)
+    lookout = Lookout(connect_for_probes(connection), settings.queues)
+    subscriptions = Subscriptions(connection, connect_for_worker(connection))
+    app.extensions["subscriptions"] = subscriptions  # closed when a process stops: web/gunicorn_conf.py
+    failed_tasks = FailedTasks(connection, settings.queues)
+    cluster_state = ClusterState(connection, settings.queues)
+    batch_store = Batches(connect_for_bulk(connection), queue.submissions, job_types)
+    schedule_store = Schedules(connection, queue.submissions, job_types)
+
+    for blueprint in (
+        submit.views(queue, result_waiter, lookout),
+        task.views(queue),
+        logs.views(queue),
+        events.views(queue, subscriptions),
+        task_list.views(Listing(connection, settings.queues)),
+        task_operations.views(queue, Operations(connection, settings.failure_ttl_seconds)),
+        failures.views(failed_tasks),
+        requeue.views(queue, failed_tasks),
+        pauses.views(Pauses(connection, settings)),
+        batches.views(batch_store, settings, lookout),
+        schedules.views(schedule_store, job_types),
+        task_types.views(job_types),
+        files.views(open_files(settings, connection), settings),
+        health.views(Probe(settings.redis_url)),
+        docs.views(app, job_types, settings),
+        metrics.views(PrometheusReport(connect_for_probes(connection), settings.queues)),
+        cluster.views(cluster_state),
+        explain.views(Explainer(connection, queue, cluster_state, settings)),
+    ):
+        app.register_blueprint(blueprint)
+    dashboard.mount(app, settings)
+
+    @app.get("/")
+    @operation("Where to look", scope=None, answers={200: dict[str, str]})
+    def index() -> ResponseReturnValue:
+        return jsonify({"docs": "/docs", "task_types": "/task-types", "dashboard": "/rq", "health": "/health"})
+
+    @app.after_request
+    def harden(response: Response) -> Response:
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response

@@ -1,0 +1,121 @@
+"""`POST /tasks`: send a task; and, if the client likes, wait a little for its result."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from flask import Blueprint, jsonify, request, url_for
+from flask.typing import ResponseReturnValue
+from typing_extensions import TypedDict
+
+from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.enqueue.submission import Accepted
+from taskqueue.monitor.queue_warnings import Lookout, Obstacle
+from taskqueue.monitor.result_waiter import ResultWaiter
+from taskqueue.store.keys import ENDED
+from taskqueue.tasks.task_json import TaskJson, task_json
+from taskqueue.web.api.task import json_body
+from taskqueue.web.http.access import caller_sees
+from taskqueue.web.http.endpoint import Payload, Query, operation, read_query
+from taskqueue.web.http.idempotency import idempotency_key
+from taskqueue.web.http.problems import BadRequest
+
+MAX_WAIT_SECONDS = 20  # less than gunicorn's graceful_timeout
+WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=[,;]|$)", re.IGNORECASE)
+
+
+class WarningJson(TypedDict):
+    """Something stands in the way of the task."""
+
+    code: str
+    message: str
+
+
+class AcceptedJson(TaskJson):
+    """The task as it was queued; where it was waited for, as it is now."""
+
+    warnings: list[WarningJson]
+
+
+class SubmitQuery(SubmitOptions, Query):
+    """What can be said besides the payload."""
+
+    task_type: str | None = None
+
+
+def views(queue: TaskQueue, result_waiter: ResultWaiter, lookout: Lookout) -> Blueprint:
+    """The view of `POST /tasks`."""
+    blueprint = Blueprint("submit", __name__)
+
+    @blueprint.post("/tasks")
+    @operation(
+        "Queue a task",
+        scope="submit",
+        query=SubmitQuery,
+        body=Payload,
+        headers={
+            "Idempotency-Key": "The same key with the same request again: the same answer, one task.",
+            "Prefer": "wait=5: answer with the result, if the task ends within so many seconds.",
+        },
+        answers={200: TaskJson, 202: AcceptedJson},
+        problems=(400, 409, 413, 415, 422, 503),
+    )
+    def submit() -> ResponseReturnValue:
+        """The body is the payload: a JSON object that fits the task type's signature.
+
+        With `Prefer: wait=5` the answer is 200 with the result if the task has ended within five seconds.
+        """
+        asked = read_query(SubmitQuery)
+        payload = json_body(queue.settings.max_payload_bytes)
+        found = queue.accept(_task_type(asked, queue), payload, asked, idempotency_key())
+        headers = _headers(found)
+        seconds = _seconds_to_wait()
+        if seconds and (waited := result_waiter.wait(found.task, seconds)):
+            headers["Preference-Applied"] = f"wait={seconds}"
+            if waited.status in ENDED:
+                return jsonify(task_json(waited)), 200, headers
+            found = replace(found, task=waited)
+        answer = {**task_json(found.task), "warnings": warnings_json(_obstacles(found, lookout))}
+        return jsonify(answer), 202, headers
+
+    return blueprint
+
+
+def _headers(found: Accepted) -> dict[str, str]:
+    headers = {"Location": url_for("tasks.get", task_id=found.task.id)}
+    if found.outcome == "repeated":
+        headers["Idempotency-Replayed"] = "true"
+    return headers
+
+
+def _seconds_to_wait() -> int:
+    """What `Prefer: wait=…` asks for (RFC 7240); 0 where it does not."""
+    header = request.headers.get("Prefer")
+    found = WAIT.search(header) if header else None
+    return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
+
+
+def _obstacles(found: Accepted, lookout: Lookout) -> list[Obstacle]:
+    obstacles = lookout.obstacles(found.task.queue, delayed=found.task.status == "scheduled")
+    if found.outcome == "duplicate":
+        obstacles.append(
+            Obstacle("duplicate", "A task with this dedupe key waits or runs already: this is that one.")
+        )
+    if found.blocked_by:
+        told = f"The task {found.blocked_by} has ended without success: this one begins if that one is sent again."
+        obstacles.append(Obstacle("parent-ended", told))
+    return obstacles
+
+
+def warnings_json(obstacles: Iterable[Obstacle]) -> list[WarningJson]:
+    """What stands in the way, as clients see it."""
+    return [{"code": obstacle.code, "message": obstacle.message} for obstacle in obstacles]
+
+
+def _task_type(asked: SubmitQuery, queue: TaskQueue) -> str:
+    if asked.task_type is None:
+        detail = "Say what to run: POST /tasks?task_type=NAME. GET /task-types describes each."
+        known = sorted(filter(caller_sees, queue.job_types))
+        raise BadRequest(422, "no-task-type", "The query parameter task_type is missing", detail, known=known)
+    return asked.task_type

@@ -1,0 +1,74 @@
+"""The dashboard's errors: a page for people, a problem document (RFC 9457) for its scripts and for curl."""
+
+import logging
+
+from flask import Blueprint, Response, make_response, render_template, request
+from redis.exceptions import RedisError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from werkzeug.exceptions import HTTPException
+
+from taskqueue.errors import QueueUnavailable, UnknownTask, WrongStatus
+from taskqueue.store.connection import redis_errors
+from taskqueue.web.http.problems import RETRY_AFTER_SECONDS, problem
+
+log = logging.getLogger(__name__)
+
+TITLES = {
+    400: "This address cannot be right",
+    401: "Who are you?",
+    403: "Not from there",
+    404: "There is nothing here",
+    409: "This cannot be done now",
+    503: "Redis is out of reach",
+}
+
+
+def register(blueprint: Blueprint) -> None:
+    """Answer what the views of `blueprint` raise."""
+
+    @blueprint.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        given = error.get_response()  # it has headers that matter: Location, WWW-Authenticate
+        if given.status_code < 400:
+            return Response(given.get_data(), given.status_code, dict(given.headers))
+        answer = refusal(given.status_code, error.description or error.name)
+        answer.headers.extend((name, value) for name, value in given.headers if not name.startswith("Content-"))
+        return answer
+
+    @blueprint.errorhandler(NoSuchJobError)
+    @blueprint.errorhandler(UnknownTask)
+    def no_such_job(_error: NoSuchJobError | UnknownTask) -> Response:
+        return refusal(
+            404, "There is no such job. It was deleted, or it has expired."
+        )  # the error's text has its data
+
+    @blueprint.errorhandler(InvalidJobOperation)
+    @blueprint.errorhandler(WrongStatus)
+    def not_now(error: InvalidJobOperation | WrongStatus) -> Response:
+        return refusal(409, str(error))
+
+    @blueprint.errorhandler(RedisError)
+    def redis_error(error: RedisError) -> Response:
+        try:
+            with redis_errors():
+                raise error
+        except QueueUnavailable as unavailable:
+            return out_of_reach(unavailable)
+
+    @blueprint.errorhandler(QueueUnavailable)
+    def out_of_reach(error: QueueUnavailable) -> Response:
+        log.warning("%s %s: %s (%s)", request.method, request.path, error, error.__cause__)
+        answer = refusal(503, str(error))
+        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return answer
+
+
+def refusal(status: int, detail: str) -> Response:
+    """The answer of this status, in the form that this request can use."""
+    title = TITLES.get(status, "This did not work")
+    if request.method == "POST" or request.path.endswith(".json"):
+        return problem(status, "dashboard", title, detail)
+    again = RETRY_AFTER_SECONDS if status == 503 else None
+    return make_response(
+        render_template("dashboard/refused.html", title=title, detail=detail, again_seconds=again), status
+    )

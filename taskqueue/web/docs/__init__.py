@@ -1,0 +1,73 @@
+"""The API document: for programs at `/openapi.json`, and for people at `/docs`, as a page of Swagger UI."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import flask_swagger_ui
+from flask import Blueprint, Flask, Response, jsonify, render_template, send_from_directory
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import NotFound
+
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.settings import Settings
+from taskqueue.web.http.access import caller_sees
+from taskqueue.web.http.endpoint import operation
+from taskqueue.web.openapi import Offer, document
+
+THEIRS, OURS = Path(flask_swagger_ui.__file__).parent / "dist", Path(__file__).parent
+PARTS = {"swagger-ui-bundle.js": THEIRS, "swagger-ui.css": THEIRS, "favicon-32x32.png": THEIRS, "start.js": OURS}
+HOUR_SECONDS = 3600
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",  # none inside the page: the document in it is data
+        "style-src 'self'",
+        "style-src-attr 'unsafe-inline'",  # Swagger UI places its icons so
+        "img-src 'self' data:",
+        "connect-src 'self'",  # "Try it out"
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def views(app: Flask, job_types: JobTypes, settings: Settings) -> Blueprint:
+    """The views of the API document of `app`."""
+    blueprint = Blueprint("docs", __name__, template_folder="templates")
+
+    @cache
+    def made_for(names: tuple[str, ...]) -> dict[str, Any]:
+        offer = Offer(
+            job_types=[job_types[name] for name in names],
+            queues=settings.queues,
+            keys=bool(settings.api_keys),
+            limited=settings.rate_limit is not None,
+        )
+        return document(app, offer)
+
+    def made() -> dict[str, Any]:
+        return made_for(tuple(sorted(filter(caller_sees, job_types))))
+
+    @blueprint.get("/openapi.json")
+    @operation("The API document (OpenAPI 3.1)", scope="read", answers={200: dict[str, Any]}, by_type=True)
+    def openapi() -> ResponseReturnValue:
+        return jsonify(made())
+
+    @blueprint.get("/docs")
+    @operation("The same as a page", scope="read", answers={200: "text/html"}, by_type=True)
+    def page() -> ResponseReturnValue:
+        response = Response(render_template("docs.html", openapi=made()))
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Referrer-Policy"] = "same-origin"
+        return response
+
+    @blueprint.get("/docs/<name>")
+    @operation("A part of that page", scope=None, answers={200: "*/*"}, problems=(404,))
+    def part(name: str) -> ResponseReturnValue:
+        if name not in PARTS:
+            raise NotFound
+        return send_from_directory(PARTS[name], name, max_age=HOUR_SECONDS)
+
+    return blueprint

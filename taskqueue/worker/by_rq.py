@@ -1,0 +1,80 @@
+"""RQ's own code, for the jobs that use more of RQ than a turn can settle.
+
+Dependents, repeats, groups, rate limits, webhooks and callbacks.
+"""
+
+import json
+import os
+import signal
+import zlib
+from base64 import b64decode
+from datetime import UTC, datetime
+
+from redis import Redis
+from rq import Worker as RQWorker
+from rq.callbacks import execute_failure_callback, execute_stopped_callback
+from rq.executions import Execution
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+
+from taskqueue.worker.job import RegisteredJob
+from taskqueue.worker.settle_and_claim import Outcome
+
+
+class WorkHorseDied(Exception):
+    """What a failure callback is given where the job's own exception died with its work-horse."""
+
+
+class ByRQ:
+    """RQ's way to run and to settle a job, on one connection."""
+
+    def __init__(self, worker: RQWorker, connection: Redis) -> None:
+        self._worker = worker
+        self._connection = connection
+
+    def run(self, job: RegisteredJob, execution_id: str) -> bool:
+        """Run the job and settle it; whether it succeeded."""
+        return self._worker.perform_job(job, self._queue(job), self._execution(job.id, execution_id))
+
+    def settle(self, outcome: Outcome) -> None:
+        """Settle a job that has run already, for whose end others wait."""
+        job = RegisteredJob.fetch(outcome.job, connection=self._connection, serializer=JSONSerializer)
+        job.ended_at = datetime.fromtimestamp(outcome.ended, UTC)
+        queue, execution = self._queue(job), self._execution(job.id, outcome.execution)
+        if outcome.kind == "finished":
+            job._result = json.loads(b64decode(outcome.text)) if outcome.text else None
+            self._worker.handle_job_success(job, queue, queue.started_job_registry, execution)
+        else:
+            job.retries_left = 0
+            self._worker._stopped_job_id = job.id if outcome.kind == "stopped" else None
+            text = zlib.decompress(b64decode(outcome.text)).decode()
+            self._worker.handle_job_failure(job, queue, exc_string=text, execution=execution)
+
+    def call_back(self, job: RegisteredJob, kind: str, how: str) -> None:
+        """Call the callback of a job whose run ended without a word, in a process of its own.
+
+        For the worker, which calls nobody's code itself. Whether it succeeds changes nothing any more.
+        """
+        if not (job.stopped_callback if kind == "stopped" else job.failure_callback):
+            return
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:
+            if os.fork() == 0:  # a child's child: nobody needs to wait for its end
+                os.setpgid(0, 0)
+                signal.set_wakeup_fd(-1)
+                if kind == "stopped":
+                    execute_stopped_callback(job, self._worker.death_penalty_class)
+                else:
+                    error = WorkHorseDied(how)
+                    execute_failure_callback(job, self._worker.death_penalty_class, type(error), error, None)
+        finally:
+            os._exit(0)
+
+    def _queue(self, job: RegisteredJob) -> Queue:
+        return Queue(job.origin, connection=self._connection, job_class=RegisteredJob, serializer=JSONSerializer)
+
+    def _execution(self, job_id: str, execution_id: str) -> Execution:
+        return Execution(execution_id, job_id, self._connection, self._worker.name)

@@ -1,0 +1,180 @@
+"""A job as our workers run it: it can only call a registered job type, and it counts its attempts."""
+
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from redis import Redis
+from redis.client import Pipeline
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+from rq.utils import now
+
+from taskqueue.call import Call, registered_call
+from taskqueue.errors import PermanentFailure, UnknownJobType
+from taskqueue.jobtypes.names import CALL_PREFIX, job_type_name
+from taskqueue.jobtypes.rq_callbacks import registered_callbacks
+from taskqueue.store.keys import Field
+
+FRESH = frozenset(
+    b"created_at enqueued_at data origin status description timeout result_ttl failure_ttl retries_left"
+    b" retry_intervals tq:attempts".split()
+)
+"""The fields of a job that `TaskQueue.submit` has written, and nobody has touched since."""
+FRESH_OF_A_REQUEST = FRESH | {b"tq:trace"}
+DATE_LENGTH = len("2026-11-24T10:43:05.120000Z")
+
+
+class RegisteredJob(Job):
+    """An RQ job that can only call a registered job type, whatever was written to Redis."""
+
+    attempt: int = 0  # runs begun so far
+    attempts: int = 1  # runs allowed
+    deaths: int = 0  # runs that ended their work-horse
+    claimed: bool = False  # the claim has counted this attempt already
+
+    @property
+    def func(self) -> Call:
+        """The job type's function. Raises `UnknownJobType` for any other name."""
+        if self.instance is not None:
+            raise PermanentFailure("This job calls a method of an object; only job types are run.")
+        for name in (self._success_callback_name, self._failure_callback_name, self._stopped_callback_name):
+            if name and name not in registered_callbacks:
+                raise PermanentFailure(f"This job has the callback {name!r}, which no @callback has registered.")
+        name = self.func_name or ""
+        try:
+            return registered_call(name)
+        except UnknownJobType as error:
+            if name.startswith(CALL_PREFIX):
+                raise  # another worker may have newer code that knows it: it is tried again
+            raise PermanentFailure(str(error)) from error
+
+    # RQ would import whatever function a job's hash names as its callback; a name that is not
+    # registered is no callback here, and `func` refuses the job.
+    @property
+    def success_callback(self) -> Callable[..., Any] | None:
+        """What is called when the job has succeeded."""
+        return registered_callbacks.get(self._success_callback_name or "")
+
+    @property
+    def failure_callback(self) -> Callable[..., Any] | None:
+        """What is called when the job has failed for good."""
+        return registered_callbacks.get(self._failure_callback_name or "")
+
+    @property
+    def stopped_callback(self) -> Callable[..., Any] | None:
+        """What is called when the job was stopped on request."""
+        return registered_callbacks.get(self._stopped_callback_name or "")
+
+    @property
+    def runs(self) -> str:
+        """Which attempt this is, in words: "attempt 2 of 5"."""
+        return f"attempt {self.attempt} of {max(self.attempts, self.attempt)}"
+
+    @property
+    def type_name(self) -> str:
+        """Its job type, for the log; "unreadable" where its data is no JSON job."""
+        try:
+            return job_type_name(self.func_name or "")
+        except Exception:  # noqa: BLE001  another program may have written anything; the log line must not fail
+            return "unreadable"
+
+    @classmethod
+    def fetch(cls, id: str, connection: Redis | None = None, serializer: Any = None) -> Self:  # noqa: A002  RQ's name
+        """The job of this id. Raises `NoSuchJobError`, and whatever its hash makes RQ raise."""
+        job = super().fetch(id, connection, serializer)
+        assert isinstance(job, cls)  # noqa: S101  RQ's annotation is its base class
+        return job
+
+    def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
+        """Read the job from its hash; ours has the attempts besides."""
+        super().restore(raw_data)
+        self.attempt = int(raw_data.get(Field.ATTEMPT.encode(), 0))
+        self.attempts = int(raw_data.get(Field.ATTEMPTS.encode(), 1 + (self.retries_left or 0)))
+        self.deaths = int(raw_data.get(Field.DEATHS.encode(), 0))
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether it uses nothing of RQ's that only RQ's own code settles."""
+        return not (
+            self.has_rate_limit
+            or self.repeats_left
+            or self.webhooks
+            or self.group_id
+            or self._success_callback_name
+            or self._failure_callback_name
+            or self._stopped_callback_name
+        )
+
+    def prepare_for_execution(self, worker_name: str, pipeline: Pipeline) -> None:
+        """Count the attempt, in the same transaction that marks the job as started."""
+        super().prepare_for_execution(worker_name, pipeline)
+        if self.claimed:
+            return
+        self.attempt += 1
+        pipeline.hincrby(self.key, Field.ATTEMPT, 1)
+        pipeline.hdel(self.key, Field.PROGRESS)
+
+
+class ClaimedJob(RegisteredJob):
+    """A job that a work-horse has claimed.
+
+    To read a job's whole hash takes longer than to run a small job. So of a fresh job only what a run needs is
+    read, and the rest when somebody asks for it: an attribute that is not there yet is looked up by `__getattr__`.
+    """
+
+    _hash: Mapping[bytes, bytes] | None
+    is_fresh: bool
+
+    @classmethod
+    def of(cls, job_id: str, raw: Mapping[bytes, bytes], connection: Redis, worker_name: str) -> Self:
+        """The job that was claimed; `raw` is its hash as it was before. Raises what a malformed hash makes."""
+        job = cls.__new__(cls)
+        job._id, job.connection, job._hash = job_id, connection, raw
+        job.worker_name, job.claimed = worker_name, True
+        job.is_fresh = (
+            (raw.keys() == FRESH_OF_A_REQUEST or raw.keys() == FRESH)
+            and raw[b"status"] == b"queued"
+            and len(raw[b"created_at"]) == len(raw[b"enqueued_at"]) == DATE_LENGTH
+        )
+        if not job.is_fresh:
+            job._read_all()
+            return job
+        job.attempt, job.attempts = 1, int(raw[b"tq:attempts"])
+        job.origin = raw[b"origin"].decode()
+        job.timeout, job.result_ttl = int(raw[b"timeout"]), int(raw[b"result_ttl"])
+        data = raw[b"data"]
+        plain = data if data.startswith(b"[") else zlib.decompress(data)
+        job._func_name, job._instance, job._args, job._kwargs = json.loads(plain.decode())
+        return job
+
+    def __getattr__(self, name: str) -> Any:
+        if self.__dict__.get("_hash") is None:
+            raise AttributeError(f"a job has no {name!r}")
+        self._read_all()
+        return getattr(self, name)
+
+    def _read_all(self) -> None:
+        raw, self._hash = self._hash, None
+        assert raw is not None  # noqa: S101  it is read once
+        set_before = dict(self.__dict__)
+        Job.__init__(self, self._id, self.connection, JSONSerializer)
+        self.restore(raw)
+        self.attempt += 1
+        self.started_at = now()
+        self._status = JobStatus.STARTED  # by the claim; a job that calls its own save() writes it
+        self.__dict__.update(set_before)
+
+    @property
+    def func(self) -> Call:
+        """As of any registered job; a fresh one has no callbacks to look at."""
+        name = self.func_name or ""
+        if self.is_fresh and self.instance is None and name.startswith(CALL_PREFIX):
+            return registered_call(name)
+        return super().func
+
+    @property
+    def is_ordinary(self) -> bool:
+        """As of any registered job."""
+        return self.is_fresh or super().is_ordinary

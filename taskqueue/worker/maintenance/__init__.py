@@ -1,0 +1,1 @@
+"""The chores of the scheduling worker: one file each, one class, one `run()`."""

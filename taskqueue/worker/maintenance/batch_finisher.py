@@ -1,0 +1,35 @@
+"""Ends the batches whose tasks have all ended, and queues the task that waits for that."""
+
+from typing import Any
+
+from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
+
+from taskqueue.enqueue.batch_draft import MAX_TASKS
+from taskqueue.store import scripts
+from taskqueue.store.keys import OPEN_BATCHES, QUEUES, batch_key, batch_tasks_key
+from taskqueue.store.times import rq_now
+
+ENDED_AT_ONCE = 200  # batches that are looked at in one go
+
+
+class BatchFinisher:
+    """A chore of the scheduling worker."""
+
+    def __init__(self, connection: Redis, ttl_seconds: int) -> None:
+        self._connection = connection
+        self._ttl_seconds = ttl_seconds
+        self._script = scripts.register(connection, "finish_batch")
+
+    def run(self) -> None:
+        """End the batches whose tasks have all ended, and release the task that waits for each."""
+        found: Any = self._connection.zrandmember(OPEN_BATCHES, ENDED_AT_ONCE)
+        if not found:
+            return
+        now = rq_now()
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for batch_id in (member.decode() for member in found):
+                keys = [batch_key(batch_id), batch_tasks_key(batch_id), OPEN_BATCHES, QUEUES]
+                arguments = [RQ_KEY_PREFIX, batch_id, MAX_TASKS, self._ttl_seconds, now]
+                self._script(keys=keys, args=arguments, client=pipeline)
+            pipeline.execute()

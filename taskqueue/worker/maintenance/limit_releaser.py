@@ -1,0 +1,19 @@
+"""Queues the jobs that a limit of their type has held and that may begin now (store/lua/release_limits.lua)."""
+
+from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
+
+from taskqueue.store import scripts
+from taskqueue.store.keys import LIMITED_TYPES
+from taskqueue.store.times import rq_now
+
+
+class LimitReleaser:
+    """A chore of the scheduling worker, once a second; each end of a job does the same for its own type."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._script = scripts.register(connection, "limits", "release_limits")
+
+    def run(self) -> None:
+        """Queue the held jobs for which their limits have room. Raises the driver's errors."""
+        self._script(keys=[LIMITED_TYPES], args=[RQ_KEY_PREFIX, rq_now()])

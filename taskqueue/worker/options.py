@@ -1,0 +1,29 @@
+"""How one worker works: the command line's options, and the environment variables behind them."""
+
+import os
+from typing import NamedTuple
+
+from taskqueue.settings import Environment, whole_number
+from taskqueue.worker.horse import Limits
+
+
+class Options(NamedTuple):
+    """`python worker.py --help` describes each."""
+
+    horses: int = 1
+    limits: Limits = Limits()
+    grace_seconds: float = 25
+    port: int = 0  # of /healthz, /readyz and /metrics; 0: none
+
+    @classmethod
+    def read(cls, env: Environment) -> "Options":
+        """What `env` (usually `os.environ`) asks for. Raises `InvalidSetting`."""
+        return cls(
+            horses=whole_number(env, "WORKER_HORSES", os.cpu_count() or 1, "of work-horses"),
+            limits=Limits(
+                jobs=whole_number(env, "MAX_JOBS_PER_HORSE", 0, "of jobs", minimum=0),
+                memory_mib=whole_number(env, "MAX_HORSE_MEMORY_MIB", 0, "of MiB", minimum=0),
+            ),
+            grace_seconds=whole_number(env, "GRACE_SECONDS", 25, "of seconds", minimum=0),
+            port=whole_number(env, "WORKER_PORT", 0, "(a port; 0: none)", minimum=0),
+        )

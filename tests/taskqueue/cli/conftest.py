@@ -1,0 +1,65 @@
+"""The command line as somebody calls it, over Redis and over an API that asks for a key."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from taskqueue.cli import main
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.settings import Settings
+from tests.taskqueue.cli.stage import KEY, SECRET, Done, Run
+from tests.taskqueue.web.conftest import served
+from tests.taskqueue.worker.stage import RunningWorker
+from web import create_app
+
+
+@pytest.fixture
+def here(env: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], job_types: JobTypes) -> Run:
+    """Run the command line to its end, over Redis."""
+
+    def command(*arguments: str, stdin: str = "") -> Done:
+        env.setattr("sys.stdin", StringIO(stdin))
+        code = main(arguments)
+        return Done(code, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def api(settings: Settings, job_types: JobTypes) -> Iterator[str]:
+    """The URL of an API that asks for a key."""
+    with served(create_app(replace(settings, api_keys=(KEY,)), job_types)) as url:
+        yield url
+
+
+@pytest.fixture
+def over_http(here: Run, api: str, env: pytest.MonkeyPatch) -> Run:
+    """Run the command line over that API, with the key."""
+    env.setenv("TASK_QUEUE_API", api)
+    env.setenv("TASK_QUEUE_KEY", SECRET)
+    return here
+
+
+@pytest.fixture(params=["here", "over_http"], ids=["redis", "http"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """The one, and the other."""
+    way: Run = request.getfixturevalue(request.param)
+    return way
+
+
+@pytest.fixture
+def worker(settings: Settings, project: Path, tmp_path: Path) -> Iterator[Callable[[], RunningWorker]]:
+    """Start a worker that runs until the test has ended."""
+    started: list[RunningWorker] = []
+
+    def start() -> RunningWorker:
+        started.append(RunningWorker(project, tmp_path / "worker.log", settings.redis_url))
+        started[-1].wait_until_it_works()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()

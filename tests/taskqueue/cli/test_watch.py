@@ -1,0 +1,134 @@
+"""`watch`: the same over Redis and over HTTP, also where the connection breaks."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import Redis
+
+from taskqueue.cli.api import Api
+from taskqueue.cli.by_http import HttpClient
+from taskqueue.cli.by_redis import RedisClient
+from taskqueue.cli.client import Client
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.errors import UnknownTask
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.settings import Settings
+from taskqueue.tasks.log_lines import LogLine, write_lines
+from tests.taskqueue.cli.stage import SECRET, Run, breaking
+from tests.taskqueue.worker.stage import RunningWorker
+
+LINES = ["run 1", "printed 1", "no end of line", "run 2", "printed 2", "no end of line"]
+
+
+@pytest.fixture(params=["redis", "http"])
+def client(request: pytest.FixtureRequest, settings: Settings, job_types: JobTypes) -> Client:
+    if request.param == "redis":
+        return RedisClient(settings, job_types)
+    return HttpClient(Api(request.getfixturevalue("api"), SECRET))
+
+
+@pytest.fixture
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that has lost its connection may come again at once."""
+    monkeypatch.setattr("taskqueue.web.api.events.AGAIN_MILLISECONDS", 0)
+
+
+def test_what_happens_is_told_as_it_happens(client: Client, queue: TaskQueue, work: Callable[..., str]) -> None:
+    task = queue.submit("talkative", {"pause": 0.5})
+    seen = []
+    with ThreadPoolExecutor(1) as pool:
+        for event, row in client.follow(task.id):
+            if not seen:
+                pool.submit(work)
+            seen.append((event, row["line"] if event == "log" else row["status"]))
+    assert (seen[0], seen[-1]) == (("status", "queued"), ("status", "complete"))
+    assert [what for event, what in seen if event == "log"] == LINES
+    assert seen.index(("status", "processing")) < seen.index(("log", "run 1"))
+
+
+@pytest.mark.usefixtures("soon_again")
+def test_a_long_task_is_followed_beyond_the_end_of_a_stream(
+    client: Client, queue: TaskQueue, work: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskqueue.monitor.events.LAST_SECONDS", 0.1)
+    task = queue.submit("talkative", {"pause": 0.5})
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work)
+        seen = list(client.follow(task.id))
+    assert [row["line"] for event, row in seen if event == "log"] == LINES
+    assert seen[-1][1]["status"] == "complete"
+
+
+def test_over_http_it_looks_as_over_redis(
+    here: Run, api: str, env: pytest.MonkeyPatch, queue: TaskQueue, work: Callable[..., str]
+) -> None:
+    task = queue.submit("talkative", {})
+    work()
+    over_redis = here("watch", task.id)
+    env.setenv("TASK_QUEUE_KEY", SECRET)
+    over_http = here("--url", api, "watch", task.id)
+    assert over_http == over_redis
+    assert over_http.out.startswith("  WARNING run 1\n  stdout  printed 1\n  stderr  no end of line\n")
+    assert f"{task.id}  talkative  complete\n" in over_http.out
+
+
+def test_progress_is_a_bar(run: Run, worker: Callable[[], RunningWorker]) -> None:
+    worker()
+    shown = run("submit", "steps", '{"count": 1, "pause": 1}', "--watch").out
+    assert f"steps processing [{'#' * 30}] 1/1 step 1\n" in shown
+
+
+def test_a_program_is_told_the_end_alone(run: Run, queue: TaskQueue, work: Callable[..., str]) -> None:
+    task = queue.submit("chatty", {"words": "hello"})
+    work()
+    done = run("--json", "watch", task.id)
+    assert (done.code, done.out.count("\n"), '"status": "complete"' in done.out) == (0, 1, True)
+
+
+def test_a_task_that_is_deleted_meanwhile_is_told(client: Client, queue: TaskQueue, redis: Redis) -> None:
+    task = queue.submit("generic", {})
+    events = client.follow(task.id)
+    assert next(events)[0] == "status"
+    redis.delete(f"rq:job:{task.id}")
+    with pytest.raises(UnknownTask, match="There is no task"):
+        next(events)
+
+
+@pytest.mark.usefixtures("soon_again")
+def test_where_the_connection_breaks_nothing_is_missed_or_told_twice(
+    api: str, queue: TaskQueue, work: Callable[..., str]
+) -> None:
+    task = queue.submit("talkative", {})
+    work()
+    whole = list(HttpClient(Api(api, SECRET)).follow(task.id))
+    plan = [400, None, 100_000]  # in the middle of an event; a proxy whose web server is away; all the rest
+    with breaking(api, plan) as (proxy, asked):
+        assert list(HttpClient(Api(proxy, SECRET)).follow(task.id)) == whole
+    assert asked[0] == ""
+    assert asked[1] == asked[2] != ""
+
+
+@pytest.mark.usefixtures("soon_again")
+def test_a_web_server_that_stays_away_is_told(
+    here: Run, api: str, env: pytest.MonkeyPatch, queue: TaskQueue, work: Callable[..., str]
+) -> None:
+    env.setenv("TASK_QUEUE_KEY", SECRET)
+    env.setattr("taskqueue.cli.by_http.OUTAGE_SECONDS", 0.3)
+    task = queue.submit("generic", {})
+    work()
+    with breaking(api, [60]) as (proxy, asked):
+        done = here("--url", proxy, "watch", task.id)
+    assert (done.code, len(asked) > 2) == (2, True)
+    assert done.err.endswith("answers 502, but not as this API does. Start the web server behind it.\n")
+
+
+def test_a_job_cannot_give_commands_to_the_terminal(
+    run: Run, queue: TaskQueue, redis: Redis, work: Callable[..., str]
+) -> None:
+    task = queue.submit("chatty", {"words": "hello"})
+    work()
+    write_lines(redis, task.id, 1, [LogLine(0, "INFO", "\033]0;pwned\007")], ttl=60)
+    done = run("watch", task.id)
+    assert "\033" not in done.out
+    assert "\N{REPLACEMENT CHARACTER}]0;pwned\N{REPLACEMENT CHARACTER}" in done.out

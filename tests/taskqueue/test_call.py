@@ -1,0 +1,67 @@
+"""The same promises without a server or a process: fakeredis, and RQ's worker that does not fork."""
+
+import fakeredis
+import pytest
+from redis import Redis
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.errors import QueueUnavailable
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.run.files import open_files
+from taskqueue.settings import Settings
+from taskqueue.tasks.task import Task
+from taskqueue.worker.job import RegisteredJob
+
+
+@pytest.fixture
+def server() -> fakeredis.FakeServer:
+    return fakeredis.FakeServer()
+
+
+@pytest.fixture
+def redis(server: fakeredis.FakeServer) -> Redis:
+    """A Redis inside this process."""
+    return fakeredis.FakeRedis(server=server)
+
+
+@pytest.fixture
+def queue(redis: Redis, job_types: JobTypes) -> TaskQueue:
+    return TaskQueue(redis, Settings(), job_types)
+
+
+def run(queue: TaskQueue, redis: Redis, job_type: str, **payload: object) -> Task:
+    """Submit a task, run what waits, and read it."""
+    task = queue.submit(job_type, payload)
+    names = list(queue.settings.queues)
+    SimpleWorker(names, connection=redis, job_class=RegisteredJob, serializer=JSONSerializer).work(burst=True)
+    return queue.get(task.id)
+
+
+def test_a_task_goes_all_the_way(queue: TaskQueue, redis: Redis) -> None:
+    task = run(queue, redis, "week", of="2026-11-23")
+    assert (task.status, task.attempt, task.result["last"]) == ("complete", 1, "2026-11-29")
+
+
+def test_a_failure_is_tried_again_until_it_succeeds(queue: TaskQueue, redis: Redis) -> None:
+    task = run(queue, redis, "flaky", failures=2)
+    assert (task.status, task.attempt, task.result) == ("complete", 3, 3)
+
+
+def test_progress_is_kept(queue: TaskQueue, redis: Redis) -> None:
+    progress = run(queue, redis, "steps", count=7).progress
+    assert progress
+    assert (progress["done"], progress["total"]) == (7, 7)
+
+
+def test_a_file_is_kept(redis: Redis) -> None:
+    store = open_files(Settings(), redis)
+    assert store.read(store.write(b"hello").filename)[1] == b"hello"
+
+
+def test_without_redis_nothing_is_queued(queue: TaskQueue, server: fakeredis.FakeServer) -> None:
+    server.connected = False
+    with pytest.raises(QueueUnavailable, match="Redis did not answer") as refused:
+        queue.submit("generic", {})
+    assert refused.value.task_id

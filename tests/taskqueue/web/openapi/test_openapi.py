@@ -1,0 +1,172 @@
+"""The API document, made from the code, and its page."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.settings import Settings
+from taskqueue.settings.api_keys import new_key
+from taskqueue.web.dashboard import PREFIX
+from taskqueue.web.openapi.example import payload_example
+from tests.taskqueue.web.conftest import problem, served
+from web import create_app
+
+WITHOUT_EXAMPLE = {("files_upload", ""), ("docs_openapi", "200")}  # a file, and this document itself
+PARAMETER = re.compile(r"{\w+}")
+
+
+@pytest.fixture
+def document(client: FlaskClient) -> dict[str, Any]:
+    response = client.get("/openapi.json")
+    assert response.status_code == 200
+    return dict(response.get_json())
+
+
+def test_every_address_is_in_it(app: Flask, document: dict[str, Any]) -> None:
+    rules = {rule.rule.replace("<", "{").replace(">", "}") for rule in app.url_map.iter_rules()}
+    dashboard = {rule for rule in rules if rule.startswith(PREFIX)}
+    assert set(document["paths"]) == rules - dashboard - {"/static/{path:filename}"}
+
+
+def test_what_can_be_posted_is_in_it_with_examples(document: dict[str, Any]) -> None:
+    post = document["paths"]["/tasks"]["post"]
+    first, *others = post["parameters"]
+    types = first["schema"]["enum"]
+    assert (first["name"], any(one.get("required") for one in others)) == ("task_type", False)
+    body = post["requestBody"]["content"]["application/json"]
+    assert {"email", "resize", "login"} <= set(types)
+    assert body["examples"]["week"]["value"] == {"of": "2026-11-24"}
+    assert body["examples"]["login"]["value"]["password"] == "**********"
+    assert {"$ref": "#/components/schemas/payload.email"} in body["schema"]["anyOf"]
+
+
+def test_what_is_posted_after_an_example_is_taken(client: FlaskClient, job_types: JobTypes) -> None:
+    examples = {name: payload_example(job_type) for name, job_type in job_types.items()}
+    assert examples["email"]
+    for name, example in examples.items():
+        if example is not None:
+            assert client.post(f"/tasks?task_type={name}", json=example).status_code == 202, name
+
+
+def bodies(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each body in the document: the operation's id, its status ("" of a request), its content."""
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for status, body in {"": operation.get("requestBody", {}), **operation["responses"]}.items():
+                for content in body.get("content", {}).values():
+                    yield operation["operationId"], status, content
+
+
+def test_every_body_has_an_example_that_fits_its_schema(document: dict[str, Any]) -> None:
+    for operation, status, content in bodies(document):
+        if "schema" not in content or (operation, status) in WITHOUT_EXAMPLE:
+            continue
+        examples = [one["value"] for one in content.get("examples", {}).values()] or [content.get("example")]
+        # What the schema refers to, "#/components/…", stands beside it.
+        validator = Draft202012Validator({**content["schema"], "components": document["components"]})
+        for example in examples:
+            assert example is not None, (operation, status)
+            assert [error.message for error in validator.iter_errors(example)] == [], (operation, status)
+
+
+def test_what_is_sent_after_an_example_is_taken(client: FlaskClient, document: dict[str, Any]) -> None:
+    for method, path, expected in [("post", "/tasks/bulk", 202), ("put", "/schedules/{name}", 201)]:
+        content = document["paths"][path][method]["requestBody"]["content"]["application/json"]
+        response = client.open(path.format(name="nightly"), method=method.upper(), json=content["example"])
+        assert response.status_code == expected, response.text
+
+
+def problem_example(document: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any]:
+    answer = document["paths"][path][method]["responses"][str(status)]
+    return dict(answer["content"]["application/problem+json"]["example"])
+
+
+def test_whatever_is_not_there_is_answered_as_in_the_example(
+    client: FlaskClient, document: dict[str, Any]
+) -> None:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if "404" in operation["responses"]:
+                given = problem(client.open(PARAMETER.sub("other", path), method=method.upper()), 404)
+                example = problem_example(document, method, path, 404)
+                assert (given["type"], given["title"]) == (example["type"], example["title"]), (method, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "request_"),
+    [
+        ("post", "/tasks", 400, {"query_string": {"taks_type": "generic"}}),
+        ("post", "/tasks", 413, {"query_string": {"task_type": "generic"}, "json": "x" * 2**20}),
+        ("post", "/tasks", 415, {"query_string": {"task_type": "generic"}, "data": "{}"}),
+        ("post", "/tasks", 422, {"query_string": {"task_type": "emial"}, "json": {}}),
+        ("post", "/tasks/bulk", 413, {"json": [{"task_type": "generic"}] * 10_001}),
+        ("post", "/tasks/bulk", 422, {"json": [{"task_type": "emial"}]}),
+        ("put", "/schedules/{name}", 400, {"data": "x", "content_type": "application/json"}),
+        ("put", "/schedules/{name}", 413, {"json": "x" * 2**16}),
+        ("put", "/schedules/{name}", 422, {"json": {"task_type": "emial", "interval": 60}}),
+        ("post", "/requeue", 422, {"query_string": {"queue": "hihg"}}),
+        ("post", "/files", 413, {"data": b"x" * (2**24 + 1), "content_type": "image/png"}),
+    ],
+)
+def test_what_is_wrong_is_answered_as_in_the_example(
+    client: FlaskClient, document: dict[str, Any], method: str, path: str, status: int, request_: dict[str, Any]
+) -> None:
+    given = problem(client.open(PARAMETER.sub("nightly", path), method=method.upper(), **request_), status)
+    example = problem_example(document, method, path, status)
+    assert (given["type"], given["title"]) == (example["type"], example["title"])
+
+
+class TestWithKeys:
+    @pytest.fixture
+    def locked(self, settings: Settings, job_types: JobTypes) -> FlaskClient:
+        self.secret, key = new_key("mailer", "read", ["email"])
+        return create_app(replace(settings, api_keys=(key,)), job_types).test_client()
+
+    def test_it_says_so_and_what_scope_each_address_needs(self, locked: FlaskClient) -> None:
+        told = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"}).get_json()
+        assert told["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+        post = told["paths"]["/tasks"]["post"]
+        assert post["security"] == [{"key": []}]
+        assert "`submit`" in post["description"]
+        assert {"401", "403"} <= set(post["responses"])
+        assert "security" not in told["paths"]["/health"]["get"]
+
+    def test_it_has_the_job_types_of_the_key_alone(self, locked: FlaskClient) -> None:
+        told = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"})
+        assert "payload.email" in told.text
+        assert "payload.generic" not in told.text
+
+    def test_a_browser_asks_its_user_for_the_key(self, locked: FlaskClient) -> None:
+        refused = locked.get("/docs", headers={"Accept": "text/html,*/*;q=0.8"})
+        assert refused.status_code == 401
+        assert [value.split()[0] for value in refused.headers.getlist("WWW-Authenticate")] == ["Bearer", "Basic"]
+        assert locked.get("/docs", auth=("mailer", self.secret)).status_code == 200
+        assert locked.get("/docs", auth=("other", self.secret)).status_code == 401
+
+    def test_what_a_browser_sends_by_itself_changes_nothing(self, locked: FlaskClient) -> None:
+        assert locked.post("/tasks?task_type=email", json={}, auth=("mailer", self.secret)).status_code == 401
+
+
+class TestThePage:
+    def test_it_shows_every_address_without_a_word_from_elsewhere(
+        self, app: Flask, browser: Chrome, document: dict[str, Any]
+    ) -> None:
+        with served(app) as site:
+            browser.get(f"{site}/docs")
+            WebDriverWait(browser, 20).until(lambda page: page.find_elements(By.CLASS_NAME, "opblock"))
+            shown = browser.find_elements(By.CLASS_NAME, "opblock-summary-path")
+            assert len(shown) == sum(len(methods) for methods in document["paths"].values())
+            assert [
+                line["message"] for line in browser.get_log("browser")
+            ] == []  # such as a refusal of its policy
+            browser.get("about:blank")  # no page asks a server that is gone

@@ -1,0 +1,78 @@
+"""Fixtures of the worker's tests: a Redis that a test may take away, workers, and what they measure."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.settings import Settings
+from taskqueue.store.connection import connect_for_worker
+from tests.conftest import RedisServer
+from tests.taskqueue.worker.stage import Proxy, RunningWorker
+
+FIGURES_FILE = "FIGURES_FILE"  # `make faults` sets it: only what measures is run, and writes its figures there
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get(FIGURES_FILE):
+        items[:] = [item for item in items if "figure" in getattr(item, "fixturenames", ())]
+
+
+@pytest.fixture
+def server(own_redis: RedisServer) -> RedisServer:
+    return own_redis
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[Proxy]:
+    proxy = Proxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def start(project: Path, tmp_path: Path, server: RedisServer) -> Iterator[Callable[..., RunningWorker]]:
+    """Start a worker; all are stopped at the end."""
+    started: list[RunningWorker] = []
+
+    def start_worker(*options: str, url: str = server.url, **variables: str) -> RunningWorker:
+        log = tmp_path / f"worker-{len(started)}.log"
+        log.touch()
+        started.append(RunningWorker(project, log, url, *options, **variables))
+        started[-1].wait_until_it_works()
+        return started[-1]
+
+    yield start_worker
+    for worker in started:
+        with suppress(OSError):
+            worker.stop()
+
+
+@pytest.fixture
+def queue(server: RedisServer, job_types: JobTypes) -> Iterator[TaskQueue]:
+    with connect_for_worker(server.url) as connection:
+        yield TaskQueue(connection, Settings(redis_url=server.url), job_types)
+
+
+@pytest.fixture
+def redis(server: RedisServer) -> Iterator[Redis]:
+    with connect_for_worker(server.url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def figure() -> Callable[[str, float], None]:
+    """Note what was measured, in seconds, for `make faults`."""
+
+    def note(what: str, seconds: float) -> None:
+        if path := os.environ.get(FIGURES_FILE):
+            with Path(path).open("a") as file:
+                file.write(json.dumps([what, seconds]) + "\n")
+
+    return note

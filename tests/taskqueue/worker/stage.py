@@ -1,0 +1,139 @@
+"""Workers as processes, a proxy that loses answers, and where a task stands."""
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from redis import Redis
+from rq import Queue
+
+from taskqueue.enqueue.queue import TaskQueue
+from tests.conftest import START_SECONDS, wait_until
+
+STOP_SECONDS = 40  # more than the default grace time
+
+
+class RunningWorker:
+    """A real worker, and its log."""
+
+    def __init__(self, project: Path, log: Path, url: str, *options: str, **variables: str) -> None:
+        self._log = log
+        with log.open("a") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "worker.py", "--horses", "1", *options],
+                cwd=project,
+                env=os.environ | {"TASK_QUEUE_URL": url} | variables,
+                stderr=out,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def lives(self) -> bool:
+        return self.process.poll() is None
+
+    def wait_until_it_works(self) -> None:
+        wait_until(lambda: "works on" in self.log and self.horses(), what="the worker")
+
+    def horses(self) -> list[int]:
+        with suppress(OSError):
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+            return [int(pid) for pid in children.read_text().split()]
+        return []
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To the worker and its horses: as when its whole machine is frozen."""
+        for pid in (self.process.pid, *self.horses()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def stop(self) -> None:
+        if self.lives:
+            self.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(STOP_SECONDS)
+
+
+class Proxy:
+    """A TCP proxy before Redis that can cut a connection between a command and its answer."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self.loses: Callable[[bytes], bool] = lambda command: False
+        self.lost = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        """To and fro; a command whose answer shall be lost reaches Redis, and then both ends are closed."""
+        with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as server:
+            while True:
+                with selectors.DefaultSelector() as selector:
+                    for end in (client, server):
+                        selector.register(end, selectors.EVENT_READ)
+                    ready = [key.fileobj for key, _ in selector.select()]
+                for source in ready:
+                    content = source.recv(1 << 20)
+                    if not content:
+                        return
+                    lost = source is client and self.loses(content)
+                    (server if source is client else client).sendall(content)
+                    if lost:
+                        server.recv(1)  # Redis has done it
+                        self.lost += 1
+                        return
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def until(queue: TaskQueue, task_id: str, *statuses: str, seconds: float = START_SECONDS) -> float:
+    """Wait for a task to have one of these statuses; how long it took."""
+    began = time.monotonic()
+    wait_until(lambda: queue.get(task_id).status in statuses, seconds, what=f"the task to be {statuses}")
+    return time.monotonic() - began
+
+
+def places_of(redis: Redis, *task_ids: str) -> Mapping[str, list[str]]:
+    """The lists and registries in which each task stands; more than one, or none, is a fault."""
+    found: dict[str, list[str]] = {task_id: [] for task_id in task_ids}
+    for queue in Queue.all(connection=redis):
+        standing = {"queued": redis.lrange(queue.key, 0, -1)}
+        for name in ("wip", "finished", "failed", "scheduled", "deferred", "canceled"):
+            standing[name] = redis.zrange(f"rq:{name}:{queue.name}", 0, -1)
+        for name, members in standing.items():
+            for member in members:
+                task_id = member.decode().partition(":")[0]
+                if task_id in found:
+                    found[task_id].append(name)
+    return found
+
+
+def registries_of(redis: Redis, task_id: str) -> list[str]:
+    """The lists and registries in which one task stands."""
+    return places_of(redis, task_id)[task_id]
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended (what is left of it may wait for its parent)."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True

@@ -1,0 +1,155 @@
+"""At most so many jobs of a type run, and begin in a time, across all workers."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from itertools import accumulate
+
+from redis import Redis
+
+from taskqueue.control.operations import Operations
+from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.jobtypes.limits import Limits, declare, held_position, limit_usage
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.monitor.cluster_state import ClusterState
+from taskqueue.monitor.diagnosis import Explainer
+from taskqueue.monitor.listing import Listing, TaskFilter
+from tests.conftest import wait_until
+from tests.taskqueue.worker.stage import RunningWorker, registries_of, until
+
+Start = Callable[..., RunningWorker]
+TWO = Limits(concurrency=2)
+
+
+def notes(redis: Redis, name: str) -> list[tuple[float, dict[str, str]]]:
+    """What the jobs have noted: when, in seconds, and what."""
+    return [
+        (int(at.partition(b"-")[0]) / 1000, {key.decode(): value.decode() for key, value in fields.items()})
+        for at, fields in redis.xrange(f"test:{name}")
+    ]
+
+
+def most_at_a_time(redis: Redis) -> int:
+    return max(accumulate(int(fields["change"]) for _, fields in notes(redis, "two-at-a-time")))
+
+
+def order(redis: Redis, name: str) -> list[int]:
+    return [int(fields["number"]) for _, fields in notes(redis, name) if fields.get("change") != "-1"]
+
+
+def submit_two(queue: TaskQueue, count: int, seconds: float) -> list[str]:
+    return [queue.submit("two-at-a-time", {"seconds": seconds, "number": number}).id for number in range(count)]
+
+
+def test_no_more_run_at_the_same_time_than_may_and_they_begin_in_their_order(
+    start: Start, queue: TaskQueue, redis: Redis
+) -> None:
+    tasks = submit_two(queue, 12, 0.1)
+    for _ in range(2):
+        start("--horses", "3")
+    for task in tasks:
+        until(queue, task, "complete")
+    assert most_at_a_time(redis) == 2
+    began = order(redis, "two-at-a-time")
+    assert all(abs(number - place) <= 1 for place, number in enumerate(began))  # two begin in the same moment
+    assert limit_usage(redis, "two-at-a-time", TWO).running == 0
+    assert set(redis.scan_iter("tq:limit:*")) == {b"tq:limit:two-at-a-time", b"tq:limit:three-a-second"}
+
+
+def test_other_jobs_are_not_held_up_and_no_worker_asks_again_and_again(
+    start: Start, queue: TaskQueue, redis: Redis
+) -> None:
+    start("--horses", "4")
+    tasks = submit_two(queue, 30, 2)
+    other = queue.submit("generic", {})
+    until(queue, other.id, "complete", seconds=2)
+    wait_until(lambda: limit_usage(redis, "two-at-a-time", TWO).held == 28, 2, what="the others to be held")
+    held = queue.get(tasks[5])
+    assert (held.status, held.held_by_limit, registries_of(redis, held.id)) == ("queued", True, [])
+    assert held_position(redis, "two-at-a-time", held.id) == 3
+    settings = queue.settings
+    explained = Explainer(redis, queue, ClusterState(redis, settings), settings).explain(held.id)
+    assert (explained.ahead, [reason.code for reason in explained.reasons]) == (3, ["concurrency"])
+    found = Listing(redis, settings.queues).page(TaskFilter(status="queued"), 50).tasks
+    assert {task.id for task in found} == {task for task in tasks if queue.get(task).status == "queued"}
+    assert not queue.get(tasks[0]).held_by_limit
+    before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+    time.sleep(1)
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before < 30
+
+
+def test_the_place_of_a_horse_that_dies_goes_to_the_next(start: Start, queue: TaskQueue, redis: Redis) -> None:
+    worker = start("--horses", "2", "--grace-seconds", "0")
+    first, second = submit_two(queue, 2, 60)
+    wait_until(lambda: len(notes(redis, "two-at-a-time")) == 2, what="both to begin")
+    third = queue.submit("two-at-a-time", {}).id
+    for horse in worker.horses():
+        os.kill(horse, signal.SIGKILL)
+    # Each is tried again: but the third was before them.
+    until(queue, third, "complete", seconds=10)
+    assert {queue.get(task).attempt for task in (first, second)} <= {1, 2}
+
+
+def test_a_job_that_is_given_back_keeps_its_place(start: Start, queue: TaskQueue, redis: Redis) -> None:
+    worker = start("--horses", "3", "--grace-seconds", "0")
+    tasks = submit_two(queue, 4, 60)
+    wait_until(lambda: limit_usage(redis, "two-at-a-time", TWO).held == 2, what="two to be held")
+    running = {task for task in tasks if queue.get(task).status == "processing"}
+    worker.process.terminate()
+    assert worker.process.wait(20) == 0
+    assert {task.decode() for task in redis.lrange("rq:queue:default", 0, -1)} == running
+    assert limit_usage(redis, "two-at-a-time", TWO).running == 0
+    start("--horses", "3", "--grace-seconds", "0")
+    wait_until(lambda: limit_usage(redis, "two-at-a-time", TWO).running == 2, what="two to run")
+    assert {task for task in tasks if queue.get(task).status == "processing"} == running
+
+
+def test_a_held_task_can_be_canceled_and_deleted(start: Start, queue: TaskQueue, redis: Redis) -> None:
+    start("--horses", "3", "--grace-seconds", "0")
+    tasks = submit_two(queue, 5, 60)
+    wait_until(lambda: limit_usage(redis, "two-at-a-time", TWO).held == 3, what="three to be held")
+    first, second, third = (task.decode() for task in redis.lrange("tq:limit:two-at-a-time:held", 0, -1))
+    operations = Operations(redis, 1000)
+    assert operations.cancel(first) == "canceled"
+    operations.delete(second)
+    assert limit_usage(redis, "two-at-a-time", TWO).held == 1
+    running = next(task for task in tasks if queue.get(task).status == "processing")
+    operations.cancel(running)
+    until(queue, third, "processing")
+    assert queue.get(first).status == "canceled"
+
+
+def test_what_rqs_own_code_settles_gives_its_place_back(start: Start, queue: TaskQueue) -> None:
+    tasks = submit_two(queue, 5, 0)
+    after = [queue.submit("generic", {}, SubmitOptions(depends_on=(task,))).id for task in tasks]
+    start("--horses", "3")
+    for task in (*tasks, *after):
+        until(queue, task, "complete")
+
+
+def test_no_more_begin_in_a_time_than_may_and_they_begin_in_their_order(
+    start: Start, queue: TaskQueue, redis: Redis
+) -> None:
+    for _ in range(2):
+        start()
+    tasks = [queue.submit("three-a-second", {"number": number}).id for number in range(7)]
+    for task in tasks:
+        until(queue, task, "complete")
+    times = [at for at, _ in notes(redis, "three-a-second")]
+    # A job's note is a moment behind its beginning, which the limit counts.
+    assert all(later - earlier > 0.9 for earlier, later in zip(times, times[3:], strict=False))
+    assert times[-1] - times[0] < 6
+    began = order(redis, "three-a-second")
+    assert all(abs(number - place) <= 1 for place, number in enumerate(began))
+
+
+def test_a_limit_that_is_taken_away_lets_all_go_on(
+    start: Start, queue: TaskQueue, redis: Redis, job_types: JobTypes
+) -> None:
+    start("--horses", "4", "--grace-seconds", "0")
+    submit_two(queue, 4, 60)
+    wait_until(lambda: limit_usage(redis, "two-at-a-time", TWO).held == 2, what="two to be held")
+    declare(redis, {"two-at-a-time": job_types["generic"]})  # as newer code does
+    wait_until(lambda: redis.zcard("rq:wip:default") == 4, what="all to run")
