@@ -81,7 +81,7 @@ def test_a_claim_that_reached_redis_twice_is_given_back(start: Start, queue: Tas
     until(queue, task.id, "complete")
     second = queue.submit("counted", {}, SubmitOptions(queue="default", attempts=1))
     # As a network sends it that delivers a cut connection's last bytes late.
-    assert SettleAndClaim(redis, "one", ["default"], 10).turn(claim="late").claimed == second.id
+    assert SettleAndClaim(redis, "one", ["default"], 10)(claim="late").claimed == second.id
     wait_until(lambda: "put back" in worker.log, what="the worker to notice")
     read = queue.get(second.id)
     assert (read.status, read.attempt, read.errors) == ("queued", 0, ())

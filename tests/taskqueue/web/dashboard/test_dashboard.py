@@ -529,10 +529,10 @@ class TestWithoutRedis:
 
 
 def test_a_template_that_has_changed_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from taskqueue.web.dashboard import mended
+    from taskqueue.web.dashboard import patches
 
     (tmp_path / "rq_dashboard").mkdir()
     (tmp_path / "rq_dashboard" / "base.html").write_text("another version")
-    monkeypatch.setattr(mended, "THEIRS", tmp_path)
+    monkeypatch.setattr(patches, "THEIRS", tmp_path)
     with pytest.raises(RuntimeError, match=r"base\.html has changed"):
-        mended.loader()
+        patches.loader()
