@@ -52,7 +52,7 @@ def test_a_reload_takes_new_code_with_no_failed_request(web: Web, editable_proje
     assert "fresh" in json.dumps(web.get("/task-types"))
 
 
-@pytest.mark.parametrize("file", ["jobs/generic.py", "taskqueue/settings.py"])
+@pytest.mark.parametrize("file", ["jobs/generic.py", "taskqueue/settings/settings.py"])
 def test_code_that_does_not_start_is_refused_and_the_old_goes_on(
     web: Web, editable_project: Path, file: str
 ) -> None:
