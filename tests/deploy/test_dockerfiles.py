@@ -1,4 +1,4 @@
-"""The Dockerfiles, as far as they can be read without Docker; tests/images builds and runs them."""
+"""The Dockerfiles, checked as text; tests/images builds and runs them."""
 
 import json
 import re
