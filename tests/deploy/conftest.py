@@ -84,7 +84,7 @@ class Web:
 
     @contextmanager
     def load(self) -> Iterator[list[Exception]]:
-        """Send requests from four clients without a break; yield the list of their failures."""
+        """Ask without a break, with four clients; what went wrong."""
         failures: list[Exception] = []
         over = threading.Event()
 
