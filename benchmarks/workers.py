@@ -80,8 +80,8 @@ def report(results: dict[str, Any]) -> str:
             "",
             f"No-op jobs, {WORKERS} workers. Each worker runs one job at a time, except ours as it comes (a horse"
             " for each core) and the asynchronous ones (arq, taskiq, SAQ). Drain: waiting jobs run a second."
-            " Latency: from the call that queues a job to its first line, with one idle worker. Memory (PSS) and idle: one"
-            " idle worker. Redis: its processor time for each job.",
+            " Latency: from the call that queues a job to its first line, with one idle worker. Memory (PSS) and"
+            " idle: one idle worker. Redis: its processor time for each job.",
             "",
             table(
                 [

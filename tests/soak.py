@@ -237,7 +237,7 @@ def main() -> int:
     print(f"final states    {', '.join(f'{name} {count:,}' for name, count in account.endings.items())}")
     print(f"lost or wrong   {len(account.wrong):,}")
     print(
-        f"run again       {account.again.total():,} after a fault, at most {max(+account.again, default=0)} times"
+        f"run again       {account.again.total():,} after a fault; most for one job: {max(+account.again, default=0)}"
     )
     for task_id, why in list(account.wrong.items())[:20]:
         print(f"{task_id} {why}")
