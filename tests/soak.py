@@ -236,9 +236,8 @@ def main() -> int:
     print(f"accepted        {len(soak.accepted):,} (refused while Redis was away: {soak.refused:,})")
     print(f"final states    {', '.join(f'{name} {count:,}' for name, count in account.endings.items())}")
     print(f"lost or wrong   {len(account.wrong):,}")
-    print(
-        f"run again       {account.again.total():,} after a fault; most for one job: {max(+account.again, default=0)}"
-    )
+    most = max(+account.again, default=0)
+    print(f"run again       {account.again.total():,} after a fault; one job at most {most}")
     for task_id, why in list(account.wrong.items())[:20]:
         print(f"{task_id} {why}")
     if account.wrong:
