@@ -51,12 +51,12 @@ class RedisClient:
 
     def follow(self, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """What happens to it, as it happens."""
-        seen = EventCursor()
+        cursor = EventCursor()
         # With short timeouts: somebody sits before it.
         with closing(Subscriptions(self._connection, self._connection)) as subscriptions:
             while True:  # what follows a task ends after an hour, too
-                for event in follow(self._queue, subscriptions, task_id, seen):
-                    seen = event.seen
+                for event in follow(self._queue, subscriptions, task_id, cursor):
+                    cursor = event.cursor
                     if event.kind == "gone":
                         raise UnknownTask(task_id)
                     if event.line:

@@ -51,7 +51,7 @@ def test_what_happens_is_told_as_it_happens(client: Client, queue: TaskQueue, wo
 def test_a_long_task_is_followed_beyond_the_end_of_a_stream(
     client: Client, queue: TaskQueue, work: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqueue.monitor.events.LAST_SECONDS", 0.1)
+    monkeypatch.setattr("taskqueue.monitor.events.MAX_STREAM_SECONDS", 0.1)
     task = queue.submit("talkative", {"pause": 0.5})
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work)
