@@ -75,9 +75,9 @@ def worker_lost(name: str, last_heartbeat: datetime | str | None, *, taken_over:
 
 
 def not_persistent(*, snapshots: bool = False) -> Finding:
-    """Return the finding that a restart of Redis loses tasks; `snapshots`: only the latest ones."""
+    """Return the finding that a restart of Redis loses tasks; `snapshots`: it may lose the latest ones only."""
     message = (
-        "Redis does not write each change to disk: its restart loses the latest tasks."
+        "Redis does not write each change to disk: its restart loses tasks."
         if snapshots
         else "Redis keeps nothing on disk: its restart loses all tasks."
     )

@@ -1,4 +1,4 @@
-"""What cannot be done is said in one line, with the mend, and by the exit code."""
+"""A failure is one line, which says how to fix it, and an exit code."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import new_key
 from tests.conftest import RedisServer, free_port
-from tests.taskqueue.cli.stage import SECRET, Run, Says, answering
+from tests.taskqueue.cli.stage import SECRET, Answers, Run, answering
 from tests.taskqueue.web.conftest import served
 from web import create_app
 
@@ -17,7 +17,7 @@ START = "Start the web server, or correct --url (or TASK_QUEUE_API).\n"
 
 
 def said(run: Run, *arguments: str) -> str:
-    """The one line that it says."""
+    """Return the one line that the program prints on standard error."""
     done = run(*arguments)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith("taskqueue: ")
@@ -46,23 +46,23 @@ def test_both_ways_say_the_same(run: Run, arguments: tuple[str, ...], message: s
     "command", [("queues",), ("workers",), ("get", "1"), ("watch", "1"), ("submit", "generic")]
 )
 class TestEachCommand:
-    """Whatever is asked."""
+    """All commands that need an answer."""
 
     def test_says_that_redis_is_away(self, here: Run, env: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
         env.setenv("TASK_QUEUE_URL", f"redis://127.0.0.1:{free_port()}/0")
         message = said(here, *command)
         assert message.startswith("Redis did not answer. (")
-        assert "`python -m taskqueue doctor` tells the mend." in message
+        assert "`python -m taskqueue doctor` says how to fix it." in message
 
     def test_says_that_the_web_server_is_away(self, here: Run, command: tuple[str, ...]) -> None:
         url = f"http://127.0.0.1:{free_port()}"
         assert said(here, "--url", url, *command) == f"{url} does not answer: Connection refused. {START}"
 
     def test_says_that_another_web_server_answers(self, here: Run, command: tuple[str, ...]) -> None:
-        with answering(Says) as url:
+        with answering(Answers) as url:
             message = said(here, "--url", url, *command)
         assert message.startswith(f"{url}/")
-        assert message.endswith(f" answers 200, but not as this API does. {CORRECT}")
+        assert message.endswith(f" answers 200, but is not this API. {CORRECT}")
 
     def test_says_that_it_needs_a_key(self, here: Run, api: str, command: tuple[str, ...]) -> None:
         asked = "This needs a key. Send Authorization: Bearer KEY. Set TASK_QUEUE_KEY to a key of this API.\n"
@@ -83,7 +83,7 @@ def test_a_key_that_may_not_do_it(
     with served(create_app(replace(settings, api_keys=(key,)), job_types)) as url:
         message = said(here, "--url", url, "submit", "generic")
     assert message == (
-        "This needs the scope 'submit'; the key 'eyes' has 'read'. Set TASK_QUEUE_KEY to a key that has it.\n"
+        "This needs the scope 'submit'; the key 'eyes' has 'read'. Set TASK_QUEUE_KEY to a key that has this scope.\n"
     )
 
 
@@ -114,27 +114,27 @@ def test_a_password_in_the_url_is_not_repeated(here: Run) -> None:
 def test_a_key_that_is_none(here: Run, env: pytest.MonkeyPatch, api: str, key: str) -> None:
     env.setenv("TASK_QUEUE_KEY", key)
     message = said(here, "--url", api, "queues")
-    assert message.startswith("TASK_QUEUE_KEY is no key: ")
+    assert message.startswith("TASK_QUEUE_KEY is not a key: ")
     assert key.strip() not in message
 
 
 def test_an_address_below_which_the_api_is_not(here: Run, api: str) -> None:
-    message = f"{api}/jobs/queues answers 404, but not as this API does. {CORRECT}"
+    message = f"{api}/jobs/queues answers 404, but is not this API. {CORRECT}"
     assert said(here, "--url", f"{api}/jobs/", "queues") == message
 
 
 def test_a_redirect_is_not_followed_with_the_key(here: Run) -> None:
-    class Moved(Says):
+    class Moved(Answers):
         status = 301
 
     with answering(Moved) as url:
         message = said(here, "--url", url, "queues")
-    assert "answers 301, but not as this API does. It leads to https://elsewhere.example/. " in message
+    assert "answers 301, but is not this API. It redirects to https://elsewhere.example/. " in message
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '{"detail": "Not Found"}', "3"])
 def test_json_of_somebody_else(here: Run, text: str) -> None:
-    class Other(Says):
+    class Other(Answers):
         kind = "application/json"
 
     Other.text = text
@@ -146,12 +146,14 @@ def test_json_of_somebody_else(here: Run, text: str) -> None:
 def test_what_is_no_web_server(here: Run, shared_redis: RedisServer) -> None:
     url = f"http://127.0.0.1:{shared_redis.port}"
     assert said(here, "--url", url, "queues").startswith(f"{url} does not answer: ")
-    assert "It may have been done: look before you send it again." in said(here, "--url", url, "submit", "generic")
+    assert "The request may have been carried out: check before you send it again." in said(
+        here, "--url", url, "submit", "generic"
+    )
 
 
 def test_an_api_whose_redis_is_away(here: Run, settings: Settings, job_types: JobTypes) -> None:
     away = replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
-    message = "Redis did not answer. See to the Redis of the web server (its TASK_QUEUE_URL).\n"
+    message = "Redis did not answer. Check the Redis of the web server (its TASK_QUEUE_URL).\n"
     with served(create_app(away, job_types)) as url:
         assert said(here, "--url", url, "queues") == message
         assert said(here, "--url", url, "watch", "1") == message

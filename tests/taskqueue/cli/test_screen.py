@@ -1,4 +1,4 @@
-"""How it looks on a terminal."""
+"""What is printed on a terminal and into a pipe."""
 
 from io import StringIO
 
