@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +27,22 @@ def coloured(word: str) -> str:
 def clean(text: str) -> str:
     """Return text of jobs and clients as one line without control characters, which a terminal would obey."""
     return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text.splitlines()).expandtabs())
+
+
+def columns() -> int:
+    """Return how many characters fit into a line of standard output: any number where it is not a terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def print_indented(text: str, margin: int, heading: str = "") -> None:
+    """Print text behind a margin, wrapped to the terminal between words; a no-break space joins two words.
+
+    `heading` stands in the margin of the first line, and is as wide.
+    """
+    lines = textwrap.wrap(text, max(1, columns() - margin), break_long_words=False, break_on_hyphens=False)
+    for line in lines or [""]:
+        print(f"{heading or ' ' * margin}{line}".replace("\N{NO-BREAK SPACE}", " "))
+        heading = ""
 
 
 class LiveLine:
@@ -83,14 +101,28 @@ def flat(row: Mapping[str, Any], inner: str) -> dict[str, Any]:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], if_empty: str) -> None:
-    """Print rows with the same fields as a table; without rows, print `if_empty`."""
+    """Print rows with the same fields as a table; without rows, print `if_empty`.
+
+    On a terminal that is too narrow for the table, each row is a paragraph, so that no id is cut.
+    """
     if not rows:
         print(if_empty)
         return
     cells = [{name: _cell(value) for name, value in row.items() if not isinstance(value, dict)} for row in rows]
     widths = {name: max(len(name), *(len(row.get(name, "")) for row in cells)) for name in cells[0]}
+    if sum(widths.values()) + 2 * (len(widths) - 1) > columns():
+        for row in cells:
+            _print_paragraph(row)
+        return
     for row in [{name: name for name in widths}, *cells]:
         print("  ".join(row.get(name, "").ljust(width) for name, width in widths.items()).rstrip())
+
+
+def _print_paragraph(row: Mapping[str, str]) -> None:
+    title, *fields = row.items()
+    words = [f"{name}:\N{NO-BREAK SPACE}{value.replace(',', ', ')}" for name, value in fields if value]
+    print(title[1])
+    print_indented("  ".join(words), 2)
 
 
 def _cell(value: Any) -> str:

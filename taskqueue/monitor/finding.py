@@ -56,8 +56,9 @@ def no_worker(queue: str) -> Finding:
 
 def no_scheduler(*queues: str) -> Finding:
     """Return the finding that no worker moves due tasks to these queues; none given: it is not known to which."""
-    to = " and ".join(map(repr, queues)) or "some queues"
-    message = f"No worker moves delayed tasks and retries to {to} when they are due."
+    names = ", ".join(map(repr, queues))
+    where = f"the queue{'s' if len(queues) > 1 else ''} {names}" if queues else "some queues"
+    message = f"No worker moves delayed tasks and retries to {where} when they are due."
     return Finding("no-scheduler", message, "Start one: python worker.py")
 
 

@@ -13,11 +13,12 @@ from taskqueue.cli.api import Api
 from taskqueue.cli.doctor import by_http, by_redis
 from taskqueue.cli.doctor.check import Check
 from taskqueue.cli.parser import add_command
-from taskqueue.cli.screen import clean, coloured, print_json
+from taskqueue.cli.screen import clean, coloured, print_indented, print_json
 from taskqueue.settings import Settings
 
 VERDICTS = {True: "ok", False: "wrong", None: "?"}
 VERDICT_CHARACTERS, ABOUT_CHARACTERS = 5, 13
+FIX_MARGIN = VERDICT_CHARACTERS + 1 + ABOUT_CHARACTERS + 1
 
 
 def add(commands: Any) -> None:
@@ -48,8 +49,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(check: Check) -> None:
-    verdict, margin = VERDICTS[check.ok], VERDICT_CHARACTERS + 1 + ABOUT_CHARACTERS
-    about = f"{'':{VERDICT_CHARACTERS - len(verdict)}} {check.about:{ABOUT_CHARACTERS}}"
-    print(f"{coloured(verdict)}{about} {clean(check.found)}")
-    if check.fix and not check.ok:
-        print(f"{'':{margin}} {clean(check.fix)}")
+    verdict = VERDICTS[check.ok]
+    about = f"{check.about:{ABOUT_CHARACTERS}} "
+    margin = VERDICT_CHARACTERS + 1 + len(about)
+    padding = " " * (VERDICT_CHARACTERS + 1 - len(verdict))
+    print_indented(clean(check.found), margin, f"{coloured(verdict)}{padding}{clean(about)}")
+    for fix in () if check.ok else check.fix.splitlines():
+        print_indented(clean(fix), FIX_MARGIN)

@@ -19,7 +19,10 @@ MAX_SKEW_SECONDS = 2.0
 
 
 class Check(NamedTuple):
-    """A check: what it is about, whether it is ok, what was found, and what to do if it is not ok."""
+    """A check: what it is about, whether it is ok, what was found, and what to do if it is not ok.
+
+    `fix` may have several lines, one for each thing to do.
+    """
 
     about: str
     ok: bool | None  # None: it cannot be seen from here
@@ -41,7 +44,7 @@ def queue(row: Mapping[str, Any]) -> Check:
     name, workers, paused = row["name"], row["workers"], row["paused"]
     found = f"{counted(workers, 'worker')}, {row['queued']} queued, {row['failed']} failed"
     findings = [*(() if workers else [no_worker(name)]), *([queue_paused(name)] if paused else ())]
-    fix = "; ".join(finding.text for finding in findings)
+    fix = "\n".join(finding.text for finding in findings)
     return Check(f"queue {name}", not findings, found + (", paused" if paused else ""), fix)
 
 

@@ -83,7 +83,8 @@ def test_a_key_that_may_not_do_it(
     with served(create_app(replace(settings, api_keys=(key,)), job_types)) as url:
         message = said(here, "--url", url, "submit", "generic")
     assert message == (
-        "This needs the scope 'submit'; the key 'eyes' has 'read'. Set TASK_QUEUE_KEY to a key that has this scope.\n"
+        "This needs the scope 'submit'; the key 'eyes' has 'read'."
+        " Set TASK_QUEUE_KEY to a key that has this scope.\n"
     )
 
 
