@@ -37,7 +37,7 @@ def columns() -> int:
 def print_indented(text: str, margin: int, heading: str = "") -> None:
     """Print text behind a margin, wrapped to the terminal between words; a no-break space joins two words.
 
-    `heading` stands in the margin of the first line, and is as wide.
+    `heading` is printed in place of the first margin, and is as wide on the screen.
     """
     lines = textwrap.wrap(text, max(1, columns() - margin), break_long_words=False, break_on_hyphens=False)
     for line in lines or [""]:

@@ -59,7 +59,7 @@ def workers(rows: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
 
 
 def workers_suspended() -> Check:
-    """Return the check that `rq suspend` has failed."""
+    """Return the check that finds all workers suspended."""
     return failed("suspended", suspended())
 
 

@@ -20,14 +20,14 @@ def listing(redis: Redis, settings: Settings) -> Listing:
 
 
 def ids(listing: Listing, wanted: TaskFilter | None = None, limit: int = 200) -> list[str]:
-    """All pages."""
-    found: list[str] = []
+    """Return the ids of all pages."""
+    all_ids: list[str] = []
     position: Position | None = None
     while True:
         page = listing.page(wanted or TaskFilter(), limit, position)
-        found += [task.id for task in page.tasks]
+        all_ids += [task.id for task in page.tasks]
         if page.next is None:
-            return found
+            return all_ids
         position = position_of(cursor(page.next))
 
 
