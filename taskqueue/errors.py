@@ -222,11 +222,11 @@ class ApiRefused(TaskQueueError):
     `status` is that of its answer; None where none came.
     """
 
-    def __init__(self, found: str, mend: str = "", status: int | None = None) -> None:
+    def __init__(self, found: str, fix: str = "", status: int | None = None) -> None:
         self.found = found
-        self.mend = mend
+        self.fix = fix
         self.status = status
-        super().__init__(f"{found} {mend}".rstrip())
+        super().__init__(f"{found} {fix}".rstrip())
 
 
 class PermanentFailure(TaskQueueError):

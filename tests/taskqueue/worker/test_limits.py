@@ -70,7 +70,7 @@ def test_other_jobs_are_not_held_up_and_no_worker_asks_again_and_again(
     assert (held.status, held.held_by_limit, registries_of(redis, held.id)) == ("queued", True, [])
     assert held_position(redis, "two-at-a-time", held.id) == 3
     settings = queue.settings
-    explained = Explainer(redis, queue, ClusterState(redis, settings), settings).explain(held.id)
+    explained = Explainer(redis, queue, ClusterState(redis, settings.queues), settings).explain(held.id)
     assert (explained.ahead, [reason.code for reason in explained.reasons]) == (3, ["concurrency"])
     found = Listing(redis, settings.queues).page(TaskFilter(status="queued"), 50).tasks
     assert {task.id for task in found} == {task for task in tasks if queue.get(task).status == "queued"}

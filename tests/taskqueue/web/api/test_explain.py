@@ -70,8 +70,8 @@ def test_the_last_worker_was_killed(
     codes, told = explain(client, task.id)
     assert codes == ["worker-lost", "no-worker"]
     assert (
-        f"is silent since {view['last_heartbeat']}; another one takes the task over as soon as one can"
-        in told["reasons"][0]["message"]
+        f"has been silent since {view['last_heartbeat']}: it was killed, ran out of memory or was cut off."
+        " Another worker takes its tasks over as soon as one can." in told["reasons"][0]["message"]
     )
     assert client.get("/workers").get_json()["workers"] == [view | {"state": "lost"}]
     assert client.get("/queues").get_json()["queues"][1]["workers"] == 0
