@@ -1,4 +1,4 @@
-"""How one worker works: the command line's options, and the environment variables behind them."""
+"""The options of one worker: those of the command line, with defaults from the environment."""
 
 import os
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from taskqueue.worker.horse import Limits
 
 
 class Options(NamedTuple):
-    """`python worker.py --help` describes each."""
+    """The options of one worker; `python worker.py --help` describes each."""
 
     horses: int = 1
     limits: Limits = Limits()
@@ -17,7 +17,7 @@ class Options(NamedTuple):
 
     @classmethod
     def read(cls, env: Environment) -> "Options":
-        """What `env` (usually `os.environ`) asks for. Raises `InvalidSetting`."""
+        """Return the options that `env` (usually `os.environ`) sets. Raises `InvalidSetting`."""
         return cls(
             horses=whole_number(env, "WORKER_HORSES", os.cpu_count() or 1, "of work-horses"),
             limits=Limits(

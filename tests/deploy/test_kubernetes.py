@@ -62,7 +62,7 @@ def told_metrics() -> frozenset[str]:
     tally = Tally()
     tally.add("email", "finished", 1)
     tally.add_wait("email", 1)
-    told = worker_metrics(Report(tally=tally.told()), 0.0).decode()
+    told = worker_metrics(Report(tally=tally.as_line()), 0.0).decode()
     return frozenset(METRIC.findall(told)) | {name.replace("_worker_", "_") for name in METRIC.findall(told)}
 
 

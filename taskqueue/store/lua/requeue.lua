@@ -40,7 +40,7 @@ end
 redis.call('ZREM', prefix .. ':failed:' .. origin, id)
 redis.call('ZREM', prefix .. ':canceled:' .. origin, id)
 redis.call('HDEL', KEYS[1], 'started_at', 'ended_at', 'worker_name', 'tq:attempt', 'tq:deaths', 'tq:progress',
-    'tq:expires_at', 'tq:expired', 'tq:cancel', 'tq:called')
+    'tq:expires_at', 'tq:expired', 'tq:cancel', 'tq:called', 'tq:reason')
 if redis.call('HEXISTS', KEYS[1], 'tq:callback') == 1 then
     redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id)
 end

@@ -150,7 +150,7 @@ def test_a_worker_without_redis_is_alive_and_not_ready(watch: Watch, own_redis: 
     own_redis.stop()
     worker = watch()
     wait_until(lambda: worker.status("/healthz") == 200, what="the worker to start")
-    assert worker.get("/readyz") == (503, "It waits for Redis to answer.\n")
+    assert worker.get("/readyz") == (503, "The worker waits for Redis to answer.\n")
     own_redis.start()
     wait_until(worker.is_ready, what="the worker to be ready")
     own_redis.stop()
@@ -177,7 +177,7 @@ def test_a_worker_that_is_stopping_says_so_until_its_job_has_ended(watch: Watch,
     wait_until(lambda: queue.get(task.id).status == "processing", what="the job to begin")
     worker.process.terminate()
     wait_until(lambda: worker.status("/readyz") == 503, what="that it says so")
-    assert worker.get("/readyz")[1] == "It is stopping.\n"
+    assert worker.get("/readyz")[1] == "The worker is stopping.\n"
     assert worker.process.wait(20) == 0
     assert queue.get(task.id).status == "complete"
     assert worker.status("/healthz") == 0
@@ -190,8 +190,8 @@ def test_a_loop_that_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) 
     server.keep()
     try:
         wait_until(lambda: get(port, "/healthz")[0] == 503, what="the silence to be noticed")
-        assert "has stood still for" in get(port, "/healthz")[1]
-        server.status.turned()
+        assert "has hung for" in get(port, "/healthz")[1]
+        server.status.note_loop()
         assert get(port, "/healthz")[0] == 200
     finally:
         server.stop()
