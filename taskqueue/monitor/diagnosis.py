@@ -19,12 +19,13 @@ from taskqueue.settings import Settings
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import SUSPENDED, Status, queue_key, registry_key, scheduler_lock_key
 from taskqueue.store.times import timestamp
+from taskqueue.tasks.reason import ReasonCode
 from taskqueue.tasks.task import AttemptError, Task
 
 MAX_LOOKED_THROUGH = 100_000  # of a queue: where the task stands behind these is not told
 MEASURED_SECONDS = 60
-POISON = "Poison job"  # engine/keeper.py begins so
-OVERDUE = "It did not end at its time limit"  # engine/worker.py begins so
+POISON = "Poison job"  # settle_and_claim.py begins an error so
+OVERDUE = "It did not end at its time limit"  # horses.py begins an error so
 
 
 @dataclass(frozen=True)
@@ -192,12 +193,13 @@ class Explainer:
 
     def _failed(self, task: Task) -> Iterator[Reason]:
         error = task.error
-        if error and error.message.startswith(POISON):
+        code = error and (task.reason or _reason_by_words(error))
+        if error and code == ReasonCode.POISON:
             yield Reason("poison", error.message)
-        elif error and error.message.startswith(OVERDUE):
-            yield Reason("timeout", f"{_attempt(task)}: {error.message}")
-        elif error and error.type.rpartition(".")[2] == "JobTimeoutException":
+        elif error and code == ReasonCode.TIMEOUT and _is_raised_timeout(error):
             yield Reason("timeout", f"{_attempt(task)} took longer than its time limit.")
+        elif error and code == ReasonCode.TIMEOUT:
+            yield Reason("timeout", f"{_attempt(task)}: {error.message}")
         elif error:
             yield Reason("error", f"{_attempt(task)} failed: {_words(error)}.")
         if task.attempt < task.attempts:
@@ -230,6 +232,19 @@ def _behind(task: Task, ahead: int, queue: QueueView | None, seconds: float | No
         else "none has ended in the last minute, so nobody can tell when it begins"
     )
     return Reason("behind", f"{ahead:,} tasks are taken before it, and {told} on its queue; {when}.")
+
+
+def _reason_by_words(error: AttemptError) -> ReasonCode:
+    """Return why a task failed that has no reason code: an older version, or a stock RQ worker, has settled it."""
+    if error.message.startswith(POISON):
+        return ReasonCode.POISON
+    if error.message.startswith(OVERDUE) or _is_raised_timeout(error):
+        return ReasonCode.TIMEOUT
+    return ReasonCode.ERROR
+
+
+def _is_raised_timeout(error: AttemptError) -> bool:
+    return error.type.rpartition(".")[2] == "JobTimeoutException"
 
 
 def _is_known(job_type: str) -> bool:

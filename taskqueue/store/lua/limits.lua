@@ -11,7 +11,7 @@
 -- A job that is popped while there is no free place goes to `held`, and so does each job that comes after it, so
 -- that their order stays. Each end of a job, and release_limits.lua each second, moves as many on as there are
 -- places: no worker has to poll.
-local function limits_of(job_type, prefix, now, moment)
+local function limits_of(job_type, prefix, now, rq_now)
     local MOST_RELEASED = 1000 -- in one call: a limit may have been removed
     local limits, key = {}, 'tq:limit:' .. job_type
     local concurrency, count, seconds = unpack(redis.call('HMGET', key, 'concurrency', 'count', 'seconds'))
@@ -57,7 +57,7 @@ local function limits_of(job_type, prefix, now, moment)
             local status, origin = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'origin'))
             if status == 'rate_limited' then -- it was neither canceled nor deleted meanwhile
                 local queue, before = prefix .. ':queue:' .. origin, redis.call('LINDEX', key .. ':passed', -1)
-                redis.call('HSET', prefix .. ':job:' .. job, 'status', 'queued', 'enqueued_at', moment)
+                redis.call('HSET', prefix .. ':job:' .. job, 'status', 'queued', 'enqueued_at', rq_now)
                 if not before or redis.call('LINSERT', queue, 'AFTER', before, job) <= 0 then
                     redis.call('LPUSH', queue, job)
                 end
@@ -70,7 +70,9 @@ local function limits_of(job_type, prefix, now, moment)
     function limits.repair()
         for _, member in ipairs(redis.call('SMEMBERS', key .. ':running')) do
             local origin = redis.call('HGET', prefix .. ':job:' .. member:match('^(.*):'), 'origin')
-            if not origin or not redis.call('ZSCORE', prefix .. ':wip:' .. origin, member) then limits.end_run(member) end
+            if not origin or not redis.call('ZSCORE', prefix .. ':wip:' .. origin, member) then
+                limits.end_run(member)
+            end
         end
         for _, job in ipairs(redis.call('LRANGE', key .. ':passed', 0, -1)) do
             if redis.call('HGET', prefix .. ':job:' .. job, 'status') ~= 'queued' then

@@ -10,7 +10,7 @@
 -- ARGV[1]   prefix                       "rq", or RQ_KEY_PREFIX
 -- ARGV[2]   worker                       the worker's name
 -- ARGV[3]   lease                        seconds until a job whose worker is silent is given to another worker
--- ARGV[4]   moment                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z
+-- ARGV[4]   rq_now                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z
 -- ARGV[5]   claim                        the execution's id for the next job; '': claim nothing
 -- ARGV[6]   again                        '1': this call is sent again, because its answer was lost
 -- ARGV[7]   outcome                      finished, failed, stopped, retried, returned; '': settle nothing
@@ -44,7 +44,7 @@
 --   job      claimed: the job's id; else ''
 --   fields   claimed: the job's hash as HGETALL gives it, before the claim; else empty
 
-local prefix, worker, lease, moment, claim, again, outcome = unpack(ARGV, 1, 7)
+local prefix, worker, lease, rq_now, claim, again, outcome = unpack(ARGV, 1, 7)
 local worker_key = KEYS[1]
 -- Redis's clock: those of the workers may differ. Times are sent as text, because it costs Redis a microsecond to
 -- print a number.
@@ -108,7 +108,7 @@ local function keep_log(job, ttl)
 end
 
 local function cancel(key, job, origin, ttl)
-    redis.call('HSET', key, 'status', 'canceled', 'ended_at', moment)
+    redis.call('HSET', key, 'status', 'canceled', 'ended_at', rq_now)
     redis.call('HDEL', key, 'tq:cancel')
     redis.call('ZADD', prefix .. ':canceled:' .. origin, time[1], job)
     if ttl > 0 then redis.call('EXPIRE', key, ttl) end
@@ -135,13 +135,13 @@ local function settle()
     end
     redis.call('DEL', key.execution, key.executions) -- a job has one execution at a time
     redis.call('SREM', worker_key .. ':executions', key.member)
-    local limits = limited and limits_of(limited, prefix, now, moment)
+    local limits = limited and limits_of(limited, prefix, now, rq_now)
     if limits then limits.end_run(key.member) end
     -- A job that was canceled or deleted while it ran stays so. Any other status counts for nothing: a program may
     -- have called job.save() on an object that it had read before.
     if not status or status == 'canceled' then return 'lost' end
 
-    local ended = { 'ended_at', moment, 'last_heartbeat', moment }
+    local ended = { 'ended_at', rq_now, 'last_heartbeat', rq_now }
     if ARGV[17] ~= '' then redis.call('HSET', key.job, 'tq:deaths', ARGV[17]) end
     if (ARGV[21] or '') ~= '' then redis.call('HSET', key.job, 'tq:progress', ARGV[21]) end
     if outcome == 'finished' then
@@ -167,7 +167,7 @@ local function settle()
             redis.call('ZADD', prefix .. ':scheduled:' .. origin, seconds_from_now(delay), job)
         else
             local front = redis.call('HGET', key.job, 'enqueue_at_front_on_retry') == '1'
-            redis.call('HSET', key.job, 'status', 'queued', 'enqueued_at', moment)
+            redis.call('HSET', key.job, 'status', 'queued', 'enqueued_at', rq_now)
             redis.call(front and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. origin, job)
         end
     else -- returned: it did not run to its end through no fault of its own, so the attempt does not count
@@ -177,7 +177,7 @@ local function settle()
         if limits then limits.keep_place(job) end
     end
     if limits then limits.release() end
-    if callback_url and (final or outcome == 'canceled') then call_back(job, prefix, moment) end
+    if callback_url and (final or outcome == 'canceled') then call_back(job, prefix, rq_now) end
     if ARGV[20] then keep_log(job, ttl) end
     redis.call('PUBLISH', 'tq:task:' .. job, outcome) -- tasks/changes.py
     return outcome == 'canceled' and outcome or 'yes'
@@ -210,7 +210,7 @@ local function drop(job, hash, origin)
     if not hash['tq:cancel'] then redis.call('HSET', key, 'tq:expired', '1') end
     cancel(key, job, origin, tonumber(hash.failure_ttl) or 86400)
     redis.call('PUBLISH', 'tq:task:' .. job, 'canceled')
-    if hash['tq:callback'] then call_back(job, prefix, moment) end
+    if hash['tq:callback'] then call_back(job, prefix, rq_now) end
 end
 
 local function open_queues()
@@ -247,7 +247,7 @@ local function take(queues)
             elseif NOT_TO_RUN[hash.status] then -- its id was pushed twice, or it was canceled since
             elseif hash['tq:cancel'] or has_expired(hash) then
                 drop(job, hash, queue_key:sub(#prefix + 8))
-            elseif not hash['tq:limited'] or limits_of(hash['tq:limited'], prefix, now, moment).admit(job) then
+            elseif not hash['tq:limited'] or limits_of(hash['tq:limited'], prefix, now, rq_now).admit(job) then
                 return queue_key, job, fields, hash
             end
         end
@@ -262,15 +262,16 @@ local function begin(queue_key, job, fields, hash)
         fields[#fields + 1] = 'origin'
         fields[#fields + 1] = origin
     end
-    redis.call('HSET', key.job, 'status', 'started', 'started_at', moment, 'last_heartbeat', moment,
-        'worker_name', worker, 'origin', origin, 'tq:attempt', string.format('%d', (tonumber(hash['tq:attempt']) or 0) + 1))
+    redis.call('HSET', key.job, 'status', 'started', 'started_at', rq_now, 'last_heartbeat', rq_now,
+        'worker_name', worker, 'origin', origin,
+        'tq:attempt', string.format('%d', (tonumber(hash['tq:attempt']) or 0) + 1))
     if hash['tq:called'] then -- RQ's own code has requeued it, so its next end needs a callback again
         redis.call('HDEL', key.job, 'tq:called')
         redis.call('ZADD', 'tq:callbacks:owed', time[1], job)
     end
-    if hash['tq:limited'] then limits_of(hash['tq:limited'], prefix, now, moment).begin_run(key.member) end
+    if hash['tq:limited'] then limits_of(hash['tq:limited'], prefix, now, rq_now).begin_run(key.member) end
     if hash['tq:progress'] or hash['tq:reason'] then redis.call('HDEL', key.job, 'tq:progress', 'tq:reason') end
-    if hash.ttl or hash.ended_at then redis.call('PERSIST', key.job) end -- it may expire while it waits, not while it runs
+    if hash.ttl or hash.ended_at then redis.call('PERSIST', key.job) end -- a job may expire only while it waits
     redis.call('ZADD', prefix .. ':wip:' .. origin, ends, key.member)
     redis.call('ZADD', key.executions, ends, claim)
     redis.call('SADD', worker_key .. ':executions', key.member)
