@@ -32,7 +32,6 @@ from taskqueue.store.liveness import WORKER_TTL_SECONDS
 from taskqueue.telemetry import spans
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import configure as configure_log
-from taskqueue.telemetry.report import Report
 from taskqueue.telemetry.totals import Totals
 from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.by_rq import ByRQ
@@ -47,6 +46,7 @@ from taskqueue.worker.loop import Loop
 from taskqueue.worker.maintenance.lost_jobs import LostJobs
 from taskqueue.worker.maintenance.maintenance import Maintenance
 from taskqueue.worker.options import Options
+from taskqueue.worker.reporter import Reporter
 from taskqueue.worker.settle_and_claim import SettleAndClaim
 from taskqueue.worker.settles_by_rq import SettlesByRQ
 from taskqueue.worker.status_server import StatusServer
@@ -63,7 +63,6 @@ TOTALS_SECONDS = 5.0
 REPORT_SECONDS = 1.0
 SUSPENDED_SECONDS = 1.0
 PAUSED_SECONDS = 0.5  # how soon the worker sees that a queue was paused or resumed
-SUSPENDED = "`rq suspend` holds: no job is claimed."
 
 
 class Worker(SettlesByRQ):
@@ -113,7 +112,6 @@ class Worker(SettlesByRQ):
         self.tally = Tally()
         self._grace_ends = float("inf")
         self._asleep_since = time.monotonic()
-        self._why_unready = ""
 
     def _set_connection(self, connection: Redis) -> Redis:
         return connection  # RQ would raise its time limit to minutes
@@ -179,13 +177,21 @@ class Worker(SettlesByRQ):
             self.tally,
         )
         self._leases = Leases(self.connection, self.name, abandoned_runs, self.tally)
-        self._lost_jobs = LostJobs(self.connection, self.queues, abandoned_runs, self._leases)
+        lost_jobs = LostJobs(self.connection, self.queues, abandoned_runs, self._leases)
         self._maintenance = Maintenance(self.connection, self.queues, self._settings)
         self._totals = Totals(self.connection)
         self._loop = Loop(note_loop=self._status_server.status.note_loop, lose_touch=self._leases.lose_touch)
         selector = self._loop.selector
         self._horses = Horses(self._options.horses, self.tally, selector, self._be_a_horse)
         self._stop_requests = StopRequests(self._horses)
+        reporter = Reporter(
+            self._status_server,
+            self._leases,
+            self._horses,
+            self._maintenance,
+            self.tally,
+            is_stopping=lambda: bool(self._stop_requested),
+        )
         # Connections of their own, which give up early: while the loop waits for Redis, it watches no horse.
         self._doorbell = Doorbell(
             connect_for_requests(self._given_connection), self.queue_keys(), selector, self._horses.wake_one
@@ -195,11 +201,11 @@ class Worker(SettlesByRQ):
         )
         self._loop.every(WATCH_SECONDS, self._watch)
         self._loop.every(HEARTBEAT_SECONDS, self._heartbeat)
-        self._loop.every(LOST_JOBS_SECONDS, self._lost_jobs.run)
+        self._loop.every(LOST_JOBS_SECONDS, lost_jobs.run)
         self._loop.every(MAINTENANCE_SECONDS, self._maintenance.run)
         self._loop.every(COMMANDS_SECONDS, self._commands.listen)
         self._loop.every(TOTALS_SECONDS, self._add_totals)
-        self._loop.every(REPORT_SECONDS, self._report)  # before the horses that it calls suspended are woken
+        self._loop.every(REPORT_SECONDS, reporter.run)  # before the horses that it calls suspended are woken
         self._loop.every(SUSPENDED_SECONDS, self._horses.wake_suspended)
         self._loop.every(PAUSED_SECONDS, self._mute_paused_queues)
 
@@ -291,34 +297,6 @@ class Worker(SettlesByRQ):
                 self._stop_requests.add(command.get("job_id", ""), command.get("execution_id", ""))
             case "kill-horse":
                 self._horses.kill()
-
-    def _report(self) -> None:
-        before, self._why_unready = self._why_unready, self._find_why_unready()
-        if SUSPENDED in (before, self._why_unready) and before != self._why_unready:
-            log.warning("%s", self._why_unready or "`rq resume`: jobs are claimed again")
-        self._status_server.status.write(
-            Report(
-                self._why_unready,
-                horses=len(self._horses.alive),
-                busy=self._horses.busy,
-                schedules=self._maintenance.is_scheduler,
-                tally=self.tally.as_line(),
-            )
-        )
-        with contextlib.suppress(OSError):  # its port may still be in use: the next report tries again
-            self._status_server.keep()
-
-    def _find_why_unready(self) -> str:
-        """Return why the worker claims no jobs, as a sentence; "" if it does."""
-        if self._stop_requested:
-            return "The worker is stopping."
-        if not self._leases.in_touch:
-            return "Redis does not answer."
-        if not self._horses.alive:
-            return "The worker has no work-horse."
-        if self._horses.are_all_suspended:
-            return SUSPENDED
-        return ""
 
     # When it ends
 
