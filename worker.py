@@ -10,7 +10,7 @@ from taskqueue.jobtypes.registry import discover, known_types
 from taskqueue.settings import Settings, names
 from taskqueue.store.connection import connect_for_worker, wait_for_redis
 from taskqueue.telemetry import log
-from taskqueue.worker.horse import Limits
+from taskqueue.worker.horse import HorseLimits
 from taskqueue.worker.options import Options
 from taskqueue.worker.status_server import StatusServer
 from taskqueue.worker.worker import Worker
@@ -48,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
             options.name,
             connection=connect_for_worker(settings.redis_url),
             options=Options(
-                options.horses, Limits(options.max_jobs_per_horse, options.max_horse_memory), options.grace_seconds
+                options.horses,
+                HorseLimits(options.max_jobs_per_horse, options.max_horse_memory),
+                options.grace_seconds,
             ),
             status_server=status_server,
         )

@@ -45,7 +45,7 @@ HOUSEKEEPING_SECONDS = 1.0  # how often a horse checks its memory, and sends its
 
 
 @dataclass(frozen=True)
-class Limits:
+class HorseLimits:
     """When to replace a horse by a new one; 0: never."""
 
     jobs: int = 0
@@ -63,7 +63,7 @@ class Horse:
         settings: Settings,
         worker_name: str,
         by_rq: ByRQ,
-        limits: Limits,
+        limits: HorseLimits,
     ) -> None:
         self._channel = channel
         self._connection = connection

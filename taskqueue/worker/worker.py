@@ -37,7 +37,7 @@ from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.commands import Commands
 from taskqueue.worker.doorbell import Doorbell
-from taskqueue.worker.horse import Horse, Limits
+from taskqueue.worker.horse import Horse, HorseLimits
 from taskqueue.worker.horse_channel import HorseChannel
 from taskqueue.worker.horses import Horses
 from taskqueue.worker.job import RegisteredJob
@@ -141,7 +141,7 @@ class Worker(SettlesByRQ):
         if not registered:
             discover()
         if max_jobs:
-            self._options = self._options._replace(horses=1, limits=Limits(jobs=max_jobs))
+            self._options = self._options._replace(horses=1, limits=HorseLimits(jobs=max_jobs))
         self._last_horse = bool(max_jobs)
         self._stop_requested, self._grace_ends = False, float("inf")  # an earlier call may have set them
         self._set_up()

@@ -80,7 +80,7 @@ def test_a_claim_that_reached_redis_twice_is_given_back(start: Start, queue: Tas
     task = queue.submit("counted", {}, SubmitOptions(queue="high", attempts=1))
     until(queue, task.id, "complete")
     second = queue.submit("counted", {}, SubmitOptions(queue="default", attempts=1))
-    # As a network sends it that delivers a cut connection's last bytes late.
+    # As if the network had delivered the last bytes of a cut connection late.
     assert SettleAndClaim(redis, "one", ["default"], 10)(claim="late").job_id == second.id
     wait_until(lambda: "put back" in worker.log, what="the worker to notice")
     read = queue.get(second.id)
@@ -101,7 +101,7 @@ def test_workers_go_on_while_redis_is_full(
     with pytest.raises(QueueUnavailable, match="Redis is full"):
         queue.submit("generic", {})
     for task in tasks:
-        until(queue, task.id, "complete", seconds=seconds + 5)  # a result takes the place of its job
+        until(queue, task.id, "complete", seconds=seconds + 5)  # the result needs no more memory than the job
     redis.config_set("maxmemory", 0)
     after = queue.submit("generic", {})
     figure(f"Redis was full {seconds} s: the next job is complete", until(queue, after.id, "complete"))

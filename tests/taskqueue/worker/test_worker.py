@@ -208,7 +208,7 @@ def test_results_and_failures_live_as_long_as_the_settings_say(
 
 
 class TestHostileRedis:
-    """Whoever can write to Redis still cannot make a worker call anything but a job type."""
+    """A program that can write to Redis cannot make a worker call anything but a job type."""
 
     @pytest.mark.parametrize(
         "function", ["os.system", "builtins.eval", "taskqueue.call.nope", "tests.sample_jobs.samples.time.sleep"]
