@@ -16,9 +16,7 @@ from taskqueue.store.connection import connect_for_worker
 from tests.conftest import RedisServer
 from tests.taskqueue.worker.stage import Proxy, RunningWorker
 
-FIGURES_FILE = (
-    "FIGURES_FILE"  # `make faults` sets it: only tests that measure are run, and write their figures there
-)
+FIGURES_FILE = "FIGURES_FILE"  # `make faults` sets it: only tests that measure run; they write figures there
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -82,7 +82,7 @@ class Proxy:
                 threading.Thread(target=self._carry, args=(client,), daemon=True).start()
 
     def _carry(self, client: socket.socket) -> None:
-        """Pass data both ways; close both ends after a command that reached Redis and whose answer must be lost."""
+        """Pass data both ways; to lose the answer of a command, close both ends when Redis has the command."""
         with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as server:
             while True:
                 with selectors.DefaultSelector() as selector:
