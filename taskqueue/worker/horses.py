@@ -91,13 +91,8 @@ class Horses:
 
     # What to do with them
 
-    def wake(self) -> None:
-        """Wake all horses, so that each tries to claim a job."""
-        for horse in self:
-            horse.wake()
-
     def wake_sleeping(self) -> None:
-        """Wake the horses that sleep."""
+        """Wake the horses that sleep, so that each tries to claim a job."""
         for horse in self:
             if horse.sleeps:
                 horse.wake()

@@ -337,5 +337,5 @@ class Worker(SettlesByRQ):
         self._mute_paused_queues()
         if not any(self.connection.llen(key) for key in self.queue_keys() if key not in self._doorbell.muted):
             return True
-        self._horses.wake()
+        self._horses.wake_sleeping()
         return False
