@@ -29,12 +29,13 @@ from taskqueue.settings import Settings
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import SUSPENDED, Status, queue_key, registry_key, scheduler_lock_key
 from taskqueue.store.times import timestamp
+from taskqueue.tasks.reason import ReasonCode
 from taskqueue.tasks.task import AttemptError, Task
 
 MAX_SEARCHED = 100_000  # ids from the front of a queue: further back the position is not known
 MEASURED_SECONDS = 60
-POISON = "Poison job"  # engine/keeper.py begins so
-OVERDUE = "It did not end at its time limit"  # engine/worker.py begins so
+POISON = "Poison job"  # settle_and_claim.py begins an error so
+OVERDUE = "It did not end at its time limit"  # horses.py begins an error so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,12 +192,13 @@ class Explainer:
 
     def _failed(self, task: Task) -> Iterator[Finding]:
         error = task.error
-        if error and error.message.startswith(POISON):
+        code = error and (task.reason or _reason_by_words(error))
+        if error and code == ReasonCode.POISON:
             yield Finding("poison", error.message)
-        elif error and error.message.startswith(OVERDUE):
-            yield Finding("timeout", f"{_attempt(task)}: {error.message}")
-        elif error and error.type.rpartition(".")[2] == "JobTimeoutException":
+        elif error and code == ReasonCode.TIMEOUT and _is_raised_timeout(error):
             yield Finding("timeout", f"{_attempt(task)} took longer than its time limit.")
+        elif error and code == ReasonCode.TIMEOUT:
+            yield Finding("timeout", f"{_attempt(task)}: {error.message}")
         elif error:
             yield Finding("error", f"{_attempt(task)} failed: {_words(error)}.")
         if task.attempt < task.attempts:
@@ -235,6 +237,19 @@ def _behind(task: Task, ahead: int, queue: QueueView | None, seconds: float | No
 
 def _are(number: int) -> str:
     return "is" if number == 1 else "are"
+
+
+def _reason_by_words(error: AttemptError) -> ReasonCode:
+    """Return why a task failed that has no reason code: an older version, or a stock RQ worker, has settled it."""
+    if error.message.startswith(POISON):
+        return ReasonCode.POISON
+    if error.message.startswith(OVERDUE) or _is_raised_timeout(error):
+        return ReasonCode.TIMEOUT
+    return ReasonCode.ERROR
+
+
+def _is_raised_timeout(error: AttemptError) -> bool:
+    return error.type.rpartition(".")[2] == "JobTimeoutException"
 
 
 def _is_known(job_type: str) -> bool:

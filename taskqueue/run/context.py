@@ -24,6 +24,7 @@ from taskqueue.store.keys import Field, job_key
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.changes import publish_change
 from taskqueue.tasks.running import running_job
+from taskqueue.telemetry.log import about
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def _write_now_and_then(job: Job, told: Progress) -> None:
     try:
         write_progress(_hasty(job.connection), job.id, told)
     except RedisError as error:  # the job is worth more than how far it is
-        log.debug("The progress of task %s is not written: %s", job.id, error)
+        log.debug("Progress of task %s is not written: %s", job.id, error, extra=about(job.id))
 
 
 @lru_cache(maxsize=1)

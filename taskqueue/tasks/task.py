@@ -52,6 +52,7 @@ class Task:
     progress: Progress | None = None
     result: Json = None
     error: AttemptError | None = None  # why it failed; while it is tried again, the last attempt's
+    reason: str | None = None  # why it failed or was stopped: a ReasonCode, or None if no worker of ours wrote one
     errors: tuple[AttemptError, ...] = ()  # every failed attempt's, oldest first
     worker: str | None = None
     tags: tuple[str, ...] = ()
@@ -70,6 +71,7 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
     latest = results[0] if results else None
     errors = tuple(_attempt_error(result) for result in reversed(results) if result.exc_string)
     progress = stored.get(Field.PROGRESS.encode())
+    reason = stored.get(Field.REASON.encode()) if status in ("failed", "canceled") else None
     tags = stored.get(Field.TAGS.encode())
     expires_at = _moment(stored.get(Field.EXPIRES_AT.encode()))
     error = errors[-1] if errors and status not in ("complete", "canceled") else None
@@ -93,6 +95,7 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
         progress=json.loads(progress) if progress else None,
         result=latest.return_value if latest and succeeded else None,
         error=error,
+        reason=reason.decode() if reason else None,
         errors=errors,
         worker=None if waits else job.worker_name,
         tags=tuple(tags.decode().split(",")) if tags else (),

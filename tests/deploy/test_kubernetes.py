@@ -62,7 +62,7 @@ def exported_metrics() -> frozenset[str]:
     tally = Tally()
     tally.add("email", "finished", 1)
     tally.add_wait("email", 1)
-    exported = worker_metrics(Report(tally=tally.told()), 0.0).decode()
+    exported = worker_metrics(Report(tally=tally.as_line()), 0.0).decode()
     names = frozenset(METRIC.findall(exported))
     return names | {name.replace("_worker_", "_") for name in names}
 

@@ -16,7 +16,7 @@ from taskqueue.store.connection import connect_for_worker
 from tests.conftest import RedisServer
 from tests.taskqueue.worker.stage import Proxy, RunningWorker
 
-FIGURES_FILE = "FIGURES_FILE"  # `make faults` sets it: only what measures is run, and writes its figures there
+FIGURES_FILE = "FIGURES_FILE"  # `make faults` sets it: only tests that measure run; they write figures there
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,7 +38,7 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 
 @pytest.fixture
 def start(project: Path, tmp_path: Path, server: RedisServer) -> Iterator[Callable[..., RunningWorker]]:
-    """Start a worker; all are stopped at the end."""
+    """Start workers, which are stopped at the end of the test."""
     started: list[RunningWorker] = []
 
     def start_worker(*options: str, url: str = server.url, **variables: str) -> RunningWorker:
@@ -68,7 +68,7 @@ def redis(server: RedisServer) -> Iterator[Redis]:
 
 @pytest.fixture
 def figure() -> Callable[[str, float], None]:
-    """Note what was measured, in seconds, for `make faults`."""
+    """Write down a measured number of seconds, for `make faults`."""
 
     def note(what: str, seconds: float) -> None:
         if path := os.environ.get(FIGURES_FILE):

@@ -93,7 +93,7 @@ def test_an_id_without_a_job_is_set_aside_with_its_reason(start: Start, queue: T
 
 
 def test_a_job_with_thousands_of_fields_runs(start: Start, queue: TaskQueue, redis: Redis) -> None:
-    """More than Lua can pass as arguments."""
+    """Lua cannot pass so many fields as arguments."""
     task = queue.submit("generic", {})
     redis.hset(Job.key_for(task.id), mapping={f"field {number}": "" for number in range(10_000)})
     start()

@@ -30,7 +30,7 @@ MAY_REACH = {"OUTBOUND_ALLOW": "127.0.0.1", "CALLBACK_SIGNING": f"whsec_{SECRET}
 
 
 class Call(NamedTuple):
-    """What came to the receiver."""
+    """A request that the receiver got."""
 
     path: str
     headers: dict[str, str]
@@ -42,7 +42,7 @@ class Call(NamedTuple):
 
 
 class Receiver:
-    """Keeps what comes, and answers as the test says."""
+    """Stores all requests, and answers with the statuses that the test sets."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -77,7 +77,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def ends(queue: TaskQueue, task_id: str, status: str, number: int = 1) -> Task:
-    """Wait until so many callbacks of a task have this status; the last one."""
+    """Wait until so many callbacks of a task have this status; return the last one."""
 
     def last() -> Task | None:
         callbacks = queue.get(task_id).callbacks
@@ -94,7 +94,7 @@ def ends(queue: TaskQueue, task_id: str, status: str, number: int = 1) -> Task:
     [
         ("generic", "complete", {"result": {"a": 1}}),
         ("hopeless", "failed", {"attempt": 1}),
-        ("crash", "failed", {"attempt": 2}),  # settled by the worker, for its horse
+        ("crash", "failed", {"attempt": 2}),  # the worker settles it for its dead horse
     ],
 )
 def test_it_is_told_and_signed(
@@ -229,7 +229,7 @@ def test_what_rqs_own_code_settles_is_told(start: Start, queue: TaskQueue, recei
 def test_an_end_that_nobody_has_seen_is_found(
     start: Start, queue: TaskQueue, receiver: Receiver, redis: Redis
 ) -> None:
-    """As a stock `rq worker` leaves it, or ours that dies behind RQ's own code."""
+    """A stock `rq worker` leaves a task so, or ours when it dies right after RQ's own code."""
     task = queue.submit("generic", {}, SubmitOptions(callback_url=receiver.url))
     redis.lrem("rq:queue:default", 0, task.id)
     redis.hset(f"rq:job:{task.id}", mapping={"status": "finished", "ended_at": "2026-11-25T00:00:00.000000Z"})

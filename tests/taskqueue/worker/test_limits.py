@@ -24,7 +24,7 @@ TWO = Limits(concurrency=2)
 
 
 def notes(redis: Redis, name: str) -> list[tuple[float, dict[str, str]]]:
-    """What the jobs have noted: when, in seconds, and what."""
+    """Return the notes of the jobs: the time in seconds, and the text."""
     return [
         (int(at.partition(b"-")[0]) / 1000, {key.decode(): value.decode() for key, value in fields.items()})
         for at, fields in redis.xrange(f"test:{name}")
@@ -53,7 +53,7 @@ def test_no_more_run_at_the_same_time_than_may_and_they_begin_in_their_order(
         until(queue, task, "complete")
     assert most_at_a_time(redis) == 2
     began = order(redis, "two-at-a-time")
-    assert all(abs(number - place) <= 1 for place, number in enumerate(began))  # two begin in the same moment
+    assert all(abs(number - place) <= 1 for place, number in enumerate(began))  # two may begin at the same time
     assert limit_usage(redis, "two-at-a-time", TWO).running == 0
     assert set(redis.scan_iter("tq:limit:*")) == {b"tq:limit:two-at-a-time", b"tq:limit:three-a-second"}
 
@@ -87,7 +87,7 @@ def test_the_place_of_a_horse_that_dies_goes_to_the_next(start: Start, queue: Ta
     third = queue.submit("two-at-a-time", {}).id
     for horse in worker.horses():
         os.kill(horse, signal.SIGKILL)
-    # Each is tried again: but the third was before them.
+    # Each is retried, but the third was before them.
     until(queue, third, "complete", seconds=10)
     assert {queue.get(task).attempt for task in (first, second)} <= {1, 2}
 
@@ -138,7 +138,7 @@ def test_no_more_begin_in_a_time_than_may_and_they_begin_in_their_order(
     for task in tasks:
         until(queue, task, "complete")
     times = [at for at, _ in notes(redis, "three-a-second")]
-    # A job's note is a moment behind its beginning, which the limit counts.
+    # A job writes its note a little after its beginning, which the limit counts.
     assert all(later - earlier > 0.9 for earlier, later in zip(times, times[3:], strict=False))
     assert times[-1] - times[0] < 6
     began = order(redis, "three-a-second")

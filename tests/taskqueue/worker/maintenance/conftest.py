@@ -1,25 +1,12 @@
-"""The chores need no Redis of their own, unlike the worker's other tests."""
-
-from collections.abc import Iterator
+"""Fixtures of the chores' tests."""
 
 import pytest
-from redis import Redis
 
-from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.jobtypes.registry import JobTypes
-from taskqueue.settings import Settings
-from taskqueue.store.connection import connect_for_requests
 from tests.conftest import RedisServer
+from tests.taskqueue.worker.stage import emptied
 
 
 @pytest.fixture
-def redis(shared_redis: RedisServer) -> Iterator[Redis]:
-    """A connection to an empty Redis."""
-    with connect_for_requests(shared_redis.url) as connection:
-        connection.flushall()
-        yield connection
-
-
-@pytest.fixture
-def queue(redis: Redis, settings: Settings, job_types: JobTypes) -> TaskQueue:
-    return TaskQueue(redis, settings, job_types)
+def server(shared_redis: RedisServer) -> RedisServer:
+    """The Redis of the whole session: these tests leave it running."""
+    return emptied(shared_redis)

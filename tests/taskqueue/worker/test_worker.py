@@ -14,8 +14,16 @@ from rq.serializers import JSONSerializer
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.tasks.task import Task
+from tests.conftest import RedisServer
+from tests.taskqueue.worker.stage import emptied
 
 Work = Callable[..., str]
+
+
+@pytest.fixture
+def server(shared_redis: RedisServer) -> RedisServer:
+    """The Redis of the whole session: these tests leave it running."""
+    return emptied(shared_redis)
 
 
 @pytest.fixture
@@ -200,7 +208,7 @@ def test_results_and_failures_live_as_long_as_the_settings_say(
 
 
 class TestHostileRedis:
-    """Whoever can write to Redis still cannot make a worker call anything but a job type."""
+    """A program that can write to Redis cannot make a worker call anything but a job type."""
 
     @pytest.mark.parametrize(
         "function", ["os.system", "builtins.eval", "taskqueue.call.nope", "tests.sample_jobs.samples.time.sleep"]
