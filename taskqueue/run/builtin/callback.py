@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from typing_extensions import TypedDict
 
+from taskqueue.enqueue.job_fields import CALLBACK_TYPE
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.enqueue.submission import CALLBACK_TYPE
 from taskqueue.errors import PermanentFailure, UnknownTask
 from taskqueue.jobtypes.registry import job, registered
 from taskqueue.run import outbound
