@@ -10,7 +10,7 @@ from taskqueue.errors import UnknownTask
 from taskqueue.monitor.subscriptions import Subscriptions
 from taskqueue.store.keys import ENDED
 from taskqueue.tasks.log_lines import StoredLine
-from taskqueue.tasks.task import Progress, Task
+from taskqueue.tasks.task import ProgressJson, Task
 
 SILENCE_SECONDS = 15.0  # something is sent at least so often, so that a dead connection is noticed
 LAST_SECONDS = 3600.0  # then the stream ends; who wants more comes again
@@ -50,7 +50,7 @@ class TaskEvent:
 
 def follow(queue: TaskQueue, subscriptions: Subscriptions, task_id: str, seen: EventCursor) -> Iterator[TaskEvent]:
     """All that happens to a task from `seen` on, until it has ended. Raises `QueueUnavailable`."""
-    progress: Progress | None = None
+    progress: ProgressJson | None = None
     end = time.monotonic() + LAST_SECONDS
     with subscriptions.watch(task_id) as news:
         told_at = time.monotonic()

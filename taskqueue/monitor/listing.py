@@ -33,7 +33,7 @@ from taskqueue.store.keys import (
     type_index_key,
 )
 from taskqueue.store.times import EPOCH, microseconds
-from taskqueue.tasks.task import Progress
+from taskqueue.tasks.task import ProgressJson
 
 FEW = 1000  # so many tasks of a status are sorted; where there are more, the index is walked
 STEP = 200  # ids that are looked at in one go
@@ -71,7 +71,7 @@ class Summary:
     ended_at: datetime | None
     attempt: int
     attempts: int
-    progress: Progress | None
+    progress: ProgressJson | None
     tags: tuple[str, ...]
     worker: str | None
     failure: str | None  # why it failed for good: the kind of error, and its message
@@ -263,9 +263,9 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
-def _progress(text: str | None) -> Progress | None:
+def _progress(text: str | None) -> ProgressJson | None:
     found: Any = json.loads(text) if text else None
-    return cast("Progress", found)
+    return cast("ProgressJson", found)
 
 
 def cursor(place: Place) -> str:

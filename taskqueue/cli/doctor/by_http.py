@@ -60,7 +60,7 @@ def look(api: Api) -> Iterator[Finding]:
 
 
 def _refused(about: str, refused: ApiRefused) -> Finding:
-    return Finding(about, False, refused.found, refused.mend)
+    return Finding(about, False, refused.message, refused.fix)
 
 
 def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Finding:
@@ -122,7 +122,7 @@ def _as_told(about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     except ApiRefused as refused:
         # A key that is for some task types sees none of it, and a proxy may keep /metrics to itself.
         hidden = refused.status in (403, 404)
-        yield Finding(about, None if hidden else False, refused.found, refused.mend)
+        yield Finding(about, None if hidden else False, refused.message, refused.fix)
 
 
 def _of_fleet(client: HttpClient) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def test_a_registered_function_is_found_with_its_options(job_types: JobTypes) ->
 
 
 def test_an_unknown_name_tells_the_known_ones(job_types: JobTypes) -> None:
-    with pytest.raises(UnknownJobType, match=r"There is no job type 'emial'. Known: .*generic"):
+    with pytest.raises(UnknownJobType, match=r"There is no task type 'emial'. Known: .*generic"):
         job_types.find("emial")
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_name_tells_the_known_ones(job_types: JobTypes) -> None:
     ("options", "message"),
     [
         ({"name": "Send Email"}, "the name 'Send Email' must be lower-case letters"),
-        ({"name": "tq-mine"}, "names that begin with 'tq-' are the system's own"),
+        ({"name": "tq-mine"}, "names that begin with 'tq-' are for built-in types"),
         ({"name": 5}, "the name 5 must be lower-case letters"),
         ({"name": ""}, r"`@job` needs a name; write @job\(\"function\"\)"),
         ({"attempts": 0}, "attempts must be a whole number, 1 to 100; got 0"),
@@ -76,6 +76,16 @@ def test_the_decorator_without_brackets_is_refused_with_the_place() -> None:
 
     with pytest.raises(InvalidJobType, match=r'test_registry.py:\d+ .*needs a name; write @job\("greet"\)'):
         job(greet)  # type: ignore[arg-type]  # the mistake
+
+
+def test_options_without_their_names_are_refused_with_the_place_and_the_fix() -> None:
+    def greet() -> None: ...
+
+    with pytest.raises(
+        InvalidJobType,
+        match=r"test_registry.py:\d+ .*its options by name only; write @job\('greet', queue='low', attempts=5\)",
+    ):
+        job("greet", "low", 5)(greet)  # type: ignore[arg-type]  # the mistake
 
 
 def test_a_generator_is_refused_with_the_place() -> None:

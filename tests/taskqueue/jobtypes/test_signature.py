@@ -174,7 +174,7 @@ def unknown_name(a: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noq
         (positional, "parameter 'a' has no name in a JSON object"),
         (starred, "parameter 'a' has no name in a JSON object"),
         (untyped, "parameter 'a' has no type; write `a: str`"),
-        (no_json, "parameter 'b' has a type without a JSON form; such as have one are str, int, .* a dataclass"),
+        (no_json, "parameter 'b' has a type without a JSON form; types with one are str, int, .* a dataclass"),
         (no_schema, "parameter 'a' has a type without a JSON form"),
         (no_json_result, "what it returns has a type without a JSON form"),
         (method, "a job type is a plain function, not a method; take it out of its class"),

@@ -33,7 +33,7 @@ def test_what_a_job_queues_is_validated(
     queue: TaskQueue, redis: Redis, work: Callable[..., str], env: pytest.MonkeyPatch
 ) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"task_type": "emial", "payload": {}}, "There is no job type 'emial'"),
+        ({"task_type": "emial", "payload": {}}, "There is no task type 'emial'"),
         ({"task_type": "week", "payload": {"of": "soon"}}, "/of: "),
         ({"task_type": "generic", "payload": {"a": "x" * 1000}}, "larger than 1,000 bytes (MAX_PAYLOAD_BYTES)"),
         ({"task_type": "generic", "payload": {}, "options": {"delay": "hunter2"}}, "delay\n  Input should be"),
@@ -51,7 +51,5 @@ def test_what_a_job_queues_is_validated(
 
 
 def test_outside_of_a_job_nothing_can_be_queued() -> None:
-    with pytest.raises(
-        OutsideOfJob, match=r"submit\(\) works in a job that a worker runs, and here none is running"
-    ):
+    with pytest.raises(OutsideOfJob, match=r"submit\(\) works only in a job that a worker runs; no job runs here"):
         submit("generic", {})

@@ -214,7 +214,7 @@ class TestHostileRedis:
         task = queue.get(theirs.id)
         assert task.status == "failed"
         assert task.error
-        assert task.error.message.startswith("There is no job type")
+        assert task.error.message.startswith("There is no task type")
         assert not proof.exists()
 
     def test_a_callback_is_not_run(self, redis: Redis, queue: TaskQueue, work: Work) -> None:
