@@ -63,5 +63,5 @@ class Settings:
 
 @cache
 def process_settings() -> Settings:
-    """Return the settings of this process, for code that RQ calls without arguments of ours."""
+    """Return the settings of this process, for code that RQ calls, to which nothing can pass them."""
     return Settings.read(os.environ)

@@ -130,7 +130,7 @@ def _payload(job: Job) -> Json:
     """Return the payload without its secrets; None for an unknown type, whose secrets are not known either."""
     try:
         return registered_type(job.func_name or "").shown(dict(job.kwargs))
-    except Exception:  # noqa: BLE001  as above
+    except Exception:  # noqa: BLE001  another program may have written any data; the task can still be shown
         return None
 
 

@@ -39,7 +39,7 @@ class Delivered(TypedDict):
 # Fifteen attempts: after 5 seconds, 10, 20 … and every 8 hours in the end, over most of a day.
 @job(CALLBACK_TYPE, attempts=15, timeout=30, retry_delay=5, max_retry_delay=8 * 3600, settings=Signing.read)
 def deliver(task_id: str) -> Delivered:
-    """POST the task's JSON to its callback_url. Any answer but a 2xx leads to another attempt, for most of a day."""
+    """POST the task's JSON to its callback_url. Anything but a 2xx leads to another attempt, for most of a day."""
     delivery = current_task()
     connection = delivery.connection if delivery else connect_for_requests(process_settings().redis_url)
     url = cast("bytes | None", connection.hget(job_key(task_id), Field.CALLBACK_URL))
