@@ -253,7 +253,7 @@ def test_a_table_of_ones_own_keeps_its_types(feed: Feed, database: sa.Engine) ->
         counts(feed)
 
 
-def test_a_table_without_a_unique_key_is_refused_with_the_mend(feed: Feed, database: sa.Engine) -> None:
+def test_a_table_without_a_unique_key_is_refused_with_the_fix(feed: Feed, database: sa.Engine) -> None:
     with database.begin() as db:
         db.execute(sa.text("CREATE TABLE people (id INTEGER, name TEXT)"))
     feed.answer(PEOPLE)

@@ -1,4 +1,4 @@
-"""What can be said of one task, from the options to what a worker makes of them."""
+"""The options of a task: what they do in Redis and in a worker, and which ones are refused."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -14,7 +14,7 @@ from taskqueue.jobtypes.registry import JobTypes, discover, job
 
 @pytest.fixture
 def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this test registers is forgotten after it."""
+    """Forget the job types that the test registers."""
     monkeypatch.setattr("taskqueue.jobtypes.registry.registered", JobTypes())
 
 
@@ -34,7 +34,7 @@ def test_the_decorator_returns_the_function_itself() -> None:
 def test_a_registered_function_is_found_with_its_options(job_types: JobTypes) -> None:
     found = job_types.find("flaky")
     assert (found.queue, found.attempts, found.timeout) == ("high", 4, 180)
-    assert found.description == "Fail so many times, then return the number of the run."
+    assert found.description == "Fail this many times, then return the number of the run."
     assert found.path == "tests.sample_jobs.samples.flaky"
 
 

@@ -150,7 +150,7 @@ def test_a_result_that_json_cannot_say_is_refused(value: Any) -> None:
         Signature(result).result_text(value)
 
 
-def test_a_file_name_that_is_no_unicode_is_refused_with_the_mend() -> None:
+def test_a_file_name_that_is_no_unicode_is_refused_with_the_fix() -> None:
     def result() -> Any: ...
 
     with pytest.raises(ValueError, match=r"UTF-8 has no '\\udce9', .*os\.fsencode"):
@@ -182,6 +182,6 @@ def unknown_name(a: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noq
         (unknown_name, "names a type that its file does not import"),
     ],
 )
-def test_a_signature_without_a_json_form_is_refused_with_the_mend(function: Any, message: str) -> None:
+def test_a_signature_without_a_json_form_is_refused_with_the_fix(function: Any, message: str) -> None:
     with pytest.raises(SignatureError, match=message.replace("(", r"\(")):
         Signature(function)

@@ -1,4 +1,4 @@
-"""What a job can say and ask, when no worker runs it."""
+"""What a job can call when no worker runs it."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def test_outside_a_worker_files_are_those_of_the_environment() -> None:
         ((1, 2, b"half"), TypeError, "message must be a string, got bytes"),
     ],
 )
-def test_what_is_no_progress_is_refused_with_the_mend(
+def test_what_is_no_progress_is_refused_with_the_fix(
     arguments: tuple[Any, ...], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):

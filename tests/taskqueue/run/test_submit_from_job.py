@@ -1,4 +1,4 @@
-"""A job that queues another one."""
+"""A job queues another task."""
 
 from collections.abc import Callable
 from typing import Any

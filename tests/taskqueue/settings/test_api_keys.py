@@ -1,4 +1,4 @@
-"""API keys: how one is made, configured and found."""
+"""API keys: made, configured and found."""
 
 import re
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_the_keys_may_be_in_a_file_with_comments(tmp_path: Path) -> None:
         ("/dev/null", "names no key"),
     ],
 )
-def test_a_wrong_entry_is_refused_with_the_mend(value: str, message: str) -> None:
+def test_a_wrong_entry_is_refused_with_the_fix(value: str, message: str) -> None:
     with pytest.raises(InvalidSetting, match=re.escape(message)) as refused:
         Settings.read({"API_KEYS": value})
     assert "secret" not in str(refused.value)

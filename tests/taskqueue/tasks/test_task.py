@@ -1,4 +1,4 @@
-"""An error's type and message, from what RQ keeps of it."""
+"""The type and the message of an error are read from what RQ stores of it."""
 
 import pytest
 
