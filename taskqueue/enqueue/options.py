@@ -45,7 +45,7 @@ def _once_each(values: tuple[str, ...]) -> tuple[str, ...]:
 def _time_text(value: object) -> object:
     if isinstance(value, str):
         if not RFC_3339.match(value):
-            raise ValueError("A time is written as in RFC 3339: 2026-11-24T10:43:05Z")
+            raise ValueError("A time has the form of RFC 3339: 2026-11-24T10:43:05Z")
         return LAST_SPACE.sub("+", value)  # a + that a client did not encode in a query arrives as a space
     return value
 
@@ -83,19 +83,19 @@ class RunOptions(BaseModel):
     )
 
     queue: str | None = None
-    """Instead of the task type's own."""
+    """The queue, instead of the task type's own."""
     priority: Literal["front"] | None = None
-    """`front`: before everything that waits in its queue."""
+    """`front`: before all tasks that wait in its queue."""
     attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
-    """How often it is tried, the first time included."""
+    """The most attempts, the first one included."""
     timeout: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
     """Seconds that one attempt may take."""
     expires_in: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] | None = None
-    """Seconds: if it has not begun by then, it never does."""
+    """Seconds from now: a task that has not begun by then is dropped."""
     tags: Tags = ()
-    """Names to find it by."""
+    """Names to find the task by."""
     callback_url: Annotated[str, Field(max_length=2048), AfterValidator(_callback_url)] | None = None
-    """Where to tell how it ended."""
+    """A URL to call when the task has ended."""
 
     def expires(self, created: datetime) -> datetime | None:
         """Return when a task that was created at this time expires; None: never."""
@@ -106,15 +106,15 @@ class SubmitOptions(RunOptions):
     """The options of one task: how it runs, and when."""
 
     delay: Seconds | None = None
-    """Seconds until it may begin."""
+    """Seconds until the task may begin."""
     at: Moment | None = None
-    """When it may begin."""
+    """When the task may begin."""
     depends_on: TaskIds = ()
     """Ids of tasks that must complete first."""
     allow_failure: bool = False
-    """Those that it depends on may fail, too."""
+    """Begin even if tasks in depends_on fail."""
     dedupe: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """A key: while a task of its type with the same key waits or runs, that one is the answer."""
+    """A key: while a task of this type with the same key waits or runs, it is the answer, and none is queued."""
 
     # A validator runs only if its field is given: a plain task pays nothing.
 
@@ -130,7 +130,7 @@ class SubmitOptions(RunOptions):
     @classmethod
     def _within_a_year(cls, at: datetime | None, info: ValidationInfo) -> datetime | None:
         if at and info.data.get("delay") is not None:
-            raise ValueError("delay and at say the same thing; give one of them")
+            raise ValueError("delay and at exclude each other; give one of them")
         if at and at - datetime.now(UTC) > timedelta(seconds=MAX_DELAY_SECONDS):
             raise ValueError("It is more than a year away")
         return at
@@ -139,14 +139,14 @@ class SubmitOptions(RunOptions):
     @classmethod
     def _not_also_delayed(cls, parents: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if parents and (info.data.get("delay") is not None or info.data.get("at") is not None):
-            raise ValueError("A task waits for its time or for other tasks, not for both: take delay or at away")
+            raise ValueError("A task waits for a time or for other tasks, not for both: leave out delay or at")
         return parents
 
     @field_validator("allow_failure")
     @classmethod
     def _of_parents(cls, allow: bool, info: ValidationInfo) -> bool:
         if allow and not info.data.get("depends_on"):
-            raise ValueError("It says something of depends_on, which is missing")
+            raise ValueError("It has an effect only with depends_on, which is missing")
         return allow
 
     def due(self, created: datetime) -> datetime | None:

@@ -45,16 +45,16 @@ class Schedule(TaskSpec):
     cron: Annotated[str, Field(max_length=200), AfterValidator(_cron)] | None = None
     """Minute, hour, day, month, weekday."""
     timezone: Annotated[str, Field(max_length=64), AfterValidator(_timezone)] = "UTC"
-    """By whose clock `cron` is meant."""
+    """The time zone of `cron`."""
     overlap: Literal["skip", "queue", "replace"] = "skip"
-    """What becomes of a run while the last one waits or runs."""
+    """What to do when a run is due and the last one has not ended."""
     catch_up: Literal["skip", "once", "all"] = "once"
-    """What becomes of the times that passed while no worker was there."""
+    """Which of the times to make up for that passed while no worker ran."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if (self.interval is None) == (self.cron is None):
-            raise ValueError("Say how often: either interval (seconds) or cron")
+            raise ValueError("Give either interval (seconds) or cron")
         return self
 
     def times(self, after: datetime, anchor: datetime) -> Iterator[datetime]:

@@ -35,7 +35,7 @@ class Week:
 
 @job("week", queue="low")
 def week(of: date, weeks: Annotated[int, Field(ge=1, le=52)] = 1) -> Week:
-    """Return the weeks that begin on a day."""
+    """The week that begins with a day."""
     return Week(first=of, last=of + timedelta(days=7 * weeks - 1))
 
 
