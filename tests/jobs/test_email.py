@@ -335,8 +335,8 @@ class TestInAWorker:
         result = queue.get(task.id).result
         assert (result["sent"], result["accepted"]) == (False, [])
         assert f"Email not sent, because SMTP_URL is not set; it is stored as /files/{result['file']}" in log
-        kept = email.message_from_bytes(files().read(result["file"])[1])
-        assert (kept["To"], kept["Message-ID"]) == (TO, result["message_id"])
+        message = email.message_from_bytes(files().read(result["file"])[1])
+        assert (message["To"], message["Message-ID"]) == (TO, result["message_id"])
 
     def test_a_message_that_is_too_large_to_keep_is_a_permanent_failure(self, env: pytest.MonkeyPatch) -> None:
         env.setenv("MAX_FILE_BYTES", "100")

@@ -89,8 +89,8 @@ def feed() -> Iterator[Feed]:
 @pytest.fixture(scope="session")
 def postgres(lasting_folder: Path) -> Iterator[str]:
     """A real PostgreSQL of our own; its address without a database's name."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = str(found[-1]) if found else shutil.which("initdb")
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = str(installed[-1]) if installed else shutil.which("initdb")
     if not initdb:
         missing("PostgreSQL (apt-get install postgresql)")
     programs, port = Path(initdb).parent, free_port()
@@ -136,8 +136,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, env: pytest.MonkeyP
 
 def rows(database: sa.Engine, table: str = "people") -> list[dict[str, Any]]:
     with database.connect() as db:
-        found = db.execute(sa.text(f'SELECT * FROM "{table}" ORDER BY 1')).mappings()
-        return [dict(row) for row in found]
+        rows = db.execute(sa.text(f'SELECT * FROM "{table}" ORDER BY 1')).mappings()
+        return [dict(row) for row in rows]
 
 
 def counts(feed: Feed, **options: Any) -> dict[str, Any]:

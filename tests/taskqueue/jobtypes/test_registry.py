@@ -32,10 +32,10 @@ def test_the_decorator_returns_the_function_itself() -> None:
 
 
 def test_a_registered_function_is_found_with_its_options(job_types: JobTypes) -> None:
-    found = job_types.find("flaky")
-    assert (found.queue, found.attempts, found.timeout) == ("high", 4, 180)
-    assert found.description == "Fail this many times, then return the number of the run."
-    assert found.path == "tests.sample_jobs.samples.flaky"
+    flaky = job_types.find("flaky")
+    assert (flaky.queue, flaky.attempts, flaky.timeout) == ("high", 4, 180)
+    assert flaky.description == "Fail this many times, then return the number of the run."
+    assert flaky.path == "tests.sample_jobs.samples.flaky"
 
 
 def test_an_unknown_name_tells_the_known_ones(job_types: JobTypes) -> None:

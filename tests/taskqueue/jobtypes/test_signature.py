@@ -37,9 +37,9 @@ def numbers(**amounts: int) -> None:
 
 
 def errors_of(function: Any, payload: Any) -> list[PayloadError]:
-    with pytest.raises(ValidationError) as found:
+    with pytest.raises(ValidationError) as refused:
         Signature(function).arguments(payload)
-    return payload_errors(found.value, payload)
+    return payload_errors(refused.value, payload)
 
 
 def test_a_payload_becomes_arguments_of_the_annotated_types() -> None:

@@ -28,7 +28,7 @@ def test_outside_a_worker_files_are_those_of_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "words"),
+    ("arguments", "error", "message"),
     [
         (("3", 10), TypeError, "done must be a number, got str; write int"),
         ((True,), TypeError, "done must be a number, got bool"),
@@ -41,15 +41,15 @@ def test_outside_a_worker_files_are_those_of_the_environment() -> None:
     ],
 )
 def test_what_is_no_progress_is_refused_with_the_fix(
-    arguments: tuple[Any, ...], error: type[Exception], words: str
+    arguments: tuple[Any, ...], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         progress(*arguments)
 
 
 def test_a_message_is_bounded_and_can_be_told() -> None:
-    told = json.loads(Progress(1, 2, "\ud800" + "x" * 100_000, 0.0).text())
-    assert told == {
+    stored = json.loads(Progress(1, 2, "\ud800" + "x" * 100_000, 0.0).text())
+    assert stored == {
         "done": 1,
         "total": 2,
         "message": "?" + "x" * (MAX_MESSAGE_CHARACTERS - 1),

@@ -21,9 +21,9 @@ def test_a_job_queues_another_one_as_a_request_would(
     headers = {"X-Request-Id": "mine-1", "traceparent": TRACEPARENT}
     parent = client.post("/tasks?task_type=hands_on", json=posted, headers=headers).get_json()["id"]
     work()
-    (found,) = client.get("/tasks?type=generic&tag=welcome").get_json()["tasks"]
-    assert client.get(f"/tasks/{parent}").get_json()["result"] == found["id"]
-    task = client.get(f"/tasks/{found['id']}").get_json()
+    (listed,) = client.get("/tasks?type=generic&tag=welcome").get_json()["tasks"]
+    assert client.get(f"/tasks/{parent}").get_json()["result"] == listed["id"]
+    task = client.get(f"/tasks/{listed['id']}").get_json()
     assert (task["status"], task["attempts"], task["result"]) == ("complete", 7, {"name": "Ada"})
     assert redis.hget(f"rq:job:{task['id']}", "tq:trace") == f"mine-1 {TRACEPARENT}".encode()
 

@@ -25,12 +25,12 @@ def test_it_is_that_of_the_specification() -> None:
 
 
 def test_two_keys_sign_while_they_are_exchanged() -> None:
-    one, both = (Signing.read({"CALLBACK_SIGNING": keys}) for keys in (KEY, f"{OTHER} {KEY}"))
+    single, both = (Signing.read({"CALLBACK_SIGNING": keys}) for keys in (KEY, f"{OTHER} {KEY}"))
     now = datetime.now(UTC)
     headers = both.headers("id", now, b'{"text": "\xc3\xbc"}')
     signatures = headers["webhook-signature"].split()
     assert len(signatures) == 2
-    assert signatures[1] == one.headers("id", now, b'{"text": "\xc3\xbc"}')["webhook-signature"]
+    assert signatures[1] == single.headers("id", now, b'{"text": "\xc3\xbc"}')["webhook-signature"]
     for key in (KEY, OTHER):
         assert Webhook(key).verify(b'{"text": "\xc3\xbc"}', headers) == {"text": "ü"}
 
