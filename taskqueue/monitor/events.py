@@ -10,7 +10,7 @@ from taskqueue.errors import UnknownTask
 from taskqueue.monitor.subscriptions import Subscriptions
 from taskqueue.store.keys import ENDED
 from taskqueue.tasks.log_lines import StoredLine
-from taskqueue.tasks.task import Progress, Task
+from taskqueue.tasks.task import ProgressJson, Task
 
 SILENCE_SECONDS = 15.0  # something is sent at least so often, so that a dead connection is noticed
 MAX_STREAM_SECONDS = 3600.0  # then the stream ends, and the client connects again
@@ -52,7 +52,7 @@ def follow(
     queue: TaskQueue, subscriptions: Subscriptions, task_id: str, cursor: EventCursor
 ) -> Iterator[TaskEvent]:
     """Yield all events of a task after the cursor, until it has ended. Raises `QueueUnavailable`."""
-    progress: Progress | None = None
+    progress: ProgressJson | None = None
     end = time.monotonic() + MAX_STREAM_SECONDS
     with subscriptions.watch(task_id) as changed:
         last_event_at = time.monotonic()

@@ -34,7 +34,7 @@ from taskqueue.store.keys import (
     type_index_key,
 )
 from taskqueue.store.times import EPOCH, microseconds
-from taskqueue.tasks.task import Progress
+from taskqueue.tasks.task import ProgressJson
 
 MAX_SORTED = 1000  # tasks of one status; where there are more, the page walks down the index
 STEP = 200  # tasks that are read in one round trip
@@ -72,7 +72,7 @@ class Summary:
     ended_at: datetime | None
     attempt: int
     attempts: int
-    progress: Progress | None
+    progress: ProgressJson | None
     tags: tuple[str, ...]
     worker: str | None
     failure: str | None  # why it failed for good: the type of the error, and its message
@@ -276,9 +276,9 @@ def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
-def _progress(text: str | None) -> Progress | None:
+def _progress(text: str | None) -> ProgressJson | None:
     progress: Any = json.loads(text) if text else None
-    return cast("Progress | None", progress)
+    return cast("ProgressJson | None", progress)
 
 
 def cursor(position: Position) -> str:

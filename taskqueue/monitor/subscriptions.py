@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from taskqueue.store.keys import CHANGES_CHANNEL, Field, job_key
 from taskqueue.tasks.changes import changes_channel
+from taskqueue.telemetry.log import about
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Subscriptions:
         try:
             subscribe(changes_channel(task_id))
         except RedisError as error:  # the driver subscribes again when it has a connection again
-            log.debug("Cannot subscribe to changes of task %s: %s", task_id, error)
+            log.debug("Cannot subscribe to changes of task %s: %s", task_id, error, extra=about(task_id))
 
     def _wake(self, task_id: str) -> None:
         for changed in list(self._followers.get(task_id, ())):

@@ -12,6 +12,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 
 from taskqueue.call import Call, registered_call
+from taskqueue.enqueue.job_fields import PLAIN_FIELDS
 from taskqueue.errors import PermanentFailure, UnknownJobType
 from taskqueue.jobtypes.names import CALL_PREFIX, job_type_name
 from taskqueue.jobtypes.rq_callbacks import registered_callbacks
@@ -19,12 +20,9 @@ from taskqueue.store.keys import Field
 from taskqueue.tasks.reason import ReasonCode
 from taskqueue.worker.decision import Attempts, Decision, How, decide
 
-FRESH = frozenset(
-    b"created_at enqueued_at data origin status description timeout result_ttl failure_ttl retries_left"
-    b" retry_intervals tq:attempts".split()
-)
+FRESH = frozenset(field.encode() for field in PLAIN_FIELDS)
 """The fields of a job that `TaskQueue.submit` has written, and that nothing has changed since."""
-FRESH_OF_A_REQUEST = FRESH | {b"tq:trace"}
+FRESH_OF_A_REQUEST = FRESH | {Field.TRACE.encode()}
 DATE_LENGTH = len("2026-11-24T10:43:05.120000Z")
 
 

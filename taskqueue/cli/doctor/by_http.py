@@ -50,7 +50,7 @@ def look(api: Api) -> Iterator[Check]:
 
 
 def _refused(about: str, refused: ApiRefused) -> Check:
-    return Check(about, False, refused.found, refused.fix)
+    return Check(about, False, refused.message, refused.fix)
 
 
 def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Check:
@@ -110,7 +110,7 @@ def _unless_refused(about: str, checks: Iterator[Check]) -> Iterator[Check]:
     except ApiRefused as refused:
         # A key for some task types may see none of it, and a proxy may hide /metrics.
         hidden = refused.status in (403, 404)
-        yield Check(about, None if hidden else False, refused.found, refused.fix)
+        yield Check(about, None if hidden else False, refused.message, refused.fix)
 
 
 def _cluster(client: HttpClient) -> Iterator[Check]:

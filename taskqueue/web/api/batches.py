@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from taskqueue.enqueue.batch import Batch, Batches
 from taskqueue.enqueue.batch_draft import Queued, Refused
-from taskqueue.enqueue.options import BulkTask, PlainTask
+from taskqueue.enqueue.options import BulkTask, TaskSpec
 from taskqueue.jobtypes.signature import Json
 from taskqueue.monitor.finding import Finding
 from taskqueue.monitor.queue_warnings import QueueWarnings
@@ -74,7 +74,7 @@ class BulkQuery(Query):
     """`on_complete` is JSON: a task to run when all have ended."""
 
     atomic: bool = True
-    on_complete: JsonText[PlainTask] | None = None
+    on_complete: JsonText[TaskSpec] | None = None
 
 
 def views(batches: Batches, settings: Settings, queue_warnings: QueueWarnings) -> Blueprint:

@@ -27,7 +27,7 @@ def error_line(run: Run, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("submit", "emial"), "There is no job type 'emial'. Known: "),
+        (("submit", "emial"), "There is no task type 'emial'. Known: "),
         (("submit", "week", '{"of": "soon"}'), "The payload does not fit 'week': /of: "),
         (("submit", "week", "{"), "The payload is not JSON: "),
         (("submit", "generic", "@nope.json"), "The file 'nope.json' cannot be read: No such file or directory.\n"),
