@@ -45,14 +45,14 @@ class FailureFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Failed tasks of one type with one kind of error."""
+    """Failed tasks of one type with one kind of error; `group` is what `POST /requeue` takes."""
 
-    group: str | None  # what POST /requeue takes; None: a worker that is not ours says no more than the type
+    group: str | None  # None: a worker that is not ours says no more than the type
     type: str
     error: str | None  # its kind, and its message without details
     count: int
-    first: datetime | None  # when one of them failed first, and last
-    last: datetime | None
+    first_failed_at: datetime | None
+    last_failed_at: datetime | None
     examples: tuple[str, ...]  # ids of those that failed last
 
 
@@ -139,8 +139,8 @@ def _group(group: str | None, job_type: str, tasks: Sequence[tuple[str, str, str
         type=job_type,
         error=tasks[0][2],
         count=len(tasks),
-        first=min(moments, default=None),
-        last=max(moments, default=None),
+        first_failed_at=min(moments, default=None),
+        last_failed_at=max(moments, default=None),
         examples=tuple(task_id for task_id, _, _ in tasks[:MAX_EXAMPLES]),
     )
 

@@ -103,7 +103,7 @@ class Explainer:
                 id=task.id, status=task.status, reasons=[*obstacles, Reason("held_position-unknown", message)]
             )
         before = [queue for queue in queues.values() if self._comes_before(queue.name, task.queue)]
-        ahead = position + sum(queue.counts["queued"] for queue in before if not queue.paused)
+        ahead = position + sum(queue.tasks["queued"] for queue in before if not queue.paused)
         if obstacles:
             return Explanation(id=task.id, status=task.status, reasons=obstacles, ahead=ahead)
         ended = self._ended_lately([task.queue, *(queue.name for queue in before)])

@@ -17,6 +17,8 @@ from taskqueue.store.times import timestamp
 
 
 class Progress(TypedDict):
+    """How far a task is, as its job reported last; `at` is RFC 3339."""
+
     done: float
     total: float | None
     message: str

@@ -5,7 +5,7 @@ from typing_extensions import TypedDict
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.keys import Status
 from taskqueue.store.times import timestamp
-from taskqueue.tasks.task import AttemptError, Task
+from taskqueue.tasks.task import AttemptError, Progress, Task
 
 
 class ErrorJson(TypedDict):
@@ -16,15 +16,6 @@ class ErrorJson(TypedDict):
     at: str | None
     worker: str | None
     traceback: str
-
-
-class ProgressJson(TypedDict):
-    """How far a task is, as its job told it last."""
-
-    done: float
-    total: float | None
-    message: str
-    at: str
 
 
 class CallbackJson(TypedDict):
@@ -53,7 +44,7 @@ class TaskJson(TypedDict):
     ended_at: str | None
     attempt: int
     attempts: int
-    progress: ProgressJson | None
+    progress: Progress | None
     result: Json
     error: ErrorJson | None
     errors: list[ErrorJson]

@@ -15,8 +15,6 @@ from taskqueue.enqueue.options import BulkTask, PlainTask
 from taskqueue.jobtypes.signature import Json
 from taskqueue.monitor.queue_warnings import Lookout, Obstacle
 from taskqueue.settings import MIB, Settings
-from taskqueue.store.keys import Status
-from taskqueue.store.times import timestamp
 from taskqueue.web.api.submit import WarningJson, warnings_json
 from taskqueue.web.http.access import caller, check_may_submit
 from taskqueue.web.http.endpoint import Query, operation, read_query
@@ -53,20 +51,6 @@ class BulkJson(TypedDict):
     on_complete: str | None
     results: list[ResultJson]
     warnings: list[WarningJson]
-
-
-class BatchJson(TypedDict):
-    """How the tasks of a batch go."""
-
-    id: str
-    created_at: str | None
-    ended_at: str | None
-    total: int
-    ended: int
-    progress: float
-    counts: dict[Status, int]
-    forgotten: int
-    on_complete: str | None
 
 
 class BulkQuery(Query):
@@ -107,10 +91,10 @@ def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
         return jsonify(_bulk_json(queued, obstacles)), 202, headers
 
     @blueprint.get("/batches/<batch_id>")
-    @operation("Ask how a batch goes", scope="read", answers={200: BatchJson}, problems=(404, 503), by_type=True)
+    @operation("Ask how a batch goes", scope="read", answers={200: Batch}, problems=(404, 503), by_type=True)
     def get(batch_id: str) -> ResponseReturnValue:
         """Its tasks, counted by status, now."""
-        return jsonify(_batch_json(batches.get(batch_id)))
+        return jsonify(batches.get(batch_id))
 
     return blueprint
 
@@ -155,17 +139,3 @@ def _result_json(result: str | Refused) -> ResultJson:
     if isinstance(result, str):
         return {"id": result}
     return {"errors": [{"pointer": error.pointer, "message": error.message} for error in result.errors]}
-
-
-def _batch_json(batch: Batch) -> BatchJson:
-    return {
-        "id": batch.id,
-        "created_at": timestamp(batch.created_at),
-        "ended_at": timestamp(batch.ended_at),
-        "total": batch.total,
-        "ended": batch.ended,
-        "progress": round(batch.ended / max(batch.total, 1), 4),
-        "counts": batch.counts,
-        "forgotten": batch.forgotten,
-        "on_complete": batch.on_complete,
-    }

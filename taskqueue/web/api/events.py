@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from threading import BoundedSemaphore
+from typing import Any
 
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
-from taskqueue.jobtypes.signature import Json
 from taskqueue.monitor.events import EventCursor, TaskEvent, follow
 from taskqueue.monitor.subscriptions import Subscriptions
 from taskqueue.store.keys import ENDED
 from taskqueue.tasks.task_json import task_json
-from taskqueue.web.api.logs import line_json
 from taskqueue.web.http.endpoint import operation
 from taskqueue.web.http.json_text import json_text
 from taskqueue.web.http.problems import BadRequest
@@ -73,5 +72,5 @@ def _text(events: Iterable[TaskEvent]) -> Iterator[str]:
 def _one(event: TaskEvent) -> str:
     if event.kind == "silence":
         return ": nothing new\n\n"
-    data: Json = line_json(event.line) if event.line else task_json(event.task) if event.task else {}
+    data: Any = event.line or (task_json(event.task) if event.task else {})
     return f"id: {event.seen}\nevent: {event.kind}\ndata: {json_text(data)}\n\n"

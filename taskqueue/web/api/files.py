@@ -6,27 +6,16 @@ from typing import cast
 from flask import Blueprint, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from gevent import get_hub
-from typing_extensions import TypedDict
 
 from taskqueue.errors import FileTooLarge
 from taskqueue.run.files import FileStore, StoredFile
 from taskqueue.settings import Settings
-from taskqueue.store.times import timestamp
 from taskqueue.web.http.endpoint import Query, operation, read_query
 from taskqueue.web.http.problems import BadRequest
 
 FORM_BYTES = 64 * 1024  # what a multipart body has besides the file: names, boundaries
 SHOWN_INLINE = {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "text/plain"}
 """What a browser may show in its window: it can run none of these."""
-
-
-class FileJson(TypedDict):
-    """A file that is kept, until `expires_at`."""
-
-    filename: str
-    size: int
-    content_type: str
-    expires_at: str | None
 
 
 class UploadQuery(Query):
@@ -62,20 +51,14 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
         scope="submit",
         query=UploadQuery,
         body=bytes,
-        answers={201: FileJson},
+        answers={201: StoredFile},
         problems=(400, 413, 503),
         by_type=True,
     )
     def upload() -> ResponseReturnValue:
         content, name = _uploaded(settings.max_file_bytes)
         file = store.write(content, name)
-        answer: FileJson = {
-            "filename": file.filename,
-            "size": file.size,
-            "content_type": file.content_type,
-            "expires_at": timestamp(file.expires_at),
-        }
-        return jsonify(answer), 201, {"Location": url_for("files.download", filename=file.filename)}
+        return jsonify(file), 201, {"Location": url_for("files.download", filename=file.filename)}
 
     @blueprint.get("/files/<filename>")
     @operation(
