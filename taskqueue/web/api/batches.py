@@ -2,25 +2,25 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import NotRequired
+from typing import Annotated, NotRequired
 
 from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import Field
 from pydantic import Json as JsonText
 from typing_extensions import TypedDict
 
 from taskqueue.enqueue.batch import Batch, Batches
-from taskqueue.enqueue.batch_draft import Queued, Refused
+from taskqueue.enqueue.batch_draft import MAX_TASKS, Queued, Refused
 from taskqueue.enqueue.options import BulkTask, PlainTask
 from taskqueue.jobtypes.signature import Json
 from taskqueue.monitor.queue_warnings import Lookout, Obstacle
 from taskqueue.settings import MIB, Settings
 from taskqueue.web.api.submit import WarningJson, warnings_json
 from taskqueue.web.http.access import caller, check_may_submit
-from taskqueue.web.http.endpoint import Query, operation, read_query
-from taskqueue.web.http.idempotency import HashedBody
+from taskqueue.web.http.body import HashedBody, not_json
+from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.json_stream import JsonStream
-from taskqueue.web.http.problems import BadRequest
 
 MAX_BULK_BYTES = 32 * MIB
 ITEMS_AT_A_TIME = 50  # a few milliseconds
@@ -53,6 +53,10 @@ class BulkJson(TypedDict):
     warnings: list[WarningJson]
 
 
+BulkTasks = Annotated[list[BulkTask], Field(min_length=1, max_length=MAX_TASKS)]
+"""The body of `POST /tasks/bulk`, in the API document: each task is validated by itself."""
+
+
 class BulkQuery(Query):
     """`on_complete` is JSON: a task to run when all have ended."""
 
@@ -65,11 +69,11 @@ def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
     blueprint = Blueprint("batches", __name__)
 
     @blueprint.post("/tasks/bulk")
-    @operation(
+    @endpoint(
         "Queue many tasks at once",
         scope="submit",
         query=BulkQuery,
-        body=list[BulkTask],
+        body=BulkTasks,
         headers={"Idempotency-Key": "The same key with the same request again: the same answer, one batch."},
         answers={202: BulkJson},
         problems=(400, 403, 409, 413, 415, 422, 503),
@@ -91,7 +95,7 @@ def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
         return jsonify(_bulk_json(queued, obstacles)), 202, headers
 
     @blueprint.get("/batches/<batch_id>")
-    @operation("Ask how a batch goes", scope="read", answers={200: Batch}, problems=(404, 503), by_type=True)
+    @endpoint("Ask how a batch goes", scope="read", answers={200: Batch}, problems=(404, 503), by_type=True)
     def get(batch_id: str) -> ResponseReturnValue:
         """Its tasks, counted by status, now."""
         return jsonify(batches.get(batch_id))
@@ -101,12 +105,8 @@ def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
 
 def _body() -> HashedBody:
     if request.mimetype not in JSON_TYPES:
-        raise BadRequest(
-            415,
-            "not-json",
-            "The body must be sent as JSON",
-            f"Its Content-Type is {request.mimetype or 'missing'!r}; send 'Content-Type: application/json' for an"
-            " array, or 'application/x-ndjson' for a task a line.",
+        raise not_json(
+            "send 'Content-Type: application/json' for an array, or 'application/x-ndjson' for a task a line."
         )
     request.max_content_length = MAX_BULK_BYTES
     return HashedBody()

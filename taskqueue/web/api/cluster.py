@@ -1,12 +1,13 @@
-"""`/queues` and `/workers`: what waits, and who works."""
+"""`/queues` and `/workers`: how many tasks wait, which workers run them, and pauses of queues."""
 
 from dataclasses import dataclass
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
+from taskqueue.control.pauses import Pauses
 from taskqueue.monitor.cluster_state import ClusterState, QueueView, WorkerView
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,49 @@ class WorkersJson:
     workers: list[WorkerView]
 
 
-def views(overview: ClusterState) -> Blueprint:
-    """The views of `/queues` and `/workers`."""
+@dataclass(frozen=True)
+class PauseJson:
+    """A queue, and whether it is paused."""
+
+    name: str
+    paused: bool
+
+
+def views(cluster_state: ClusterState) -> Blueprint:
+    """Return the views that list queues and workers."""
     blueprint = Blueprint("overview", __name__)
 
     @blueprint.get("/queues")
-    @operation("List the queues, and what waits", scope="read", answers={200: QueuesJson}, problems=(503,))
+    @endpoint("List the queues, and what waits", scope="read", answers={200: QueuesJson}, problems=(503,))
     def queues() -> ResponseReturnValue:
         """`oldest_waiting_seconds` is of the next ten. What was stopped counts as failed, as in RQ."""
-        return jsonify(QueuesJson(overview.queues()))
+        return jsonify(QueuesJson(cluster_state.queues()))
 
     @blueprint.get("/workers")
-    @operation("List the workers, and what they run", scope="read", answers={200: WorkersJson}, problems=(503,))
+    @endpoint("List the workers, and what they run", scope="read", answers={200: WorkersJson}, problems=(503,))
     def workers() -> ResponseReturnValue:
         """At most a thousand workers, and a hundred tasks of each."""
-        return jsonify(WorkersJson(overview.workers()))
+        return jsonify(WorkersJson(cluster_state.workers()))
+
+    return blueprint
+
+
+def pause_views(pauses: Pauses) -> Blueprint:
+    """Return the views that pause and resume a queue."""
+    blueprint = Blueprint("pauses", __name__)
+
+    @blueprint.post("/queues/<name>/pause")
+    @endpoint("Pause a queue", scope="operate", answers={200: PauseJson}, problems=(404, 503))
+    def pause(name: str) -> ResponseReturnValue:
+        """Workers start no more tasks of this queue; tasks that run go on. New tasks are accepted and wait."""
+        pauses.pause(name)
+        return jsonify(PauseJson(name, paused=True))
+
+    @blueprint.post("/queues/<name>/resume")
+    @endpoint("Resume a queue", scope="operate", answers={200: PauseJson}, problems=(404, 503))
+    def resume(name: str) -> ResponseReturnValue:
+        """Workers start tasks of this queue again, within a second."""
+        pauses.resume(name)
+        return jsonify(PauseJson(name, paused=False))
 
     return blueprint

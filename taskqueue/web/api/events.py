@@ -13,7 +13,7 @@ from taskqueue.monitor.events import EventCursor, TaskEvent, follow
 from taskqueue.monitor.subscriptions import Subscriptions
 from taskqueue.store.keys import ENDED
 from taskqueue.tasks.task_json import task_json
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.json_text import json_text
 from taskqueue.web.http.problems import BadRequest
 
@@ -27,7 +27,7 @@ def views(queue: TaskQueue, subscriptions: Subscriptions) -> Blueprint:
     places = BoundedSemaphore(MAX_STREAMS)
 
     @blueprint.get("/tasks/<task_id>/events")
-    @operation(
+    @endpoint(
         "Follow a task",
         scope="read",
         headers={"Last-Event-ID": "Where to go on: the id of the last event that was received."},

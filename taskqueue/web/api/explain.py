@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from taskqueue.monitor.diagnosis import Explainer
 from taskqueue.store.keys import Status
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 
 
 class ReasonJson(TypedDict):
@@ -33,7 +33,7 @@ def views(explainer: Explainer) -> Blueprint:
     blueprint = Blueprint("explanation", __name__)
 
     @blueprint.get("/tasks/<task_id>/explain")
-    @operation(
+    @endpoint(
         "Ask why a task does not run, or how it ended",
         scope="read",
         answers={200: ExplanationJson},

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from taskqueue.control.failed_tasks import FailedTasks, Group
 from taskqueue.web.http.access import caller_sees
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def views(failed: FailedTasks) -> Blueprint:
     blueprint = Blueprint("failures", __name__)
 
     @blueprint.get("/failures")
-    @operation(
+    @endpoint(
         "Group failed tasks by type and error",
         scope="read",
         answers={200: GroupsJson},

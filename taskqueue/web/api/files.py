@@ -10,7 +10,7 @@ from gevent import get_hub
 from taskqueue.errors import FileTooLarge
 from taskqueue.run.files import FileStore, StoredFile
 from taskqueue.settings import Settings
-from taskqueue.web.http.endpoint import Query, operation, read_query
+from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.problems import BadRequest
 
 FORM_BYTES = 64 * 1024  # what a multipart body has besides the file: names, boundaries
@@ -46,7 +46,7 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
     blueprint = Blueprint("files", __name__)
 
     @blueprint.post("/files")
-    @operation(
+    @endpoint(
         "Bring a file for a job to read",
         scope="submit",
         query=UploadQuery,
@@ -61,10 +61,10 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
         return jsonify(file), 201, {"Location": url_for("files.download", filename=file.filename)}
 
     @blueprint.get("/files/<filename>")
-    @operation(
+    @endpoint(
         "Fetch a file",
         scope="read",
-        answers={200: "application/octet-stream"},
+        answers={200: (*sorted(SHOWN_INLINE), "application/octet-stream")},
         problems=(404, 503),
         by_type=True,  # a file's name cannot be guessed: whoever has it was told it
     )

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from typing_extensions import TypedDict
 
 from taskqueue.monitor.health import Probe
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 
 
 class HealthJson(TypedDict):
@@ -21,19 +21,19 @@ def views(probe: Probe) -> Blueprint:
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/healthz")
-    @operation("Is this process alive?", scope=None, answers={200: HealthJson})
+    @endpoint("Is this process alive?", scope=None, answers={200: HealthJson})
     def alive() -> ResponseReturnValue:
         # Never asks Redis: a restart of the web server would not bring Redis back.
         return jsonify({"status": "ok"})
 
     @blueprint.get("/health")
-    @operation("Does Redis answer?", scope=None, answers={200: HealthJson}, problems=(503,))
+    @endpoint("Does Redis answer?", scope=None, answers={200: HealthJson}, problems=(503,))
     def health() -> ResponseReturnValue:
         probe.check_answers()
         return jsonify({"status": "ok"})
 
     @blueprint.get("/readyz")
-    @operation("Could a task be queued now?", scope=None, answers={200: HealthJson}, problems=(503,))
+    @endpoint("Could a task be queued now?", scope=None, answers={200: HealthJson}, problems=(503,))
     def ready() -> ResponseReturnValue:
         probe.check_takes_work()
         return jsonify({"status": "ok"})

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.tasks.log_lines import StoredLine
-from taskqueue.web.http.endpoint import Query, operation, read_query
+from taskqueue.web.http.endpoint import Query, endpoint, read_query
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def views(queue: TaskQueue) -> Blueprint:
     blueprint = Blueprint("logs", __name__)
 
     @blueprint.get("/tasks/<task_id>/logs")
-    @operation(
+    @endpoint(
         "Read what a task has logged and printed",
         scope="read",
         query=LogQuery,

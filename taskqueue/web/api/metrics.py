@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from taskqueue.monitor.prometheus import PrometheusReport
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 
 
 def views(fleet: PrometheusReport) -> Blueprint:
@@ -13,7 +13,7 @@ def views(fleet: PrometheusReport) -> Blueprint:
     blueprint = Blueprint("metrics", __name__)
 
     @blueprint.get("/metrics")
-    @operation("Numbers for Prometheus", scope="read", answers={200: "text/plain"}, problems=(503,))
+    @endpoint("Numbers for Prometheus", scope="read", answers={200: "text/plain"}, problems=(503,))
     def metrics() -> ResponseReturnValue:
         return Response(fleet.metrics(), content_type=CONTENT_TYPE_LATEST)
 

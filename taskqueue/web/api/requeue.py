@@ -12,9 +12,9 @@ from taskqueue.enqueue.options import Moment, SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.run.builtin.requeue import NAME
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.http.endpoint import Query, operation, read_query
+from taskqueue.web.http.endpoint import Query, endpoint, read_query
 
-MAX_RATE = 1000  # tasks a second
+MIN_RATE, MAX_RATE = 0.001, 1000  # tasks a second
 MAX_EXAMPLES = 10
 FILTERS = ("type", "queue", "tag", "failed_since", "group")
 Name = Annotated[str, Field(max_length=64)]
@@ -28,7 +28,7 @@ class RequeueQuery(Query):
     tag: Name | None = None
     failed_since: Moment | None = None
     group: Annotated[str, Field(pattern="^[0-9a-f]{12}$")] | None = None
-    rate: Annotated[float, Field(gt=0, le=MAX_RATE)] | None = None
+    rate: Annotated[float, Field(ge=MIN_RATE, le=MAX_RATE)] | None = None
     dry_run: bool = False
 
     @model_validator(mode="after")
@@ -50,7 +50,7 @@ def views(queue: TaskQueue, failed: FailedTasks) -> Blueprint:
     blueprint = Blueprint("requeue", __name__)
 
     @blueprint.post("/requeue")
-    @operation(
+    @endpoint(
         "Send failed tasks again",
         scope="operate",
         query=RequeueQuery,

@@ -15,9 +15,9 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.api.task import json_body
 from taskqueue.web.http.access import caller_sees, check_may_submit
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.body import json_body
+from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.problems import BadRequest
 
 MAX_SCHEDULE_BYTES = 64 * 1024  # kept for ever, and read each time: a large payload belongs in a file
@@ -80,7 +80,7 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         return kept
 
     @blueprint.get("/schedules")
-    @operation("List the schedules", scope="read", answers={200: SchedulesJson}, problems=(503,), by_type=True)
+    @endpoint("List the schedules", scope="read", answers={200: SchedulesJson}, problems=(503,), by_type=True)
     def every() -> ResponseReturnValue:
         """By name, 1,000 at the most."""
         return jsonify(
@@ -88,7 +88,7 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         )
 
     @blueprint.put("/schedules/<name>")
-    @operation(
+    @endpoint(
         "Keep a schedule",
         scope="operate",
         body=Schedule,
@@ -106,20 +106,20 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         return jsonify(told(kept)), 201 if is_new else 200, {"Location": url_for("schedules.get", name=name)}
 
     @blueprint.get("/schedules/<name>")
-    @operation("Show a schedule", scope="read", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
+    @endpoint("Show a schedule", scope="read", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
     def get(name: str) -> ResponseReturnValue:
         """With its last and its next runs."""
         return jsonify(told(seen(name)))
 
     @blueprint.delete("/schedules/<name>")
-    @operation("Delete a schedule", scope="operate", answers={204: None}, problems=(404, 503), by_type=True)
+    @endpoint("Delete a schedule", scope="operate", answers={204: None}, problems=(404, 503), by_type=True)
     def delete(name: str) -> ResponseReturnValue:
         """Tasks that it has queued stay."""
         schedules.delete(seen(name).name)
         return "", 204
 
     @blueprint.post("/schedules/<name>/run")
-    @operation(
+    @endpoint(
         "Run a schedule now", scope="operate", answers={202: TaskJson}, problems=(404, 422, 503), by_type=True
     )
     def run(name: str) -> ResponseReturnValue:
@@ -128,15 +128,13 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         return jsonify(task_json(task)), 202, {"Location": url_for("tasks.get", task_id=task.id)}
 
     @blueprint.post("/schedules/<name>/pause")
-    @operation("Pause a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
+    @endpoint("Pause a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
     def pause(name: str) -> ResponseReturnValue:
         """It runs no more, until it is resumed."""
         return jsonify(told(schedules.pause(seen(name).name)))
 
     @blueprint.post("/schedules/<name>/resume")
-    @operation(
-        "Resume a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True
-    )
+    @endpoint("Resume a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
     def resume(name: str) -> ResponseReturnValue:
         """What was due while it was paused is not made up for."""
         return jsonify(told(schedules.resume(seen(name).name)))

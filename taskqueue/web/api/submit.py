@@ -15,10 +15,9 @@ from taskqueue.monitor.queue_warnings import Lookout, Obstacle
 from taskqueue.monitor.result_waiter import ResultWaiter
 from taskqueue.store.keys import ENDED
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.api.task import json_body
 from taskqueue.web.http.access import caller_sees
-from taskqueue.web.http.endpoint import Payload, Query, operation, read_query
-from taskqueue.web.http.idempotency import idempotency_key
+from taskqueue.web.http.body import idempotency_key, json_body
+from taskqueue.web.http.endpoint import Payload, Query, endpoint, read_query
 from taskqueue.web.http.problems import BadRequest
 
 MAX_WAIT_SECONDS = 20  # less than gunicorn's graceful_timeout
@@ -49,7 +48,7 @@ def views(queue: TaskQueue, result_waiter: ResultWaiter, lookout: Lookout) -> Bl
     blueprint = Blueprint("submit", __name__)
 
     @blueprint.post("/tasks")
-    @operation(
+    @endpoint(
         "Queue a task",
         scope="submit",
         query=SubmitQuery,

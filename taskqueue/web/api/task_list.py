@@ -12,7 +12,7 @@ from taskqueue.enqueue.options import Moment
 from taskqueue.monitor.listing import Listing, Summary, TaskFilter, cursor, place_of
 from taskqueue.store.keys import Status
 from taskqueue.web.http.access import caller_sees
-from taskqueue.web.http.endpoint import Query, operation, read_query
+from taskqueue.web.http.endpoint import Query, endpoint, read_query
 
 MAX_PAGE = 200
 
@@ -30,6 +30,11 @@ def _cursor(value: str) -> str:
     return value
 
 
+Cursor = Annotated[
+    str, Field(max_length=140, json_schema_extra={"pattern": "^[0-9]{1,19}-"}), AfterValidator(_cursor)
+]
+
+
 class ListQuery(Query):
     """Which tasks."""
 
@@ -40,7 +45,7 @@ class ListQuery(Query):
     created_after: Moment | None = None
     created_before: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
-    cursor: Annotated[str, Field(max_length=140), AfterValidator(_cursor)] | None = None
+    cursor: Cursor | None = None
 
 
 def views(listing: Listing) -> Blueprint:
@@ -48,7 +53,7 @@ def views(listing: Listing) -> Blueprint:
     blueprint = Blueprint("listing", __name__)
 
     @blueprint.get("/tasks")
-    @operation(
+    @endpoint(
         "List tasks, newest first",
         scope="read",
         query=ListQuery,

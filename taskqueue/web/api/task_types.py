@@ -8,7 +8,7 @@ from taskqueue.errors import UnknownJobType
 from taskqueue.jobtypes.registry import JobType, JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.web.http.access import caller_sees
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.problems import BadRequest
 
 
@@ -37,14 +37,14 @@ def views(job_types: JobTypes) -> Blueprint:
     blueprint = Blueprint("task_types", __name__)
 
     @blueprint.get("/task-types")
-    @operation("List what can be posted", scope="read", answers={200: TaskTypesJson}, by_type=True)
+    @endpoint("List what can be posted", scope="read", answers={200: TaskTypesJson}, by_type=True)
     def all_types() -> ResponseReturnValue:
         return jsonify(
             {"task_types": [job_type_json(job_types[name]) for name in sorted(job_types) if caller_sees(name)]}
         )
 
     @blueprint.get("/task-types/<name>")
-    @operation("Describe one task type", scope="read", answers={200: TaskTypeJson}, problems=(404,), by_type=True)
+    @endpoint("Describe one task type", scope="read", answers={200: TaskTypeJson}, problems=(404,), by_type=True)
     def one_type(name: str) -> ResponseReturnValue:
         known = sorted(filter(caller_sees, job_types))
         if name not in known:

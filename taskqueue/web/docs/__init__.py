@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.web.http.access import caller_sees
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.openapi import Offer, document
 
 THEIRS, OURS = Path(flask_swagger_ui.__file__).parent / "dist", Path(__file__).parent
@@ -51,12 +51,12 @@ def views(app: Flask, job_types: JobTypes, settings: Settings) -> Blueprint:
         return made_for(tuple(sorted(filter(caller_sees, job_types))))
 
     @blueprint.get("/openapi.json")
-    @operation("The API document (OpenAPI 3.1)", scope="read", answers={200: dict[str, Any]}, by_type=True)
+    @endpoint("The API document (OpenAPI 3.1)", scope="read", answers={200: dict[str, Any]}, by_type=True)
     def openapi() -> ResponseReturnValue:
         return jsonify(made())
 
     @blueprint.get("/docs")
-    @operation("The same as a page", scope="read", answers={200: "text/html"}, by_type=True)
+    @endpoint("The same as a page", scope="read", answers={200: "text/html"}, by_type=True)
     def page() -> ResponseReturnValue:
         response = Response(render_template("docs.html", openapi=made()))
         response.headers["Content-Security-Policy"] = POLICY
@@ -64,7 +64,7 @@ def views(app: Flask, job_types: JobTypes, settings: Settings) -> Blueprint:
         return response
 
     @blueprint.get("/docs/<name>")
-    @operation("A part of that page", scope=None, answers={200: "*/*"}, problems=(404,))
+    @endpoint("A part of that page", scope=None, answers={200: "*/*"}, problems=(404,))
     def part(name: str) -> ResponseReturnValue:
         if name not in PARTS:
             raise NotFound

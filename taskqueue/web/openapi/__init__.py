@@ -1,4 +1,4 @@
-"""The API document (OpenAPI 3.1), made from the code: each view's `operation`, and the job types."""
+"""The API document (OpenAPI 3.1), made from the code: each view's `endpoint`, and the job types."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,14 +67,14 @@ def document(app: Flask, offer: Offer) -> dict[str, Any]:
         told = address.operation_object(schemas, COMPONENTS, components)
         _offered(told, offer)
         address.add_examples(told, examples)
-        if address.operation.body is Payload:
+        if address.declared.body is Payload:
             told["requestBody"]["content"]["application/json"] = _payload(offer.job_types)
-        if address.operation.scope is not None:
+        if address.declared.scope is not None:
             for status in [401, 403] * offer.keys + [429, 503] * offer.limited:
                 told["responses"][str(status)] = problem_answer(status, address.blueprint)
             if offer.keys:
                 told["security"] = [{"key": []}]
-                told["description"] += f"\n\nNeeds the scope `{address.operation.scope}`."
+                told["description"] += f"\n\nNeeds the scope `{address.declared.scope}`."
         paths.setdefault(address.path, {})[address.method] = told
     for job_type in offer.job_types:
         components |= _payload_schemas(job_type)
@@ -103,7 +103,7 @@ def _offered(told: dict[str, Any], offer: Offer) -> None:
     for parameter in told["parameters"]:
         if parameter["name"] == "task_type":
             parameter |= {"required": True, "schema": {"enum": [job_type.name for job_type in offer.job_types]}}
-        if parameter["name"] == "queue" and parameter["in"] == "query":
+        if parameter["name"] == "queue" and "422" in told["responses"]:  # else any name is taken, as of RQ's own
             parameter["schema"] = {"enum": list(offer.queues)}
     told["parameters"].sort(key=lambda parameter: not parameter.get("required", False))
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from flask import Flask
 
-from taskqueue.web.http.endpoint import Operation, operation_of
+from taskqueue.web.http.endpoint import Endpoint, endpoint_of
 from taskqueue.web.openapi.problem import problem_answer
 
 PARAMETER = re.compile(r"<(?:\w+(?:\(.*?\))?:)?(\w+)>")  # <task_id> or <int:page> of a Flask rule
@@ -25,7 +25,7 @@ class Address:
     path: str  # "/tasks/{task_id}"
     endpoint: str
     description: str
-    operation: Operation
+    declared: Endpoint
 
     @property
     def blueprint(self) -> str:
@@ -34,13 +34,13 @@ class Address:
 
     def kinds(self) -> Iterator[tuple[Any, Mode]]:
         """The types that it takes and gives, each with pydantic's word for that."""
-        for kind in (*self.operation.answers.values(), self.operation.body):
-            if kind not in (None, bytes) and not isinstance(kind, str):
-                yield kind, "validation" if kind is self.operation.body else "serialization"
+        for kind in (*self.declared.answers.values(), self.declared.body):
+            if kind not in (None, bytes) and not isinstance(kind, str | tuple):
+                yield kind, "validation" if kind is self.declared.body else "serialization"
 
     def operation_object(self, schemas: Schemas, components: str, named: dict[str, Any]) -> dict[str, Any]:
         """As OpenAPI has it. The named schemas that its query refers to are added to `named`."""
-        described = self.operation
+        described = self.declared
         told: dict[str, Any] = {
             "operationId": self.endpoint.replace(".", "_"),
             "tags": [self.blueprint or "others"],
@@ -61,8 +61,8 @@ class Address:
 
     def add_examples(self, told: dict[str, Any], examples: Mapping[Any, Any]) -> None:
         """To its bodies in the document: by their type, or by (endpoint, status)."""
-        bodies = [(told.get("requestBody", {}), examples.get(self.operation.body))]
-        for status, kind in self.operation.answers.items():
+        bodies = [(told.get("requestBody", {}), examples.get(self.declared.body))]
+        for status, kind in self.declared.answers.items():
             bodies.append(
                 (told["responses"][str(status)], examples.get((self.endpoint, status), examples.get(kind)))
             )
@@ -76,17 +76,17 @@ class Address:
             yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
     def _query_parameters(self, components: str, named: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        if self.operation.query is None:
+        if self.declared.query is None:
             return
-        schema = self.operation.query.model_json_schema(ref_template=components + "{model}")
+        schema = self.declared.query.model_json_schema(ref_template=components + "{model}")
         named |= schema.get("$defs", {})
         for name, field in schema.get("properties", {}).items():
             required = name in schema.get("required", ())
             described = {"description": field["description"]} if "description" in field else {}
-            yield {"name": name, "in": "query", "required": required, "schema": _not_null(field), **described}
+            yield {"name": name, "in": "query", "required": required, **_value(_not_null(field)), **described}
 
     def _headers(self) -> Iterator[dict[str, Any]]:
-        for name, description in self.operation.headers.items():
+        for name, description in self.declared.headers.items():
             yield {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
 
 
@@ -94,7 +94,7 @@ def addresses(app: Flask) -> list[Address]:
     """All that say what they do, those of tasks first: whoever reads looks for them."""
     found = []
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: (not rule.rule.startswith("/tasks"), rule.rule)):
-        described = operation_of(app, rule.endpoint)
+        described = endpoint_of(app, rule.endpoint)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}) if described else ():
             description = cleandoc(app.view_functions[rule.endpoint].__doc__ or "")
             path = PARAMETER.sub(r"{\1}", rule.rule)
@@ -104,16 +104,20 @@ def addresses(app: Flask) -> list[Address]:
 
 def _content(kind: Any, schemas: Schemas, mode: Mode) -> dict[str, Any]:
     """A body: of a media type, a file of any, or JSON."""
-    if isinstance(kind, str):
-        return {kind: {}}
+    if isinstance(kind, str | tuple):
+        return {media_type: {} for media_type in ([kind] if isinstance(kind, str) else kind)}
     if kind is bytes:
-        form = {
-            "type": "object",
-            "properties": {"file": {"type": "string", "format": "binary"}},
-            "required": ["file"],
-        }
-        return {"multipart/form-data": {"schema": form}, "application/octet-stream": {}}
+        file = {"type": "string", "format": "binary", "minLength": 1}
+        form = {"type": "object", "properties": {"file": file}, "required": ["file"]}
+        return {"multipart/form-data": {"schema": form}, "application/octet-stream": {"schema": file}}
     return {"application/json": {"schema": schemas[kind, mode]}}
+
+
+def _value(schema: dict[str, Any]) -> dict[str, Any]:
+    """How a query parameter is written: as it is, or as JSON."""
+    if "contentSchema" in schema:
+        return {"content": {schema["contentMediaType"]: {"schema": schema["contentSchema"]}}}
+    return {"schema": schema}
 
 
 def _not_null(field: Mapping[str, Any]) -> dict[str, Any]:

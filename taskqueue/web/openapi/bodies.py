@@ -9,7 +9,6 @@ from pydantic_core import to_json
 
 from taskqueue.control.failed_tasks import Group
 from taskqueue.enqueue.batch import Batch
-from taskqueue.enqueue.options import BulkTask
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
@@ -20,13 +19,12 @@ from taskqueue.store.times import microseconds
 from taskqueue.tasks.log_lines import StoredLine
 from taskqueue.tasks.task import Task
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.api.batches import BulkJson, ResultJson
-from taskqueue.web.api.cluster import QueuesJson, WorkersJson
+from taskqueue.web.api.batches import BulkJson, BulkTasks, ResultJson
+from taskqueue.web.api.cluster import PauseJson, QueuesJson, WorkersJson
 from taskqueue.web.api.explain import ExplanationJson, ReasonJson
 from taskqueue.web.api.failures import GroupsJson
 from taskqueue.web.api.health import HealthJson
 from taskqueue.web.api.logs import LogJson
-from taskqueue.web.api.pauses import PauseJson
 from taskqueue.web.api.requeue import DryRunJson
 from taskqueue.web.api.schedules import ScheduleJson, SchedulesJson
 from taskqueue.web.api.submit import AcceptedJson
@@ -78,7 +76,7 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
     line = StoredLine(id="1795516985120-0", attempt=1, at=BEGAN, level="INFO", line="halfway")
     event = to_json(task_json(complete)).decode()
     examples: dict[Any, Any] = {
-        list[BulkTask]: [{"task_type": name, "payload": payload}],
+        BulkTasks: [{"task_type": name, "payload": payload}],
         Schedule: {"task_type": name, "payload": payload, "cron": CRON},
         TaskJson: task_json(complete),
         ("operations.cancel", 200): task_json(canceled),

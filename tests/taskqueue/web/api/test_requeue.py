@@ -88,7 +88,7 @@ def test_no_faster_than_asked_for(client: FlaskClient, queue: TaskQueue, redis: 
         ("type=a&rate=1001", 400, "rate"),
         ("group=odd", 400, "group"),
         ("failed_since=yesterday", 400, "RFC 3339"),
-        ("types=a", 400, "'types' is none of type, queue"),
+        ("types=a", 400, "There is no parameter 'types'; the parameters are type, queue"),
         ("queue=nope", 422, "There is no queue 'nope'"),
     ],
 )

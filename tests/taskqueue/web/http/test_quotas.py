@@ -6,7 +6,7 @@ from redis import Redis
 from taskqueue.errors import InvalidSetting, QueueUnavailable
 from taskqueue.settings.quota import Quota
 from taskqueue.store.keys import calls_key
-from taskqueue.web.http.quotas import Quotas
+from taskqueue.web.http.rate_limit import Quotas
 from tests.conftest import RedisServer
 
 HOUR = 3600

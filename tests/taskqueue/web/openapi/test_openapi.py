@@ -17,6 +17,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import new_key
 from taskqueue.web.dashboard import PREFIX
+from taskqueue.web.openapi.address import PARAMETER as RULE_PARAMETER
 from taskqueue.web.openapi.example import payload_example
 from tests.taskqueue.web.conftest import problem, served
 from web import create_app
@@ -33,9 +34,9 @@ def document(client: FlaskClient) -> dict[str, Any]:
 
 
 def test_every_address_is_in_it(app: Flask, document: dict[str, Any]) -> None:
-    rules = {rule.rule.replace("<", "{").replace(">", "}") for rule in app.url_map.iter_rules()}
+    rules = {RULE_PARAMETER.sub(r"{\1}", rule.rule) for rule in app.url_map.iter_rules()}
     dashboard = {rule for rule in rules if rule.startswith(PREFIX)}
-    assert set(document["paths"]) == rules - dashboard - {"/static/{path:filename}"}
+    assert set(document["paths"]) == rules - dashboard - {"/static/{filename}"}
 
 
 def test_what_can_be_posted_is_in_it_with_examples(document: dict[str, Any]) -> None:
