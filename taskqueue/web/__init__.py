@@ -1,12 +1,12 @@
 """The HTTP face of the task queue: the API, its documents, and the dashboard, mounted on a Flask application.
 
-http/        what every address shares: keys, rate limits, problem documents, tracing, bodies
-api/         one file for each address
+http/        what all addresses share: keys, rate limits, problem documents, tracing, bodies
+api/         the addresses, one file each
 openapi/     the API document, made from the views
 docs/        the API document as a page
 dashboard/   rq-dashboard at /rq
 
-Nothing below this folder knows Flask, and nothing in it imports the worker.
+Only this folder imports Flask, and nothing in it imports the worker.
 """
 
 from flask import Flask, Response, jsonify
@@ -57,13 +57,13 @@ from taskqueue.web.http import access, problems, rate_limit, tracing
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.json_text import FastJson
 
-MAX_WAITERS = 500  # of one process: each holds a connection to Redis
+MAX_WAITERS = 500  # requests of one process that wait for a result: each holds a connection to Redis
 
 
 def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     """Add the API, its documents and the dashboard to an application.
 
-    Nothing connects to Redis before the first request. Raises `InvalidSetting` where a key in API_KEYS names a
+    Nothing connects to Redis before the first request. Raises `InvalidSetting` if a key in API_KEYS names a
     task type that does not exist.
     """
     app.json = FastJson(app)
@@ -110,7 +110,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     dashboard.mount(app, settings)
 
     @app.get("/")
-    @endpoint("Where to look", scope=None, answers={200: dict[str, str]})
+    @endpoint("List the main addresses", scope=None, answers={200: dict[str, str]})
     def index() -> ResponseReturnValue:
         return jsonify({"docs": "/docs", "task_types": "/task-types", "dashboard": "/rq", "health": "/health"})
 

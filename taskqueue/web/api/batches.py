@@ -1,4 +1,4 @@
-"""`/tasks/bulk` and `/batches`: many tasks at once, and how they go together."""
+"""`/tasks/bulk` and `/batches`: queue many tasks at once, and follow them together."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -23,27 +23,27 @@ from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.json_stream import JsonStream
 
 MAX_BULK_BYTES = 32 * MIB
-ITEMS_AT_A_TIME = 50  # a few milliseconds
-OPTIONS_CHARACTERS = 16 * 1024  # what an item has besides its payload
+ITEMS_AT_A_TIME = 50  # a few milliseconds of work
+OPTIONS_CHARACTERS = 16 * 1024  # allowed for an item's options, besides its payload
 JSON_TYPES = {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl"}
 
 
 class ItemErrorJson(TypedDict):
-    """What is wrong with a task: `pointer` is a JSON Pointer into it."""
+    """An error of a task: `pointer` is a JSON Pointer into the task."""
 
     pointer: str
     message: str
 
 
 class ResultJson(TypedDict):
-    """What became of one task: its id, or what is wrong with it."""
+    """The result for one task: its id, or its errors."""
 
     id: NotRequired[str]
     errors: NotRequired[list[ItemErrorJson]]
 
 
 class BulkJson(TypedDict):
-    """The tasks that were queued, in the order in which they were sent."""
+    """A batch that was queued; `results` are in the order in which the tasks were sent."""
 
     batch: str
     queued: int
@@ -58,14 +58,16 @@ BulkTasks = Annotated[list[BulkTask], Field(min_length=1, max_length=MAX_TASKS)]
 
 
 class BulkQuery(Query):
-    """`on_complete` is JSON: a task to run when all have ended."""
+    """How the tasks are queued."""
 
     atomic: bool = True
+    """`true`: one task that cannot be queued keeps all others from being queued; `false`: it does not."""
     on_complete: JsonText[PlainTask] | None = None
+    """One more task, as JSON, which runs when all others have ended."""
 
 
 def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
-    """The views of `/tasks/bulk` and `/batches`."""
+    """Return the views of `/tasks/bulk` and `/batches`."""
     blueprint = Blueprint("batches", __name__)
 
     @blueprint.post("/tasks/bulk")
@@ -74,13 +76,15 @@ def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
         scope="submit",
         query=BulkQuery,
         body=BulkTasks,
-        headers={"Idempotency-Key": "The same key with the same request again: the same answer, one batch."},
+        headers={
+            "Idempotency-Key": "The same request with the same key makes one batch, and gets the same answer."
+        },
         answers={202: BulkJson},
         problems=(400, 403, 409, 413, 415, 422, 503),
         by_type=True,
     )
     def submit() -> ResponseReturnValue:
-        """The body is a JSON array of tasks, or one task a line (NDJSON): up to 10,000, or 32 MiB."""
+        """The body is a JSON array of tasks, or has one task a line (NDJSON): at most 10,000 tasks and 32 MiB."""
         asked = read_query(BulkQuery)
         body = _body()
         items = JsonStream(body.read, settings.max_payload_bytes + OPTIONS_CHARACTERS)
@@ -95,9 +99,9 @@ def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
         return jsonify(_bulk_json(queued, obstacles)), 202, headers
 
     @blueprint.get("/batches/<batch_id>")
-    @endpoint("Ask how a batch goes", scope="read", answers={200: Batch}, problems=(404, 503), by_type=True)
+    @endpoint("Get a batch", scope="read", answers={200: Batch}, problems=(404, 503), by_type=True)
     def get(batch_id: str) -> ResponseReturnValue:
-        """Its tasks, counted by status, now."""
+        """The answer counts the tasks of the batch by status."""
         return jsonify(batches.get(batch_id))
 
     return blueprint
@@ -116,7 +120,7 @@ def _allowed(items: Iterable[Json]) -> Iterator[Json]:
     key = caller()
     for place, item in enumerate(items):
         if place % ITEMS_AT_A_TIME == 0:
-            time.sleep(0)  # a greenlet that does not wait leaves no turn to the others
+            time.sleep(0)  # gives way to other requests: this greenlet never waits
         if key is not None:
             check_may_submit(str(item.get("task_type", "")) if isinstance(item, dict) else None)
         yield item

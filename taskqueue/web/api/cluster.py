@@ -19,7 +19,7 @@ class QueuesJson:
 
 @dataclass(frozen=True)
 class WorkersJson:
-    """The workers, by name; `state` is "lost" where one was killed or cut off."""
+    """The workers, by name; a worker that was killed or cut off has the state "lost"."""
 
     workers: list[WorkerView]
 
@@ -37,15 +37,22 @@ def views(cluster_state: ClusterState) -> Blueprint:
     blueprint = Blueprint("overview", __name__)
 
     @blueprint.get("/queues")
-    @endpoint("List the queues, and what waits", scope="read", answers={200: QueuesJson}, problems=(503,))
+    @endpoint(
+        "List the queues and their tasks by status", scope="read", answers={200: QueuesJson}, problems=(503,)
+    )
     def queues() -> ResponseReturnValue:
-        """`oldest_waiting_seconds` is of the next ten. What was stopped counts as failed, as in RQ."""
+        """`oldest_waiting_seconds` is the longest wait among the next ten tasks.
+
+        A task that was stopped while it ran counts as failed, as in RQ.
+        """
         return jsonify(QueuesJson(cluster_state.queues()))
 
     @blueprint.get("/workers")
-    @endpoint("List the workers, and what they run", scope="read", answers={200: WorkersJson}, problems=(503,))
+    @endpoint(
+        "List the workers and the tasks that they run", scope="read", answers={200: WorkersJson}, problems=(503,)
+    )
     def workers() -> ResponseReturnValue:
-        """At most a thousand workers, and a hundred tasks of each."""
+        """The answer has at most a thousand workers, and a hundred tasks of each."""
         return jsonify(WorkersJson(cluster_state.workers()))
 
     return blueprint

@@ -12,14 +12,14 @@ from taskqueue.web.http.endpoint import endpoint
 
 
 class ReasonJson(TypedDict):
-    """One thing that is so: `code` for programs, `message` for people."""
+    """A reason: `code` is for programs, `message` for people."""
 
     code: str
     message: str
 
 
 class ExplanationJson(TypedDict):
-    """The most important reason first."""
+    """Why a task does not run, or how it ended; the most important reason comes first."""
 
     id: str
     status: Status
@@ -29,12 +29,12 @@ class ExplanationJson(TypedDict):
 
 
 def views(explainer: Explainer) -> Blueprint:
-    """The view that explains a task."""
+    """Return the view that explains a task."""
     blueprint = Blueprint("explanation", __name__)
 
     @blueprint.get("/tasks/<task_id>/explain")
     @endpoint(
-        "Ask why a task does not run, or how it ended",
+        "Explain why a task does not run, or how it ended",
         scope="read",
         answers={200: ExplanationJson},
         problems=(404, 503),

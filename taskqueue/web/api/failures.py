@@ -1,4 +1,4 @@
-"""`GET /failures`: failed tasks by what they have in common."""
+"""`GET /failures`: failed tasks, grouped by type and error."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from taskqueue.web.http.endpoint import endpoint
 
 @dataclass(frozen=True)
 class GroupsJson:
-    """The most frequent first; `complete` is false where there are more failures than were looked at."""
+    """The largest group comes first; `complete` is false if there are more failures than were read."""
 
     failures: list[Group]
     complete: bool
 
 
 def views(failed: FailedTasks) -> Blueprint:
-    """The view of `/failures`."""
+    """Return the view of `/failures`."""
     blueprint = Blueprint("failures", __name__)
 
     @blueprint.get("/failures")
@@ -31,7 +31,7 @@ def views(failed: FailedTasks) -> Blueprint:
         by_type=True,
     )
     def failures() -> ResponseReturnValue:
-        """Of each queue the 10,000 that failed last are looked at."""
+        """The groups are made of the 10,000 tasks of each queue that failed last."""
         return jsonify(GroupsJson(*failed.groups(caller_sees)))
 
     return blueprint

@@ -1,4 +1,4 @@
-"""`GET /tasks/<id>/logs`: what a task's job has logged and printed."""
+"""`GET /tasks/<id>/logs`: the log of a task: what its job has logged and printed."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,26 +20,28 @@ class LogJson:
 
 
 class LogQuery(Query):
-    """Which lines."""
+    """Which lines to show."""
 
     attempt: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Only the lines of this attempt."""
     after: Annotated[str, Field(pattern=r"^\d{1,18}-\d{1,18}$")] = "0-0"
+    """Only lines after the one with this id."""
 
 
 def views(queue: TaskQueue) -> Blueprint:
-    """The view of a task's log."""
+    """Return the view of a task's log."""
     blueprint = Blueprint("logs", __name__)
 
     @blueprint.get("/tasks/<task_id>/logs")
     @endpoint(
-        "Read what a task has logged and printed",
+        "Get the log of a task",
         scope="read",
         query=LogQuery,
         answers={200: LogJson},
         problems=(400, 404, 503),
     )
     def logs(task_id: str) -> ResponseReturnValue:
-        """About the last thousand lines are kept; `after` is the id of the last line that is known."""
+        """The log has what the job logged and printed, in all attempts: about the last thousand lines."""
         asked = read_query(LogQuery)
         _, lines = queue.get_with_lines(task_id, asked.after)
         return jsonify(LogJson([line for line in lines if asked.attempt in (None, line.attempt)]))

@@ -1,4 +1,4 @@
-"""`POST /requeue`: send many failed tasks again."""
+"""`POST /requeue`: requeue many failed tasks."""
 
 from typing import Annotated, Self
 
@@ -21,46 +21,54 @@ Name = Annotated[str, Field(max_length=64)]
 
 
 class RequeueQuery(Query):
-    """Which failed tasks, and how fast."""
+    """Which failed tasks to requeue, and how fast; at least one filter is needed."""
 
     type: Name | None = None
+    """Only tasks of this type."""
     queue: Name | None = None
+    """Only tasks of this queue."""
     tag: Name | None = None
+    """Only tasks with this tag."""
     failed_since: Moment | None = None
+    """Only tasks that failed at this time or later."""
     group: Annotated[str, Field(pattern="^[0-9a-f]{12}$")] | None = None
+    """Only tasks of this group of `GET /failures`."""
     rate: Annotated[float, Field(ge=MIN_RATE, le=MAX_RATE)] | None = None
+    """How many tasks to requeue in a second, at most."""
     dry_run: bool = False
+    """Change nothing, and answer how many tasks match."""
 
     @model_validator(mode="after")
-    def _not_everything(self) -> Self:
+    def _at_least_one_filter(self) -> Self:
         if not any(getattr(self, name) is not None for name in FILTERS):
             raise ValueError(f"Say which failed tasks: {', '.join(FILTERS)}")
         return self
 
 
 class DryRunJson(TypedDict):
-    """What would be sent again."""
+    """How many tasks match, and the ids of some."""
 
     matching: int
     examples: list[str]
 
 
 def views(queue: TaskQueue, failed: FailedTasks) -> Blueprint:
-    """The view of `/requeue`."""
+    """Return the view of `/requeue`."""
     blueprint = Blueprint("requeue", __name__)
 
     @blueprint.post("/requeue")
     @endpoint(
-        "Send failed tasks again",
+        "Requeue failed tasks",
         scope="operate",
         query=RequeueQuery,
         answers={200: DryRunJson, 202: TaskJson},
         problems=(400, 422, 503),
     )
     def requeue() -> ResponseReturnValue:
-        """Those that fit all of the parameters. A task does it, and tells its progress (202).
+        """Queue a task that requeues the failed tasks which match all filters, and reports its progress (202).
 
-        With `dry_run` nothing is done: it tells how many fit (200).
+        At least one of `type`, `queue`, `tag`, `failed_since` and `group` is needed. With `dry_run` nothing is
+        changed: the answer says how many tasks match (200).
         """
         asked = read_query(RequeueQuery)
         wanted = FailureFilter(

@@ -1,4 +1,4 @@
-"""`GET /tasks`: pages of tasks, newest first."""
+"""`GET /tasks`: the list of tasks, newest first, in pages."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,7 +19,7 @@ MAX_PAGE = 200
 
 @dataclass(frozen=True)
 class PageJson:
-    """Some tasks, and the address of the next page; null: this is the last one."""
+    """A page of tasks, and the address of the next page; null: this is the last page."""
 
     tasks: list[Summary]
     next: str | None
@@ -36,20 +36,28 @@ Cursor = Annotated[
 
 
 class ListQuery(Query):
-    """Which tasks."""
+    """Which tasks to list."""
 
     status: Status | None = None
+    """Only tasks of this status."""
     type: Annotated[str, Field(max_length=64)] | None = None
+    """Only tasks of this type."""
     queue: Annotated[str, Field(max_length=64)] | None = None
+    """Only tasks of this queue."""
     tag: Annotated[str, Field(max_length=64)] | None = None
+    """Only tasks with this tag."""
     created_after: Moment | None = None
+    """Only tasks that were created at this time or later."""
     created_before: Moment | None = None
+    """Only tasks that were created before this time."""
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    """How many tasks a page has at most."""
     cursor: Cursor | None = None
+    """Where the page begins: take it from `next` of the page before."""
 
 
 def views(listing: Listing) -> Blueprint:
-    """The view of `GET /tasks`."""
+    """Return the view of `GET /tasks`."""
     blueprint = Blueprint("listing", __name__)
 
     @blueprint.get("/tasks")
@@ -62,7 +70,7 @@ def views(listing: Listing) -> Blueprint:
         by_type=True,
     )
     def tasks() -> ResponseReturnValue:
-        """A page may have fewer tasks than `limit` and still a next one: only so many are looked at for a page."""
+        """A page may have fewer tasks than `limit` and still a `next`: at most 2,000 tasks are read for a page."""
         asked = read_query(ListQuery)
         wanted = TaskFilter(
             status=asked.status,
@@ -80,6 +88,6 @@ def views(listing: Listing) -> Blueprint:
 
 
 def _address(next_cursor: str) -> str:
-    """This address, with another cursor."""
+    """Return the address of this request, with another cursor."""
     query = {**request.args.to_dict(), "cursor": next_cursor}
     return f"{url_for('listing.tasks')}?{urlencode(query)}"

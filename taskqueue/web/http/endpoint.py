@@ -25,7 +25,7 @@ Payload = NewType("Payload", dict[str, Any])
 class Query(BaseModel):
     """The query parameters of a view. A misspelt name is an error: it would silently have no effect."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 Names = Annotated[list[str], BeforeValidator(parts)]

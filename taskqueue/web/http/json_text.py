@@ -1,4 +1,4 @@
-"""The JSON text of an answer, whatever a job or a program beside ours has left in Redis."""
+"""The JSON text of an answer, also of values that JSON does not allow: a job or another program wrote them."""
 
 import json
 from dataclasses import fields, is_dataclass
@@ -32,7 +32,7 @@ def json_text(value: Any) -> str:
         value = plain(value)
     try:
         return to_json(value, inf_nan_mode="null").decode()
-    except ValueError:  # a lone surrogate, which is told as "?", or lists in lists in lists
+    except ValueError:  # a lone surrogate, which becomes "?", or lists nested too deep for pydantic
         return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
 
 
@@ -40,7 +40,7 @@ class FastJson(JSONProvider):
     """Flask's JSON by pydantic's core, several times as fast as the standard library; fields keep their order."""
 
     def dumps(self, obj: Any, **_: Any) -> str:
-        """Return one line of text, which a terminal shows as one."""
+        """Return one line of text with a line end, for terminals."""
         return json_text(obj) + "\n"
 
     def loads(self, s: str | bytes, **_: Any) -> Any:

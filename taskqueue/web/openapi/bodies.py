@@ -1,4 +1,4 @@
-"""Examples of what is sent and answered, about tasks of one job type that the reader may send."""
+"""Examples of requests and answers, about tasks of one job type that the reader may queue."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,7 +29,7 @@ from taskqueue.web.api.requeue import DryRunJson
 from taskqueue.web.api.schedules import ScheduleJson, SchedulesJson
 from taskqueue.web.api.submit import AcceptedJson
 from taskqueue.web.api.task_list import PageJson
-from taskqueue.web.api.task_types import TaskTypeJson, TaskTypesJson, job_type_json
+from taskqueue.web.api.task_types import TaskTypeJson, TaskTypesJson, task_type_json
 from taskqueue.web.http.json_text import plain
 from taskqueue.web.openapi.example import FORMATS, payload_example, result_example
 
@@ -41,7 +41,7 @@ WORKER = "worker-1"
 
 
 def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
-    """By the type of the body; by (endpoint, status) where an answer is not its type's usual one."""
+    """Return examples by the type of the body, or by (endpoint, status) where an answer differs from it."""
     name, queue, attempts, payload = job_type.name, job_type.queue, job_type.attempts, payload_example(job_type)
     waiting = Task(
         id=ID, type=name, status="queued", queue=queue, payload=payload, created_at=BEGAN, attempts=attempts
@@ -50,7 +50,7 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
     ended_at = BEGAN + timedelta(seconds=1)
     complete = replace(running, status="complete", ended_at=ended_at, result=result_example(job_type))
     canceled = replace(waiting, status="canceled", ended_at=ended_at)
-    sends_again = replace(
+    requeuing = replace(
         waiting, id=OTHER_ID, type=REQUEUE_TYPE, queue=first_queue, payload={"type": name}, attempts=3
     )
     schedule = ScheduleJson(
@@ -83,7 +83,7 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         ("operations.cancel", 202): task_json(running),
         ("operations.requeue", 202): task_json(waiting),
         ("schedules.run", 202): task_json(waiting),
-        ("requeue.requeue", 202): task_json(sends_again),
+        ("requeue.requeue", 202): task_json(requeuing),
         AcceptedJson: {**task_json(waiting), "warnings": []},
         BulkJson: BulkJson(
             batch=OTHER_ID, queued=1, refused=0, on_complete=None, results=[ResultJson(id=ID)], warnings=[]
@@ -109,8 +109,8 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
             filename="1f0c55d3e8a94b21-photo.jpg", size=20_480, content_type="image/jpeg",
             expires_at=BEGAN + timedelta(days=3),
         ),
-        TaskTypeJson: job_type_json(job_type),
-        TaskTypesJson: TaskTypesJson(task_types=[job_type_json(job_type)]),
+        TaskTypeJson: task_type_json(job_type),
+        TaskTypesJson: TaskTypesJson(task_types=[task_type_json(job_type)]),
         PauseJson: PauseJson(name=queue, paused=True),
         ("pauses.resume", 200): PauseJson(name=queue, paused=False),
         DryRunJson: DryRunJson(matching=1, examples=[OTHER_ID]),

@@ -1,4 +1,4 @@
-"""Errors in the API document: problem documents (RFC 9457)."""
+"""Problem documents (RFC 9457) in the API document."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from taskqueue.web.openapi.example import FORMATS
 
 PROBLEM = {
     "title": "Problem",
-    "description": "What is wrong (RFC 9457). `type` is for programs, `title` and `detail` are for people.",
+    "description": "An error (RFC 9457). `type` is for programs, `title` and `detail` are for people.",
     "type": "object",
     "required": ["type", "title", "status", "detail"],
     "properties": {

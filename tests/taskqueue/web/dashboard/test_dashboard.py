@@ -317,7 +317,7 @@ class TestButtons:
         redis.zadd("rq:failed:default", {"odd": 1, "vanished": 2})
         answer = client.post("/rq/requeue/default").get_json()
         assert answer["count"] == 2
-        assert answer["message"] == "Jobs queued again: 2. Vanished before: 1. Cannot be queued again: 1."
+        assert answer["message"] == "Jobs queued again: 2. Gone before: 1. Cannot be queued again: 1."
         assert {queue.get(task.id).status for task in tasks} == {"queued"}
         assert redis.zrange("rq:failed:default", 0, -1) == [b"odd"]  # where an operator still finds it
 

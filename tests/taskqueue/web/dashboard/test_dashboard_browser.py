@@ -108,7 +108,7 @@ def test_an_operator_sees_that_redis_is_away_and_when_it_is_back(
         browser.get(f"{address}/rq")
         wait_until(shows(browser, "No queues."), what="the page")
         own_redis.stop()
-        wait_until(shows(browser, "Redis did not answer. This page shows what it knew before."), what="the notice")
+        wait_until(shows(browser, "Redis did not answer. This page is out of date."), what="the notice")
         own_redis.start()
         wait_until(lambda: not shows(browser, "Redis did not answer")(), what="the end of the notice")
         browser.get("about:blank")
