@@ -80,6 +80,35 @@ def test_every_body_has_an_example_that_fits_its_schema(document: dict[str, Any]
             assert [error.message for error in validator.iter_errors(example)] == [], (operation, status)
 
 
+def schemas(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each object of the document that has examples or a default of its own: a schema, or a parameter with one."""
+    if isinstance(value, dict):
+        if path.endswith(("/example", "/default")) or "/examples/" in path:
+            return  # a value, no schema
+        if not path.endswith(("/properties", "/content")):
+            yield path, value
+        for name, inner in value.items():
+            yield from schemas(inner, f"{path}/{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from schemas(inner, f"{path}/{number}")
+
+
+def test_every_example_and_every_default_in_a_schema_fits_it(document: dict[str, Any]) -> None:
+    checked = set()
+    for path, schema in schemas(document):
+        values = schema.get("examples", [])
+        if isinstance(values, dict):
+            values = [each["value"] for each in values.values()]
+        values = [*values, *(schema[word] for word in ("example", "default") if word in schema)]
+        validator = Draft202012Validator({**schema.get("schema", schema), "components": document["components"]})
+        for value in values:
+            checked.add(path)
+            assert [error.message for error in validator.iter_errors(value)] == [], path
+    assert "/components/schemas/Problem/properties/type" in checked  # `examples`
+    assert "/paths//tasks/bulk/post/parameters/0/schema" in checked  # `default`
+
+
 def test_what_is_sent_after_an_example_is_taken(client: FlaskClient, document: dict[str, Any]) -> None:
     for method, path, expected in [("post", "/tasks/bulk", 202), ("put", "/schedules/{name}", 201)]:
         content = document["paths"][path][method]["requestBody"]["content"]["application/json"]
