@@ -37,7 +37,7 @@ worker_class = "gevent"
 worker_connections = MAX_CONNECTIONS
 limit_request_line = 8190  # bytes, gunicorn's largest limit: a hundred ids in depends_on take 4,000
 graceful_timeout = 25  # seconds; Kubernetes ends a pod after 30
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  a heartbeat file needs no disk
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  a heartbeat file in memory
 control_socket_disable = True
 accesslog = "-"
 access_log_format = "%(r)s %(s)s %(M)s ms"
@@ -96,7 +96,7 @@ def on_starting(server: Arbiter) -> None:
         try:
             subprocess.run(trial, check=True, capture_output=True, text=True, timeout=TRIAL_SECONDS)  # noqa: S603
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            server.log.error(  # noqa: TRY400  our own traceback would say nothing
+            server.log.error(  # noqa: TRY400  a traceback of this file would say nothing
                 "The new code does not start; the old code goes on.\n%s", error.stderr or error
             )
         else:

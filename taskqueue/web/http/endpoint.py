@@ -5,13 +5,12 @@ The API document, the validation of the query and the check of access are made f
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NewType, TypeVar
+from typing import Any, NewType, TypeVar
 
 from flask import Flask, request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from taskqueue.enqueue.options import parts
 from taskqueue.settings.api_keys import Scope
 from taskqueue.web.http.problems import BadRequest
 
@@ -26,10 +25,6 @@ class Query(BaseModel):
     """The query parameters of a view. A misspelt name is an error: it would silently have no effect."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-Names = Annotated[list[str], BeforeValidator(parts)]
-"""Several values of one query parameter: `tag=a&tag=b`, or `tag=a,b`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The JSON text of an answer, also of values that JSON does not allow: a job or another program wrote them."""
 
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,12 @@ from taskqueue.store.times import timestamp
 
 def plain(value: Any) -> Any:
     """Return dicts for dataclasses, RFC 3339 texts for times, and lists for tuples, at any depth."""
-    if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, datetime):
         return timestamp(value)
+    if is_dataclass(value):
+        value = vars(value)
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
@@ -25,10 +27,10 @@ def plain(value: Any) -> Any:
 def json_text(value: Any) -> str:
     """Return one line of JSON; NaN and infinity become null.
 
-    It is made by pydantic's core, several times as fast as the standard library. Dataclasses are allowed at the
-    top only, and inside of dataclasses: the task, the most frequent answer, is a dict already.
+    It is made by pydantic's core, several times as fast as the standard library. A dict must be `plain` already, as
+    the task is, the most frequent answer.
     """
-    if is_dataclass(value):
+    if not isinstance(value, dict):
         value = plain(value)
     try:
         return to_json(value, inf_nan_mode="null").decode()

@@ -27,7 +27,7 @@ def payload_example(job_type: JobType) -> Json:
     try:
         payload = _example(schema, schema.get("$defs", {}))
         job_type.arguments(payload)
-    except Exception:  # noqa: BLE001  a pattern, a validator of its own: no example is better than a wrong one
+    except Exception:  # noqa: BLE001  a pattern, or a validator: no example is better than a wrong one
         return None
     return payload
 

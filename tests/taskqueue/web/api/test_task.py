@@ -185,11 +185,11 @@ def test_a_task_tells_of_its_callbacks(client: FlaskClient, work: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    ("result", "told"),
+    ("result", "answer"),
     [(r'"caf\udce9.txt"', '"caf?.txt"'), ("NaN", "null"), ("[" * 300 + "]" * 300, "[" * 300 + "]" * 300)],
 )
 def test_whatever_result_another_program_has_stored_the_task_is_told(
-    client: FlaskClient, redis: Redis, work: Callable[..., str], result: str, told: str
+    client: FlaskClient, redis: Redis, work: Callable[..., str], result: str, answer: str
 ) -> None:
     location = client.post("/tasks?task_type=generic", json={}).headers["Location"]
     work()
@@ -198,7 +198,7 @@ def test_whatever_result_another_program_has_stored_the_task_is_told(
     redis.xadd(results, {"type": 1, "return_value": b64encode(result.encode())})
     response = client.get(location)
     assert response.status_code == 200
-    assert f'"result":{told}' in response.text.replace(": ", ":")
+    assert f'"result":{answer}' in response.text.replace(": ", ":")
 
 
 def test_a_progress_that_utf_8_cannot_say_is_told(client: FlaskClient, redis: Redis) -> None:

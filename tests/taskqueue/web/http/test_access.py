@@ -1,4 +1,4 @@
-"""Who may call what: API keys, their scopes, their job types."""
+"""API keys: their scopes and their task types."""
 
 from dataclasses import replace
 from typing import Any
@@ -176,9 +176,9 @@ def test_each_scope_opens_its_addresses_and_no_others(locked: FlaskClient) -> No
     paths = locked.get("/openapi.json", headers=bearer("ops")).get_json()["paths"]
     allowed = {"reader": ("read",), "shop": ("read", "submit"), "ops": ("read", "submit", "operate")}
     for path, methods in paths.items():
-        described = [(method, told) for method, told in methods.items() if "security" in told]
-        for method, told in described:
-            needed = told["description"].rpartition("Needs the scope `")[2].rstrip("`.")
+        described = [(method, answer) for method, answer in methods.items() if "security" in answer]
+        for method, answer in described:
+            needed = answer["description"].rpartition("Needs the scope `")[2].rstrip("`.")
             for name, scopes in allowed.items():
                 response = locked.open(path.replace("{", "").replace("}", ""), method=method, headers=bearer(name))
                 assert (response.status_code == 403) == (needed not in scopes), (method, path, name)

@@ -1,4 +1,4 @@
-"""JSON objects from a stream, however it is cut into pieces."""
+"""JSON objects from a stream, however the stream is cut into pieces."""
 
 import json
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Quotas: what a caller is given, by one process and by several."""
+"""Quotas: how many requests a caller may send, to one process and to several."""
 
 import pytest
 from redis import Redis

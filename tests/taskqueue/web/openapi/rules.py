@@ -1,4 +1,4 @@
-"""What the API document says in words, since no schema of a query parameter can: hooks for schemathesis."""
+"""Hooks for schemathesis: rules that the API document gives in words, since no query schema can express them."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ YEAR_SECONDS = 366 * 86_400
 
 @schemathesis.hook
 def filter_case(context: Any, case: schemathesis.Case) -> bool:
-    """Leave out a request that the schemas allow and the descriptions of its parameters do not."""
+    """Skip a request that the schemas allow and the descriptions of its parameters do not."""
     if case.meta is not None and case.meta.generation.mode is not schemathesis.GenerationMode.POSITIVE:
         return True
     query = case.query or {}

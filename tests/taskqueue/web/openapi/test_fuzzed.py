@@ -1,4 +1,4 @@
-"""An independent fuzzer holds every address against the API document: no 500, no other status, no other shape."""
+"""An independent fuzzer checks every address against the API document: no 500, no other status, no other shape."""
 
 import os
 import subprocess
@@ -56,7 +56,7 @@ def statuses(
     secret: str | None = None,
     checks: Sequence[Any] = (not_a_server_error, *CONFORMANCE),
 ) -> set[int]:
-    """Ask each address so often, and hold each answer against the document; the statuses that came."""
+    """Send `examples` requests to each address, check each answer, and return the statuses of the answers."""
     seen: set[int] = set()
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     for found in document.get_all_operations():
@@ -83,7 +83,7 @@ def statuses(
 
 
 def load(app: Flask, secret: str | None = None) -> Any:
-    """The application's own document. It is a right one itself, after OpenAPI's own schema."""
+    """Return the application's API document, which must fit OpenAPI's own schema."""
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     document = schemathesis.openapi.from_wsgi("/openapi.json", app, headers=headers)
     document.validate()

@@ -1,4 +1,4 @@
-"""The API document, made from the code, and its page."""
+"""The API document, and its page."""
 
 import re
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def test_what_is_posted_after_an_example_is_taken(client: FlaskClient, job_types
 
 
 def bodies(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each body in the document: the operation's id, its status ("" of a request), its content."""
+    """Yield each body in the document: the operation's id, its status ("" of a request), its content."""
     for methods in document["paths"].values():
         for operation in methods.values():
             for status, body in {"": operation.get("requestBody", {}), **operation["responses"]}.items():
@@ -81,7 +81,7 @@ def test_every_body_has_an_example_that_fits_its_schema(document: dict[str, Any]
 
 
 def schemas(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object of the document that has examples or a default of its own: a schema, or a parameter with one."""
+    """Yield each object of the document that may be a schema, or have one, with its path."""
     if isinstance(value, dict):
         if path.endswith(("/example", "/default")) or "/examples/" in path:
             return  # a value, no schema
@@ -163,18 +163,18 @@ class TestWithKeys:
         return create_app(replace(settings, api_keys=(key,)), job_types).test_client()
 
     def test_it_says_so_and_what_scope_each_address_needs(self, locked: FlaskClient) -> None:
-        told = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"}).get_json()
-        assert told["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
-        post = told["paths"]["/tasks"]["post"]
+        answer = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"}).get_json()
+        assert answer["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+        post = answer["paths"]["/tasks"]["post"]
         assert post["security"] == [{"key": []}]
         assert "`submit`" in post["description"]
         assert {"401", "403"} <= set(post["responses"])
-        assert "security" not in told["paths"]["/health"]["get"]
+        assert "security" not in answer["paths"]["/health"]["get"]
 
     def test_it_has_the_job_types_of_the_key_alone(self, locked: FlaskClient) -> None:
-        told = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"})
-        assert "payload.email" in told.text
-        assert "payload.generic" not in told.text
+        answer = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"})
+        assert "payload.email" in answer.text
+        assert "payload.generic" not in answer.text
 
     def test_a_browser_asks_its_user_for_the_key(self, locked: FlaskClient) -> None:
         refused = locked.get("/docs", headers={"Accept": "text/html,*/*;q=0.8"})
