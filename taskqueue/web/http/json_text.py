@@ -27,7 +27,7 @@ def plain(value: Any) -> Any:
 def json_text(value: Any) -> str:
     """Return one line of JSON; NaN and infinity become null.
 
-    It is made by pydantic's core, several times as fast as the standard library. A dict must be `plain` already, as
+    pydantic's core makes it, several times as fast as the standard library. A dict must be `plain` already, as
     the task is, the most frequent answer.
     """
     if not isinstance(value, dict):
