@@ -76,8 +76,8 @@ def views(queue: TaskQueue, failed: FailedTasks) -> Blueprint:
         )
         failed.check(wanted)
         if asked.dry_run:
-            found = failed.find(wanted)
-            return jsonify(DryRunJson(matching=len(found), examples=found[:MAX_EXAMPLES]))
+            ids = failed.find(wanted)
+            return jsonify(DryRunJson(matching=len(ids), examples=ids[:MAX_EXAMPLES]))
         payload = asked.model_dump(mode="json", exclude={"dry_run"}, exclude_none=True)
         task = queue.submit_own(NAME, payload, SubmitOptions(queue=queue.settings.queues[0]))
         return jsonify(task_json(task)), 202, {"Location": url_for("tasks.get", task_id=task.id)}

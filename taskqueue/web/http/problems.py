@@ -73,13 +73,13 @@ def register(app: Flask) -> None:
                 status = 404 if in_address else 422
                 return problem(status, "unknown-queue", "There is no such queue", str(error), known=error.known)
             case InvalidPayload():
-                errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]
+                errors = [{"pointer": each.pointer, "message": each.message} for each in error.errors]
                 title = "The payload does not fit the task type"
                 return problem(422, "invalid-payload", title, str(error), errors=errors)
             case InvalidJson():
                 return problem(400, "invalid-json", "The body is not JSON", str(error))
             case InvalidBatch():
-                errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]
+                errors = [{"pointer": each.pointer, "message": each.message} for each in error.errors]
                 return problem(422, "invalid-batch", "A task cannot be queued", str(error), errors=errors)
             case BatchTooLarge():
                 return problem(413, "too-large", "The batch is too large", str(error))

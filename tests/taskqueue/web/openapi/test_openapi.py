@@ -116,6 +116,73 @@ def test_what_is_sent_after_an_example_is_taken(client: FlaskClient, document: d
         assert response.status_code == expected, response.text
 
 
+def fits(document: dict[str, Any], method: str, path: str, body: Any) -> bool:
+    content = document["paths"][path][method]["requestBody"]["content"]["application/json"]
+    return Draft202012Validator({**content["schema"], "components": document["components"]}).is_valid(body)
+
+
+@pytest.mark.parametrize(
+    ("options", "accepted"),
+    [
+        ({}, True),
+        ({"delay": 1, "at": None, "allow_failure": False, "depends_on": []}, True),
+        ({"callback_url": "https://example.com:8443/hook?x=1", "tags": ["customer:7"]}, True),
+        ({"callback_url": "http://[2001:db8::1]/"}, True),
+        ({"callback_url": "no URL"}, False),
+        ({"callback_url": "https://example.com/#end"}, False),
+        ({"callback_url": "ftp://example.com/"}, False),
+        ({"delay": 1, "at": "2026-11-24T10:43:05Z"}, False),
+        ({"delay": 1, "depends_on": ["a"]}, False),
+        ({"at": "2026-11-24T10:43:05Z", "depends_on": ["a"]}, False),
+        ({"allow_failure": True}, False),
+        ({"tags": ["a b"]}, False),
+    ],
+)
+def test_the_schema_of_a_task_accepts_what_the_server_accepts(
+    client: FlaskClient, document: dict[str, Any], options: dict[str, Any], accepted: bool
+) -> None:
+    body = [{"task_type": "generic", "payload": {}, **options}]
+    assert fits(document, "post", "/tasks/bulk", body) is accepted
+    assert client.post("/tasks/bulk", json=body).status_code == (202 if accepted else 422)
+
+
+@pytest.mark.parametrize(
+    ("times", "accepted"),
+    [
+        ({"interval": 60}, True),
+        ({"interval": 60, "cron": None}, True),
+        ({"cron": "30 2 * * *", "interval": None}, True),
+        ({}, False),
+        ({"interval": None, "cron": None}, False),
+        ({"interval": 60, "cron": "30 2 * * *"}, False),
+    ],
+)
+def test_the_schema_of_a_schedule_accepts_what_the_server_accepts(
+    client: FlaskClient, document: dict[str, Any], times: dict[str, Any], accepted: bool
+) -> None:
+    body = {"task_type": "generic", **times}
+    assert fits(document, "put", "/schedules/{name}", body) is accepted
+    assert client.put("/schedules/nightly", json=body).status_code == (201 if accepted else 422)
+
+
+def test_an_empty_batch_fits_no_schema(client: FlaskClient, document: dict[str, Any]) -> None:
+    assert not fits(document, "post", "/tasks/bulk", [])
+    problem(client.post("/tasks/bulk", json=[]), 422)
+
+
+def test_each_media_type_of_a_file_is_in_it(client: FlaskClient, document: dict[str, Any]) -> None:
+    content = document["paths"]["/files/{filename}"]["get"]["responses"]["200"]["content"]
+    for sent, expected in [(b"plain text", "text/plain"), (b"%PDF-1.7", "application/octet-stream")]:
+        file = client.post("/files", data=sent).headers["Location"]
+        assert client.get(file).mimetype == expected
+        assert expected in content
+
+
+def test_an_address_names_its_own_methods_only(client: FlaskClient) -> None:
+    assert set(client.options("/tasks/bulk").headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+    problem(client.get("/tasks/bulk"), 405)
+
+
 def problem_example(document: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any]:
     answer = document["paths"][path][method]["responses"][str(status)]
     return dict(answer["content"]["application/problem+json"]["example"])
