@@ -85,7 +85,7 @@ def _key_of_request(keys: tuple[ApiKey, ...]) -> ApiKey | None:
 
 def _unauthenticated() -> Response:
     sent = "Authorization" in request.headers
-    detail = "This key is not valid." if sent else "This needs a key."
+    detail = "No such key." if sent else "This needs a key."
     answer = problem(401, "no-key", "Authentication required", f"{detail} Send Authorization: Bearer KEY.")
     answer.headers["WWW-Authenticate"] = CHALLENGE + (', error="invalid_token"' if sent else "")
     if request.accept_mimetypes.find("text/html") >= 0:  # then a browser asks its user
