@@ -118,6 +118,6 @@ def _type_missing(key: ApiKey, declared: Endpoint | None, queue: TaskQueue) -> R
         check_may_submit(request.args.get("task_type"))
     elif not (declared and declared.by_type):
         types = ", ".join(sorted(key.job_types))
-        detail = f"This address concerns all task types; the key {key.name!r} is for {types}."
+        detail = f"This is about all task types; the key {key.name!r} is for {types}."
         return problem(403, "other-task-type", "This key is for some task types only", detail)
     return None
