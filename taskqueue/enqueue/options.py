@@ -104,7 +104,7 @@ class RunOptions(BaseModel):
     timeout: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
     """How many seconds one attempt may take."""
     expires_in: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] | None = None
-    """Seconds: a task that has not begun by then is dropped. More than `delay`."""
+    """How many seconds the task may wait before it begins, more than `delay`: then it is dropped."""
     tags: Tags = ()
     """Names to find the task by."""
     callback_url: (
@@ -206,7 +206,7 @@ class BulkTask(SubmitOptions):
 
 
 class PlainTask(RunOptions):
-    """A task that something else than a request sets off: it says how it runs, not when."""
+    """A task that a batch or a schedule queues: how it runs, not when."""
 
     task_type: str
     payload: Json = Field(default_factory=dict)

@@ -40,7 +40,7 @@ def views(explainer: Explainer) -> Blueprint:
         problems=(404, 503),
     )
     def explain(task_id: str) -> ResponseReturnValue:
-        """`ahead` and `seconds` are measured, and null where they cannot be."""
+        """`ahead` and `seconds` are measured; null means that they cannot be measured."""
         return jsonify(asdict(explainer.explain(task_id)))
 
     return blueprint
