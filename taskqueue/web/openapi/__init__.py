@@ -6,44 +6,16 @@ from typing import Any
 
 from flask import Flask
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
 
-from taskqueue.control.failed_tasks import Group
-from taskqueue.enqueue.batch import Batch
 from taskqueue.jobtypes.registry import JobType
-from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
-from taskqueue.monitor.listing import Summary
-from taskqueue.run.files import StoredFile
-from taskqueue.tasks.log_lines import StoredLine
-from taskqueue.tasks.task import Progress
 from taskqueue.web.http.endpoint import Payload
 from taskqueue.web.openapi.address import Address, addresses
 from taskqueue.web.openapi.bodies import body_examples
 from taskqueue.web.openapi.example import payload_example
+from taskqueue.web.openapi.names import NamedSchemas
 from taskqueue.web.openapi.problem import PROBLEM, problem_answer
 
 COMPONENTS = "#/components/schemas/"
-NAMES = {
-    QueueView: "QueueJson",
-    TaskCounts: "CountsJson",
-    WorkerView: "WorkerJson",
-    Summary: "SummaryJson",
-    Progress: "ProgressJson",
-    Group: "GroupJson",
-    Batch: "BatchJson",
-    StoredLine: "LineJson",
-    StoredFile: "FileJson",
-}
-"""The names of the library's own types in the document: clients are generated from it, so they do not change."""
-_NAMES = {kind.__name__: name for kind, name in NAMES.items()}
-
-
-class _NamedSchemas(GenerateJsonSchema):
-    """JSON Schemas under the names of NAMES."""
-
-    def normalize_name(self, name: str) -> str:
-        """Return the name of a schema in the document."""
-        return super().normalize_name(_NAMES.get(name, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +69,7 @@ def _schemas(all_addresses: Sequence[Address]) -> tuple[dict[Any, Any], dict[str
     kinds = {kind: None for address in all_addresses for kind in address.kinds()}
     inputs = [(key, key[1], TypeAdapter(key[0])) for key in kinds]
     schemas, rest = TypeAdapter.json_schemas(
-        inputs, ref_template=COMPONENTS + "{model}", schema_generator=_NamedSchemas
+        inputs, ref_template=COMPONENTS + "{model}", schema_generator=NamedSchemas
     )
     components = {name: schema | {"title": name} for name, schema in rest.get("$defs", {}).items()}
     return {key: schema for (key, _mode), schema in schemas.items()}, components

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from flask import Flask
 
 from taskqueue.web.http.endpoint import Endpoint, endpoint_of
+from taskqueue.web.openapi.names import NamedSchemas
 from taskqueue.web.openapi.problem import problem_answer
 
 PARAMETER = re.compile(r"<(?:\w+(?:\(.*?\))?:)?(\w+)>")  # <task_id> or <int:page> of a Flask rule
@@ -83,7 +84,9 @@ class Address:
     def _query_parameters(self, components: str, named: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if self.declared.query is None:
             return
-        schema = self.declared.query.model_json_schema(ref_template=components + "{model}")
+        schema = self.declared.query.model_json_schema(
+            ref_template=components + "{model}", schema_generator=NamedSchemas
+        )
         named |= schema.get("$defs", {})
         for name, field in schema.get("properties", {}).items():
             required = name in schema.get("required", ())
