@@ -62,8 +62,8 @@ class BulkQuery(Query):
 
     atomic: bool = True
     """`true`: one task that cannot be queued keeps all others from being queued; `false`: it does not."""
-    on_complete: JsonText[PlainTask] | None = None
-    """One more task, as JSON, which runs when all others have ended."""
+    on_complete: JsonText[PlainTask | None] | None = None
+    """One more task, as JSON, which runs when all others have ended; `null`: none."""
 
 
 def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:

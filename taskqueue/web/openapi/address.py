@@ -125,7 +125,8 @@ def _content(kind: Any, schemas: Schemas, mode: Mode) -> dict[str, Any]:
 def _value(schema: dict[str, Any]) -> dict[str, Any]:
     """Return how a query parameter is written: as it is, or as JSON."""
     if "contentSchema" in schema:
-        return {"content": {schema["contentMediaType"]: {"schema": schema["contentSchema"]}}}
+        # Without an example Swagger UI makes one up, and sends it.
+        return {"content": {schema["contentMediaType"]: {"schema": schema["contentSchema"], "example": None}}}
     return {"schema": schema}
 
 

@@ -170,6 +170,14 @@ def test_an_empty_batch_fits_no_schema(client: FlaskClient, document: dict[str, 
     problem(client.post("/tasks/bulk", json=[]), 422)
 
 
+def test_the_example_of_on_complete_is_no_task(client: FlaskClient, document: dict[str, Any]) -> None:
+    parameters = document["paths"]["/tasks/bulk"]["post"]["parameters"]
+    (on_complete,) = (each for each in parameters if each["name"] == "on_complete")
+    assert on_complete["content"]["application/json"]["example"] is None
+    answer = client.post("/tasks/bulk?on_complete=null", json=[{"task_type": "generic"}])
+    assert (answer.status_code, answer.get_json()["on_complete"]) == (202, None)
+
+
 def test_each_media_type_of_a_file_is_in_it(client: FlaskClient, document: dict[str, Any]) -> None:
     content = document["paths"]["/files/{filename}"]["get"]["responses"]["200"]["content"]
     for sent, expected in [(b"plain text", "text/plain"), (b"%PDF-1.7", "application/octet-stream")]:
