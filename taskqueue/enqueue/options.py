@@ -67,13 +67,13 @@ def _callback_url(value: str) -> str:
 Tags = Annotated[
     tuple[Annotated[str, AfterValidator(_tag), Field(json_schema_extra={"pattern": TAG.pattern})], ...],
     BeforeValidator(parts),
-    Field(max_length=MAX_TAGS),
+    Field(max_length=MAX_TAGS, json_schema_extra={"maxItems": MAX_TAGS}),
     AfterValidator(_once_each),
 ]
 TaskIds = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")], ...],
     BeforeValidator(parts),
-    Field(max_length=MAX_PARENTS),
+    Field(max_length=MAX_PARENTS, json_schema_extra={"maxItems": MAX_PARENTS}),
     AfterValidator(_once_each),
 ]
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)]

@@ -136,6 +136,8 @@ def fits(document: dict[str, Any], method: str, path: str, body: Any) -> bool:
         ({"at": "2026-11-24T10:43:05Z", "depends_on": ["a"]}, False),
         ({"allow_failure": True}, False),
         ({"tags": ["a b"]}, False),
+        ({"tags": [f"t{number}" for number in range(17)]}, False),
+        ({"depends_on": [f"t{number}" for number in range(101)]}, False),
     ],
 )
 def test_the_schema_of_a_task_accepts_what_the_server_accepts(
