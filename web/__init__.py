@@ -1,4 +1,4 @@
-"""The Flask application. Views of your own belong here; those of the task queue are in taskqueue/web."""
+"""The Flask application. Your own views belong here; those of the task queue are in taskqueue/web."""
 
 from flask import Flask
 
@@ -8,7 +8,7 @@ from taskqueue.web import mount
 
 
 def create_app(settings: Settings, job_types: JobTypes) -> Flask:
-    """Make the application. It connects to Redis with the first request, so it may start before Redis does."""
+    """Return the application. It connects to Redis with the first request, so it may start before Redis does."""
     app = Flask(__name__)
     mount(app, settings, job_types)
     return app

@@ -1,7 +1,7 @@
-"""gunicorn's settings, in a file that it reads anew at each reload (SIGHUP): `gunicorn -c web/gunicorn_conf.py …`.
+"""gunicorn's settings: `gunicorn -c web/gunicorn_conf.py …`. It reads this file again at each reload (SIGHUP).
 
-A reload takes new code: no request fails, though some wait until the new processes have started. Code that does
-not start is refused, and the old goes on.
+A reload loads new code. No request fails, but some wait until the new processes have started. If the new code does
+not start, the old code goes on.
 """
 
 import logging
@@ -18,7 +18,7 @@ from gevent import monkey
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.ggevent import GeventWorker
 
-monkey.patch_ssl()  # the rest is patched in each process; gevent wants this done before the driver is imported
+monkey.patch_ssl()  # before the driver is imported; the rest is patched in each process
 
 from taskqueue.settings import Settings, whole_number
 from taskqueue.store.connection import MAX_CONNECTIONS
@@ -32,21 +32,21 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _settings = Settings.read(os.environ)
 
 workers = whole_number(os.environ, "WEB_PROCESSES", 2, "of processes")
-# Each request is a greenlet: what waits (an event stream, a hung Redis) takes a few KiB, and holds up nobody.
+# Each request is a greenlet: one that waits (an event stream, a hung Redis) takes a few KiB, and blocks no other.
 worker_class = "gevent"
 worker_connections = MAX_CONNECTIONS
-limit_request_line = 8190  # bytes, the most that gunicorn bounds: a hundred ids in depends_on take 4,000
+limit_request_line = 8190  # bytes, gunicorn's largest limit: a hundred ids in depends_on take 4,000
 graceful_timeout = 25  # seconds; Kubernetes ends a pod after 30
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  a heartbeat file needs no disk
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  a heartbeat file in memory
 control_socket_disable = True
 accesslog = "-"
 access_log_format = "%(r)s %(s)s %(M)s ms"
 if _settings.log_format == "json":
-    access_log_format += " %({location}o)s"  # the task that it made
+    access_log_format += " %({location}o)s"  # the address of the new task
 
 
 def when_ready(_server: Arbiter) -> None:
-    """Once, before the first request."""
+    """Warn once, before the first request, if the API is open."""
     if not _settings.api_keys:
         logging.getLogger(__name__).warning(
             "The API is open to everybody: API_KEYS is not set (python -m taskqueue key --help)"
@@ -54,7 +54,7 @@ def when_ready(_server: Arbiter) -> None:
 
 
 class _NoProbes(logging.Filter):
-    """Health checks that went well, every few seconds, hide what happened between them."""
+    """Drops successful health checks from the log: every few seconds one would hide everything else."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         atoms = record.args
@@ -64,7 +64,7 @@ class _NoProbes(logging.Filter):
 
 
 class _NoCallbackUrls(logging.Filter):
-    """A `callback_url` may have a key of its receiver in it."""
+    """Masks each `callback_url` in the log: it may contain a secret of its receiver."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         atoms = record.args
@@ -88,7 +88,7 @@ logconfig_dict = log.configuration(_settings.log_level, _settings.log_format) | 
 
 
 def on_starting(server: Arbiter) -> None:
-    """Try new code in a process of its own first: at code that does not start, gunicorn's reload ends for good."""
+    """Try new code in a separate process before a reload: if it does not start, gunicorn would end for good."""
     reload = server.reload
 
     def reload_if_it_starts() -> None:
@@ -96,17 +96,17 @@ def on_starting(server: Arbiter) -> None:
         try:
             subprocess.run(trial, check=True, capture_output=True, text=True, timeout=TRIAL_SECONDS)  # noqa: S603
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            server.log.error(  # noqa: TRY400  our own traceback would say nothing
-                "The new code does not start; the old goes on.\n%s", error.stderr or error
+            server.log.error(  # noqa: TRY400  a traceback of this file would say nothing
+                "The new code does not start; the old code goes on.\n%s", error.stderr or error
             )
         else:
             reload()
 
-    server.reload = reload_if_it_starts  # gunicorn has no hook that could say no
+    server.reload = reload_if_it_starts  # gunicorn has no hook that can prevent a reload
 
 
 def post_fork(server: Arbiter, _worker: GeventWorker) -> None:
-    """Until a new process has signal handlers of its own, its first one's would swallow what asks it to stop."""
+    """Let a new process stop on signals at once: before it has handlers, the parent's would swallow them."""
     for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
     while not server.SIG_QUEUE.empty():
@@ -115,7 +115,7 @@ def post_fork(server: Arbiter, _worker: GeventWorker) -> None:
 
 
 def post_worker_init(worker: GeventWorker) -> None:
-    """Where a process shall stop, its event streams end: their clients come again, to another one."""
+    """End the event streams of a process that stops: their clients connect again, to another process."""
 
     def end_streams() -> None:
         while worker.alive:
@@ -125,7 +125,7 @@ def post_worker_init(worker: GeventWorker) -> None:
     Thread(target=end_streams, name="end of streams", daemon=True).start()
 
 
-# gunicorn's first process keeps none of our code: what it forks would find it there, and not read what is new.
-# Nor the driver: what it forks must import it anew, with gevent's sockets.
+# gunicorn's first process forgets the code of the application: the processes that it forks must read the new code.
+# It forgets the driver, too: they must import it with gevent's sockets.
 for _name in [name for name in sys.modules if name.partition(".")[0] in ("taskqueue", "rq", "redis")]:
     del sys.modules[_name]

@@ -1,4 +1,4 @@
-"""What gunicorn serves: `gunicorn -c web/gunicorn_conf.py web.wsgi:app`."""
+"""The application for gunicorn: `gunicorn -c web/gunicorn_conf.py web.wsgi:app`."""
 
 import logging
 import os
@@ -10,11 +10,11 @@ from taskqueue.settings import Settings
 from taskqueue.telemetry import log
 from web import create_app
 
-GUNICORN_BOOT_ERROR = 3  # the exit code of a process that gunicorn does not start again (gunicorn.arbiter)
+GUNICORN_BOOT_ERROR = 3  # an exit code after which gunicorn does not start the process again (gunicorn.arbiter)
 
 try:
     settings = Settings.read(os.environ)
-    log.configure(settings.log_level, settings.log_format)  # gunicorn's own has the code from before a reload
+    log.configure(settings.log_level, settings.log_format)  # gunicorn's own configuration is from before a reload
     app = create_app(settings, discover(queues=settings.queues))
 except (InvalidJobType, InvalidSetting) as error:
     logging.getLogger(__name__).critical("%s", error)

@@ -60,7 +60,7 @@ class RedisClient:
                     if event.kind == "gone":
                         raise UnknownTask(task_id)
                     if event.line:
-                        yield event.kind, _plain(event.line._asdict())
+                        yield event.kind, _plain(asdict(event.line))
                     elif event.task:
                         yield event.kind, _row(event.task)
                         if event.kind == "status" and event.task.status in ENDED:
@@ -78,7 +78,7 @@ class RedisClient:
 
     def queues(self) -> list[dict[str, Any]]:
         """Return all queues with their counts of tasks."""
-        return [flat(asdict(queue), "counts") for queue in self._cluster_state.queues()]
+        return [flat(asdict(queue), "tasks") for queue in self._cluster_state.queues()]
 
     def workers(self) -> list[dict[str, Any]]:
         """Return the workers that Redis has not forgotten."""

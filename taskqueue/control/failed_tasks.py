@@ -45,14 +45,14 @@ class FailureFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Failed tasks of one type with one type of error."""
+    """Failed tasks of one type with one type of error; `group` is what `POST /requeue` takes."""
 
-    group: str | None  # the id for POST /requeue; None: a stock RQ worker stores only the task's type
+    group: str | None  # None: a stock RQ worker stores only the task's type
     type: str
     error: str | None  # its type, and its message without details
     count: int
-    first: datetime | None  # when the first of them failed
-    last: datetime | None
+    first_failed_at: datetime | None
+    last_failed_at: datetime | None
     examples: tuple[str, ...]  # ids of those that failed last
 
 
@@ -140,8 +140,8 @@ def _group(group: str | None, job_type: str, tasks: Sequence[tuple[str, str, str
         type=job_type,
         error=tasks[0][2],
         count=len(tasks),
-        first=min(times, default=None),
-        last=max(times, default=None),
+        first_failed_at=min(times, default=None),
+        last_failed_at=max(times, default=None),
         examples=tuple(task_id for task_id, _, _ in tasks[:MAX_EXAMPLES]),
     )
 

@@ -29,26 +29,19 @@ PROCESSING_SECONDS = 30  # after this time, a request whose batch is not in Redi
 COUNTED_AT_ONCE = 1000  # tasks, by one call of the script: between two calls Redis answers other clients
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """A batch as `GET /batches/<id>` shows it."""
 
     id: str
     created_at: datetime
-    ended_at: datetime | None  # when the last of its tasks ended
+    ended_at: datetime | None  # when all tasks had ended
+    total: int  # tasks
+    ended: int  # tasks that have ended, however
+    progress: float  # from 0 to 1
     counts: dict[Status, int]
-    forgotten: int  # tasks that ended so long ago that Redis has deleted them
-    on_complete: str | None  # the id of the task that runs when all others have ended
-
-    @property
-    def total(self) -> int:
-        """How many tasks it has."""
-        return sum(self.counts.values()) + self.forgotten
-
-    @property
-    def ended(self) -> int:
-        """How many of its tasks have ended, with success or without."""
-        return self.counts["complete"] + self.counts["failed"] + self.counts["canceled"] + self.forgotten
+    forgotten: int  # tasks that ended so long ago that Redis keeps them no longer
+    on_complete: str | None  # the id of the task that runs when all have ended
 
 
 class Batches:
@@ -115,11 +108,16 @@ class Batches:
                     counts[STATUSES[JobStatus(status.decode())]] += count
                 else:
                     forgotten += count
+        total = sum(counts.values()) + forgotten
+        ended = counts["complete"] + counts["failed"] + counts["canceled"] + forgotten
         ended_at, on_complete = stored.get(b"ended_at"), stored.get(b"on_complete")
         return Batch(
             id=batch_id,
             created_at=utcparse(stored[b"created_at"].decode()),
             ended_at=utcparse(ended_at.decode()) if ended_at else None,
+            total=total,
+            ended=ended,
+            progress=round(ended / max(total, 1), 4),
             counts=counts,
             forgotten=forgotten,
             on_complete=on_complete.decode() if on_complete else None,

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,7 +22,12 @@ from taskqueue.jobtypes.signature import Json
 MAX_DELAY_SECONDS = 366 * 86_400
 MAX_TAGS = 16
 MAX_PARENTS = 100
-TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+TAG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")
+CALLBACK_URL = re.compile(
+    r"^[Hh][Tt][Tt][Pp][Ss]?://"
+    r"([A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"  # a host name or an IP address, a port
+    r"([/?][!\"$-~]*)?$"  # printable ASCII without #
+)
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
 LAST_SPACE = re.compile(r" (?=\d\d:\d\d$)")
 
@@ -52,27 +57,35 @@ def _time_text(value: object) -> object:
 
 def _callback_url(value: str) -> str:
     parsed = urlsplit(value)
-    if parsed.scheme not in ("http", "https") or not parsed.hostname or not value.isascii() or " " in value:
-        raise ValueError("It must be a URL that starts with https:// or http://")
     if parsed.username is not None or parsed.fragment:
         raise ValueError("It must have no user, password or #fragment")
+    if not CALLBACK_URL.fullmatch(value):
+        raise ValueError("It must be a URL that starts with https:// or http://")
     return value
 
 
 Tags = Annotated[
-    tuple[Annotated[str, AfterValidator(_tag)], ...],
+    tuple[Annotated[str, AfterValidator(_tag), Field(json_schema_extra={"pattern": TAG.pattern})], ...],
     BeforeValidator(parts),
-    Field(max_length=MAX_TAGS),
+    Field(max_length=MAX_TAGS, json_schema_extra={"maxItems": MAX_TAGS}),
     AfterValidator(_once_each),
 ]
 TaskIds = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")], ...],
     BeforeValidator(parts),
-    Field(max_length=MAX_PARENTS),
+    Field(max_length=MAX_PARENTS, json_schema_extra={"maxItems": MAX_PARENTS}),
     AfterValidator(_once_each),
 ]
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_time_text)]
+
+
+def _both(**types: str) -> dict[str, Any]:
+    """Return the JSON Schema of an object that has all these fields, with values of these types."""
+    properties = {
+        name: {"type": kind} | ({"minItems": 1} if kind == "array" else {}) for name, kind in types.items()
+    }
+    return {"required": list(types), "properties": properties}
 
 
 class RunOptions(BaseModel):
@@ -85,17 +98,24 @@ class RunOptions(BaseModel):
     queue: str | None = None
     """The queue, instead of the task type's own."""
     priority: Literal["front"] | None = None
-    """`front`: before all tasks that wait in its queue."""
+    """`front`: the task runs before everything that waits in its queue."""
     attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
-    """The most attempts, the first one included."""
+    """How many times the task is tried at most, the first time included."""
     timeout: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
-    """Seconds that one attempt may take."""
+    """How many seconds one attempt may take."""
     expires_in: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] | None = None
-    """Seconds from now: a task that has not begun by then is dropped."""
+    """How many seconds the task may wait before it begins, more than `delay`: then it is dropped."""
     tags: Tags = ()
     """Names to find the task by."""
-    callback_url: Annotated[str, Field(max_length=2048), AfterValidator(_callback_url)] | None = None
-    """A URL to call when the task has ended."""
+    callback_url: (
+        Annotated[
+            str,
+            Field(max_length=2048, json_schema_extra={"format": "uri", "pattern": CALLBACK_URL.pattern}),
+            AfterValidator(_callback_url),
+        ]
+        | None
+    ) = None
+    """The URL that gets a POST when the task has ended."""
 
     def expires(self, created: datetime) -> datetime | None:
         """Return when a task that was created at this time expires; None: never."""
@@ -106,15 +126,15 @@ class SubmitOptions(RunOptions):
     """The options of one task: how it runs, and when."""
 
     delay: Seconds | None = None
-    """Seconds until the task may begin."""
+    """How many seconds the task waits before it may begin. Not together with `at` or `depends_on`."""
     at: Moment | None = None
-    """When the task may begin."""
+    """The time at which the task may begin, a year away at most. Not together with `delay` or `depends_on`."""
     depends_on: TaskIds = ()
-    """Ids of tasks that must complete first."""
+    """The ids of tasks that must complete first. Not together with `delay` or `at`."""
     allow_failure: bool = False
-    """Begin even if tasks in depends_on fail."""
+    """Whether the tasks in `depends_on` may also fail. Only together with `depends_on`."""
     dedupe: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """A key: while a task of this type with the same key waits or runs, it is the answer, and none is queued."""
+    """A key: while another task of this type with this key waits or runs, that one is the answer."""
 
     # A validator runs only if its field is given: a plain task pays nothing.
 
@@ -161,6 +181,26 @@ DEFAULT_OPTIONS = SubmitOptions()
 
 class BulkTask(SubmitOptions):
     """One task of many: its type, its payload, its options."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {
+                "anyOf": [
+                    _both(delay="number", at="string"),
+                    _both(delay="number", depends_on="array"),
+                    _both(at="string", depends_on="array"),
+                ]
+            },
+            "dependentSchemas": {
+                "allow_failure": {
+                    "anyOf": [
+                        {"properties": {"allow_failure": {"const": False}}},
+                        {"properties": {"depends_on": {"minItems": 1}}, "required": ["depends_on"]},
+                    ]
+                }
+            },
+        }
+    )
 
     task_type: str
     payload: Json = Field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from taskqueue.enqueue.options import MAX_DELAY_SECONDS, TaskSpec
 
@@ -38,7 +38,16 @@ def _timezone(value: str) -> str:
 
 
 class Schedule(TaskSpec):
-    """What `PUT /schedules/<name>` takes."""
+    """What `PUT /schedules/<name>` takes: a task, and how often it is queued (either `interval` or `cron`)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["interval"], "properties": {"interval": {"type": "integer"}}},
+                {"required": ["cron"], "properties": {"cron": {"type": "string"}}},
+            ]
+        }
+    )
 
     interval: Annotated[int, Field(ge=1, le=MAX_DELAY_SECONDS)] | None = None
     """Seconds from one run to the next."""

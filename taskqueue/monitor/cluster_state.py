@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
+from typing_extensions import TypedDict
 
 from taskqueue.monitor.prometheus import AT_THE_FRONT, oldest_seconds
 from taskqueue.store.connection import redis_errors
@@ -31,6 +32,18 @@ WORKER_FIELDS = (
 )  # fmt: skip
 
 
+class TaskCounts(TypedDict):
+    """The tasks of a queue, counted by status."""
+
+    queued: int
+    scheduled: int
+    deferred: int
+    processing: int
+    complete: int
+    failed: int
+    canceled: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class QueueView:
     """A queue, its counts of tasks and how many workers take tasks from it."""
@@ -39,7 +52,7 @@ class QueueView:
     paused: bool
     oldest_waiting_seconds: float
     workers: int  # live ones that take tasks from it
-    counts: dict[str, int]  # tasks by status
+    tasks: TaskCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +100,7 @@ class ClusterState:
                 paused=queue.encode() in paused,
                 oldest_waiting_seconds=round(age, 3),
                 workers=sum(queue in worker.queues for worker in workers if worker.state != LOST),
-                counts=dict(zip(("queued", *REGISTRIES), counts, strict=True)),
+                tasks=cast("TaskCounts", dict(zip(("queued", *REGISTRIES), counts, strict=True))),
             )
             for queue, (_, *counts), age in zip(self._queues, rows, ages, strict=True)
         ]

@@ -108,7 +108,7 @@ class Explainer:
             reasons = [*obstacles, Finding("place-unknown", message)]
             return Explanation(id=task.id, status=task.status, reasons=reasons)
         before = [queue for queue in queues.values() if self._comes_before(queue.name, task.queue)]
-        ahead = position + sum(queue.counts["queued"] for queue in before if not queue.paused)
+        ahead = position + sum(queue.tasks["queued"] for queue in before if not queue.paused)
         if obstacles:
             return Explanation(id=task.id, status=task.status, reasons=obstacles, ahead=ahead)
         ended = self._count_ended([task.queue, *(queue.name for queue in before)])

@@ -1,6 +1,7 @@
 """The log of a task: the lines that its job logged and printed, in a stream beside the job in Redis."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
@@ -24,8 +25,9 @@ class LogLine(NamedTuple):
     line: str
 
 
-class StoredLine(NamedTuple):
-    """A line as Redis has it."""
+@dataclass(frozen=True)
+class StoredLine:
+    """A line of a log. `level` is INFO, … of what was logged, `stdout` or `stderr` of what was printed."""
 
     id: str  # its id in the stream; a later line has a greater one
     attempt: int

@@ -1,12 +1,12 @@
 """The HTTP face of the task queue: the API, its documents, and the dashboard, mounted on a Flask application.
 
-http/        what every address shares: keys, rate limits, problem documents, tracing, bodies
-api/         one file for each address
+http/        what all addresses share: keys, rate limits, problem documents, tracing, bodies
+api/         the addresses, one file each
 openapi/     the API document, made from the views
 docs/        the API document as a page
 dashboard/   rq-dashboard at /rq
 
-Nothing below this folder knows Flask, and nothing in it imports the worker.
+Only this folder imports Flask, and nothing in it imports the worker.
 """
 
 from flask import Flask, Response, jsonify
@@ -46,38 +46,36 @@ from taskqueue.web.api import (
     health,
     logs,
     metrics,
-    pauses,
     requeue,
     schedules,
     submit,
     task,
     task_list,
-    task_operations,
     task_types,
 )
 from taskqueue.web.http import access, problems, rate_limit, tracing
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.json_text import FastJson
-from taskqueue.web.http.quotas import Quotas
 
-MAX_WAITERS = 500  # of one process: each holds a connection to Redis
+MAX_WAITERS = 500  # requests of one process that wait for a result: each holds a connection to Redis
 
 
 def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     """Add the API, its documents and the dashboard to an application.
 
-    Nothing connects to Redis before the first request. Raises `InvalidSetting` where a key in API_KEYS names a
+    Nothing connects to Redis before the first request. Raises `InvalidSetting` if a key in API_KEYS names a
     task type that does not exist.
     """
     app.json = FastJson(app)
+    app.url_map.converters["task"] = task.TaskId
     connection = connect_for_requests(settings.redis_url)
     queue = TaskQueue(connection, settings, job_types)
 
     tracing.register(app)
     problems.register(app)
-    access.register(app, queue, elsewhere=dashboard.NAME)
+    access.register(app, queue, except_blueprint=dashboard.NAME)
     if settings.rate_limit:
-        rate_limit.register(app, Quotas(connection, settings.rate_limit))
+        rate_limit.register(app, rate_limit.Quotas(connection, settings.rate_limit))
 
     result_waiter = ResultWaiter(connection, queue.get, MAX_WAITERS)
     queue_warnings = QueueWarnings(connect_for_probes(connection), settings.queues)
@@ -94,10 +92,10 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         logs.views(queue),
         events.views(queue, subscriptions),
         task_list.views(Listing(connection, settings.queues)),
-        task_operations.views(queue, Operations(connection, settings.failure_ttl_seconds)),
+        task.operation_views(queue, Operations(connection, settings.failure_ttl_seconds)),
         failures.views(failed_tasks),
         requeue.views(queue, failed_tasks),
-        pauses.views(Pauses(connection, settings)),
+        cluster.pause_views(Pauses(connection, settings)),
         batches.views(batch_store, settings, queue_warnings),
         schedules.views(schedule_store, job_types),
         task_types.views(job_types),
@@ -112,7 +110,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     dashboard.mount(app, settings)
 
     @app.get("/")
-    @operation("Where to look", scope=None, answers={200: dict[str, str]})
+    @endpoint("List the main addresses", scope=None, answers={200: dict[str, str]})
     def index() -> ResponseReturnValue:
         return jsonify({"docs": "/docs", "task_types": "/task-types", "dashboard": "/rq", "health": "/health"})
 

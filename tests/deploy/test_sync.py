@@ -64,7 +64,7 @@ def test_code_that_does_not_start_is_refused_and_the_old_goes_on(
     with web.load() as failures:
         web.process.send_signal(signal.SIGHUP)
         wait_until(
-            lambda: "The new code does not start; the old goes on." in web.log(),
+            lambda: "The new code does not start; the old code goes on." in web.log(),
             RELOAD_SECONDS,
             what="the refusal",
         )

@@ -164,5 +164,5 @@ def test_kindling_sync_brings_new_code_into_both_containers(
 
     copy_into(web, "jobs/fresh.py", "def broken(:")
     docker("exec", web, "kill", "-HUP", "1")
-    wait_until(lambda: "The new code does not start; the old goes on." in log_of(web), what="the refusal")
+    wait_until(lambda: "The new code does not start; the old code goes on." in log_of(web), what="the refusal")
     assert "fresh" in api.page("/task-types")

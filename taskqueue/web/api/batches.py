@@ -1,52 +1,50 @@
-"""`/tasks/bulk` and `/batches`: many tasks at once, and how they go together."""
+"""`/tasks/bulk` and `/batches`: queue many tasks at once, and follow them together."""
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import NotRequired
+from typing import Annotated, NotRequired
 
 from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import Field
 from pydantic import Json as JsonText
 from typing_extensions import TypedDict
 
 from taskqueue.enqueue.batch import Batch, Batches
-from taskqueue.enqueue.batch_draft import Queued, Refused
+from taskqueue.enqueue.batch_draft import MAX_TASKS, Queued, Refused
 from taskqueue.enqueue.options import BulkTask, TaskSpec
 from taskqueue.jobtypes.signature import Json
 from taskqueue.monitor.finding import Finding
 from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.settings import MIB, Settings
-from taskqueue.store.keys import Status
-from taskqueue.store.times import timestamp
 from taskqueue.web.api.submit import WarningJson, warnings_json
 from taskqueue.web.http.access import caller, check_may_submit
-from taskqueue.web.http.endpoint import Query, operation, read_query
-from taskqueue.web.http.idempotency import HashedBody
+from taskqueue.web.http.body import HashedBody, not_json
+from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.json_stream import JsonStream
-from taskqueue.web.http.problems import BadRequest
 
 MAX_BULK_BYTES = 32 * MIB
-ITEMS_AT_A_TIME = 50  # a few milliseconds
-OPTIONS_CHARACTERS = 16 * 1024  # what an item has besides its payload
+ITEMS_AT_A_TIME = 50  # a few milliseconds of work
+OPTIONS_CHARACTERS = 16 * 1024  # allowed for an item's options, besides its payload
 JSON_TYPES = {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl"}
 
 
 class ItemErrorJson(TypedDict):
-    """What is wrong with a task: `pointer` is a JSON Pointer into it."""
+    """An error of a task: `pointer` is a JSON Pointer into the task."""
 
     pointer: str
     message: str
 
 
 class ResultJson(TypedDict):
-    """What became of one task: its id, or what is wrong with it."""
+    """The result for one task: its id, or its errors."""
 
     id: NotRequired[str]
     errors: NotRequired[list[ItemErrorJson]]
 
 
 class BulkJson(TypedDict):
-    """The tasks that were queued, in the order in which they were sent."""
+    """A batch that was queued; `results` are in the order in which the tasks were sent."""
 
     batch: str
     queued: int
@@ -56,44 +54,38 @@ class BulkJson(TypedDict):
     warnings: list[WarningJson]
 
 
-class BatchJson(TypedDict):
-    """How the tasks of a batch go."""
-
-    id: str
-    created_at: str | None
-    ended_at: str | None
-    total: int
-    ended: int
-    progress: float
-    counts: dict[Status, int]
-    forgotten: int
-    on_complete: str | None
+BulkTasks = Annotated[list[BulkTask], Field(min_length=1, max_length=MAX_TASKS)]
+"""The body of `POST /tasks/bulk`, in the API document: each task is validated by itself."""
 
 
 class BulkQuery(Query):
-    """`on_complete` is JSON: a task to run when all have ended."""
+    """How the tasks are queued."""
 
     atomic: bool = True
-    on_complete: JsonText[TaskSpec] | None = None
+    """`true`: one task that cannot be queued keeps all others from being queued; `false`: it does not."""
+    on_complete: JsonText[TaskSpec | None] | None = None
+    """One more task, as JSON, which runs when all others have ended; `null`: none."""
 
 
 def views(batches: Batches, settings: Settings, queue_warnings: QueueWarnings) -> Blueprint:
-    """The views of `/tasks/bulk` and `/batches`."""
+    """Return the views of `/tasks/bulk` and `/batches`."""
     blueprint = Blueprint("batches", __name__)
 
     @blueprint.post("/tasks/bulk")
-    @operation(
+    @endpoint(
         "Queue many tasks at once",
         scope="submit",
         query=BulkQuery,
-        body=list[BulkTask],
-        headers={"Idempotency-Key": "The same key with the same request again: the same answer, one batch."},
+        body=BulkTasks,
+        headers={
+            "Idempotency-Key": "The same request with the same key makes one batch, and gets the same answer."
+        },
         answers={202: BulkJson},
         problems=(400, 403, 409, 413, 415, 422, 503),
         by_type=True,
     )
     def submit() -> ResponseReturnValue:
-        """The body is a JSON array of tasks, or one task a line (NDJSON): up to 10,000, or 32 MiB."""
+        """The body is a JSON array of tasks, or has one task a line (NDJSON): at most 10,000 tasks and 32 MiB."""
         asked = read_query(BulkQuery)
         body = _body()
         items = JsonStream(body.read, settings.max_payload_bytes + OPTIONS_CHARACTERS)
@@ -108,22 +100,18 @@ def views(batches: Batches, settings: Settings, queue_warnings: QueueWarnings) -
         return jsonify(_bulk_json(queued, warnings)), 202, headers
 
     @blueprint.get("/batches/<batch_id>")
-    @operation("Ask how a batch goes", scope="read", answers={200: BatchJson}, problems=(404, 503), by_type=True)
+    @endpoint("Get a batch", scope="read", answers={200: Batch}, problems=(404, 503), by_type=True)
     def get(batch_id: str) -> ResponseReturnValue:
-        """Its tasks, counted by status, now."""
-        return jsonify(_batch_json(batches.get(batch_id)))
+        """The answer counts the tasks of the batch by status."""
+        return jsonify(batches.get(batch_id))
 
     return blueprint
 
 
 def _body() -> HashedBody:
     if request.mimetype not in JSON_TYPES:
-        raise BadRequest(
-            415,
-            "not-json",
-            "The body must be sent as JSON",
-            f"Its Content-Type is {request.mimetype or 'missing'!r}; send 'Content-Type: application/json' for an"
-            " array, or 'application/x-ndjson' for a task a line.",
+        raise not_json(
+            "send 'Content-Type: application/json' for an array, or 'application/x-ndjson' for a task a line."
         )
     request.max_content_length = MAX_BULK_BYTES
     return HashedBody()
@@ -133,7 +121,7 @@ def _allowed(items: Iterable[Json]) -> Iterator[Json]:
     key = caller()
     for place, item in enumerate(items):
         if place % ITEMS_AT_A_TIME == 0:
-            time.sleep(0)  # a greenlet that does not wait leaves no turn to the others
+            time.sleep(0)  # gives way to other requests: this greenlet never waits
         if key is not None:
             check_may_submit(str(item.get("task_type", "")) if isinstance(item, dict) else None)
         yield item
@@ -156,17 +144,3 @@ def _result_json(result: str | Refused) -> ResultJson:
     if isinstance(result, str):
         return {"id": result}
     return {"errors": [{"pointer": error.pointer, "message": error.message} for error in result.errors]}
-
-
-def _batch_json(batch: Batch) -> BatchJson:
-    return {
-        "id": batch.id,
-        "created_at": timestamp(batch.created_at),
-        "ended_at": timestamp(batch.ended_at),
-        "total": batch.total,
-        "ended": batch.ended,
-        "progress": round(batch.ended / max(batch.total, 1), 4),
-        "counts": batch.counts,
-        "forgotten": batch.forgotten,
-        "on_complete": batch.on_complete,
-    }

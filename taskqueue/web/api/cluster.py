@@ -1,112 +1,79 @@
-"""`/queues` and `/workers`: what waits, and who works."""
+"""`/queues` and `/workers`: how many tasks wait, which workers run them, and pauses of queues."""
+
+from dataclasses import dataclass
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
-from typing_extensions import TypedDict
 
+from taskqueue.control.pauses import Pauses
 from taskqueue.monitor.cluster_state import ClusterState, QueueView, WorkerView
-from taskqueue.store.times import timestamp
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 
 
-class CountsJson(TypedDict):
-    """Tasks of a queue by their status."""
+@dataclass(frozen=True)
+class QueuesJson:
+    """All queues, the most important first."""
 
-    queued: int
-    scheduled: int
-    deferred: int
-    processing: int
-    complete: int
-    failed: int
-    canceled: int
+    queues: list[QueueView]
 
 
-class QueueJson(TypedDict):
-    """A queue, what waits in it, and how many workers work on it."""
+@dataclass(frozen=True)
+class WorkersJson:
+    """The workers, by name; a worker that was killed or cut off has the state "lost"."""
+
+    workers: list[WorkerView]
+
+
+@dataclass(frozen=True)
+class PauseJson:
+    """A queue, and whether it is paused."""
 
     name: str
     paused: bool
-    oldest_waiting_seconds: float
-    workers: int
-    tasks: CountsJson
 
 
-class QueuesJson(TypedDict):
-    """All queues, the most important first."""
-
-    queues: list[QueueJson]
-
-
-class WorkerJson(TypedDict):
-    """A worker, and the ids of the tasks that it runs."""
-
-    name: str
-    state: str
-    queues: list[str]
-    host: str | None
-    pid: int | None
-    started_at: str | None
-    last_heartbeat: str | None
-    horses: int
-    tasks: list[str]
-    runs_finished: int
-    runs_failed: int
-
-
-class WorkersJson(TypedDict):
-    """The workers, by name; `state` is "lost" where one was killed or cut off."""
-
-    workers: list[WorkerJson]
-
-
-def views(overview: ClusterState) -> Blueprint:
-    """The views of `/queues` and `/workers`."""
+def views(cluster_state: ClusterState) -> Blueprint:
+    """Return the views that list queues and workers."""
     blueprint = Blueprint("overview", __name__)
 
     @blueprint.get("/queues")
-    @operation("List the queues, and what waits", scope="read", answers={200: QueuesJson}, problems=(503,))
+    @endpoint(
+        "List the queues and their tasks by status", scope="read", answers={200: QueuesJson}, problems=(503,)
+    )
     def queues() -> ResponseReturnValue:
-        """`oldest_waiting_seconds` is of the next ten. What was stopped counts as failed, as in RQ."""
-        return jsonify({"queues": [_queue_json(queue) for queue in overview.queues()]})
+        """`oldest_waiting_seconds` is the longest wait among the next ten tasks.
+
+        A task that was stopped while it ran counts as failed, as in RQ.
+        """
+        return jsonify(QueuesJson(cluster_state.queues()))
 
     @blueprint.get("/workers")
-    @operation("List the workers, and what they run", scope="read", answers={200: WorkersJson}, problems=(503,))
+    @endpoint(
+        "List the workers and the tasks that they run", scope="read", answers={200: WorkersJson}, problems=(503,)
+    )
     def workers() -> ResponseReturnValue:
-        """At most a thousand workers, and a hundred tasks of each."""
-        return jsonify({"workers": [_worker_json(worker) for worker in overview.workers()]})
+        """The answer has at most a thousand workers, and a hundred tasks of each."""
+        return jsonify(WorkersJson(cluster_state.workers()))
 
     return blueprint
 
 
-def _queue_json(queue: QueueView) -> QueueJson:
-    return {
-        "name": queue.name,
-        "paused": queue.paused,
-        "oldest_waiting_seconds": queue.oldest_waiting_seconds,
-        "workers": queue.workers,
-        "tasks": {
-            "queued": queue.counts["queued"],
-            "scheduled": queue.counts["scheduled"],
-            "deferred": queue.counts["deferred"],
-            "processing": queue.counts["processing"],
-            "complete": queue.counts["complete"],
-            "failed": queue.counts["failed"],
-            "canceled": queue.counts["canceled"],
-        },
-    }
+def pause_views(pauses: Pauses) -> Blueprint:
+    """Return the views that pause and resume a queue."""
+    blueprint = Blueprint("pauses", __name__)
 
+    @blueprint.post("/queues/<name>/pause")
+    @endpoint("Pause a queue", scope="operate", answers={200: PauseJson}, problems=(404, 503))
+    def pause(name: str) -> ResponseReturnValue:
+        """Workers start no more tasks of this queue; tasks that run go on. New tasks are accepted and wait."""
+        pauses.pause(name)
+        return jsonify(PauseJson(name, paused=True))
 
-def _worker_json(worker: WorkerView) -> WorkerJson:
-    return {
-        "name": worker.name,
-        "state": worker.state,
-        "queues": list(worker.queues),
-        "host": worker.host,
-        "pid": worker.pid,
-        "started_at": timestamp(worker.started_at),
-        "last_heartbeat": timestamp(worker.last_heartbeat),
-        "horses": worker.horses,
-        "tasks": list(worker.tasks),
-        "runs_finished": worker.runs_finished,
-        "runs_failed": worker.runs_failed,
-    }
+    @blueprint.post("/queues/<name>/resume")
+    @endpoint("Resume a queue", scope="operate", answers={200: PauseJson}, problems=(404, 503))
+    def resume(name: str) -> ResponseReturnValue:
+        """Workers start tasks of this queue again, within a second."""
+        pauses.resume(name)
+        return jsonify(PauseJson(name, paused=False))
+
+    return blueprint

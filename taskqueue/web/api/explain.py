@@ -8,18 +8,18 @@ from typing_extensions import TypedDict
 
 from taskqueue.monitor.diagnosis import Explainer
 from taskqueue.store.keys import Status
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 
 
 class ReasonJson(TypedDict):
-    """One thing that is so: `code` for programs, `message` for people."""
+    """A reason: `code` is for programs, `message` for people."""
 
     code: str
     message: str
 
 
 class ExplanationJson(TypedDict):
-    """The most important reason first."""
+    """Why a task does not run, or how it ended; the most important reason comes first."""
 
     id: str
     status: Status
@@ -29,18 +29,18 @@ class ExplanationJson(TypedDict):
 
 
 def views(explainer: Explainer) -> Blueprint:
-    """The view that explains a task."""
+    """Return the view that explains a task."""
     blueprint = Blueprint("explanation", __name__)
 
     @blueprint.get("/tasks/<task_id>/explain")
-    @operation(
-        "Ask why a task does not run, or how it ended",
+    @endpoint(
+        "Explain why a task does not run, or how it ended",
         scope="read",
         answers={200: ExplanationJson},
         problems=(404, 503),
     )
     def explain(task_id: str) -> ResponseReturnValue:
-        """`ahead` and `seconds` are measured, and null where they cannot be."""
+        """`ahead` and `seconds` are measured; null means that they cannot be measured."""
         explanation = explainer.explain(task_id)
         return jsonify(asdict(explanation) | {"reasons": [reason.json() for reason in explanation.reasons]})
 

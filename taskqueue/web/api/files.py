@@ -1,4 +1,4 @@
-"""`/files`: bring a file for a job to read, and fetch one that a job made."""
+"""`/files`: upload a file for a job to read, and download a file that a job made."""
 
 from io import BytesIO
 from typing import cast
@@ -6,84 +6,68 @@ from typing import cast
 from flask import Blueprint, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from gevent import get_hub
-from typing_extensions import TypedDict
 
 from taskqueue.errors import FileTooLarge
 from taskqueue.run.files import FileStore, StoredFile
 from taskqueue.settings import Settings
-from taskqueue.store.times import timestamp
-from taskqueue.web.http.endpoint import Query, operation, read_query
+from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.problems import BadRequest
 
-FORM_BYTES = 64 * 1024  # what a multipart body has besides the file: names, boundaries
+FORM_BYTES = 64 * 1024  # of a multipart body besides the file: names, boundaries
 SHOWN_INLINE = {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "text/plain"}
-"""What a browser may show in its window: it can run none of these."""
-
-
-class FileJson(TypedDict):
-    """A file that is kept, until `expires_at`."""
-
-    filename: str
-    size: int
-    content_type: str
-    expires_at: str | None
+"""Media types that a browser may show in its window: it cannot run any of them."""
 
 
 class UploadQuery(Query):
-    """Only for a body that is the file itself."""
+    """Parameters for a body that is the file itself."""
 
     filename: str = "file"
+    """The name of the file, if the body is the file itself."""
 
 
 class InThreads:
-    """A bucket's or a folder's store: its library waits in native code, and other requests go on meanwhile."""
+    """A file store that is used in threads: its library waits in native code, where gevent cannot switch."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
     def write(self, content: bytes, name: str = "file", *, key: str | None = None) -> StoredFile:
-        """As the store does."""
+        """Write a file in a thread; see `FileStore.write`."""
         return cast("StoredFile", get_hub().threadpool.apply(self._store.write, (content, name), {"key": key}))
 
     def read(self, filename: str) -> tuple[StoredFile, bytes]:
-        """As the store does."""
+        """Read a file in a thread; see `FileStore.read`."""
         return cast("tuple[StoredFile, bytes]", get_hub().threadpool.apply(self._store.read, (filename,)))
 
 
 def views(store: FileStore, settings: Settings) -> Blueprint:
-    """The views of `/files`."""
+    """Return the views of `/files`."""
     if settings.files_url:
         store = InThreads(store)
     blueprint = Blueprint("files", __name__)
 
     @blueprint.post("/files")
-    @operation(
-        "Bring a file for a job to read",
+    @endpoint(
+        "Upload a file for a job to read",
         scope="submit",
         query=UploadQuery,
         body=bytes,
-        answers={201: FileJson},
+        answers={201: StoredFile},
         problems=(400, 413, 503),
         by_type=True,
     )
     def upload() -> ResponseReturnValue:
         content, name = _uploaded(settings.max_file_bytes)
         file = store.write(content, name)
-        answer: FileJson = {
-            "filename": file.filename,
-            "size": file.size,
-            "content_type": file.content_type,
-            "expires_at": timestamp(file.expires_at),
-        }
-        return jsonify(answer), 201, {"Location": url_for("files.download", filename=file.filename)}
+        return jsonify(file), 201, {"Location": url_for("files.download", filename=file.filename)}
 
     @blueprint.get("/files/<filename>")
-    @operation(
-        "Fetch a file",
+    @endpoint(
+        "Download a file",
         scope="read",
-        answers={200: "application/octet-stream"},
+        answers={200: (*sorted(SHOWN_INLINE), "application/octet-stream")},
         problems=(404, 503),
-        by_type=True,  # a file's name cannot be guessed: whoever has it was told it
+        by_type=True,  # a filename cannot be guessed: only a client that was given it can ask
     )
     def download(filename: str) -> ResponseReturnValue:
         file, content = store.read(filename)
@@ -103,7 +87,7 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
 
 
 def _uploaded(limit_bytes: int) -> tuple[bytes, str]:
-    """The file that the request brings, as multipart/form-data or as the body itself, and its name."""
+    """Return the content and the name of the uploaded file: multipart/form-data, or the body itself."""
     multipart = request.mimetype == "multipart/form-data"
     request.max_content_length = limit_bytes + (FORM_BYTES if multipart else 0)
     if (request.content_length or 0) > request.max_content_length:

@@ -1,4 +1,4 @@
-"""Health: alive (`/healthz`), able to take work (`/readyz`), and Redis (`/health`)."""
+"""Health checks: the process (`/healthz`), Redis (`/health`), and whether a task could be queued (`/readyz`)."""
 
 from typing import Literal
 
@@ -7,33 +7,33 @@ from flask.typing import ResponseReturnValue
 from typing_extensions import TypedDict
 
 from taskqueue.monitor.health import Probe
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 
 
 class HealthJson(TypedDict):
-    """All is well; whatever is not is a problem document."""
+    """The check has passed; a check that fails is a problem document."""
 
     status: Literal["ok"]
 
 
 def views(probe: Probe) -> Blueprint:
-    """The views that health checks ask."""
+    """Return the views of the health checks."""
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/healthz")
-    @operation("Is this process alive?", scope=None, answers={200: HealthJson})
+    @endpoint("Check that this process is alive", scope=None, answers={200: HealthJson})
     def alive() -> ResponseReturnValue:
-        # Never asks Redis: a restart of the web server would not bring Redis back.
+        # Redis is not asked: a restart of the web server would not bring Redis back.
         return jsonify({"status": "ok"})
 
     @blueprint.get("/health")
-    @operation("Does Redis answer?", scope=None, answers={200: HealthJson}, problems=(503,))
+    @endpoint("Check that Redis answers", scope=None, answers={200: HealthJson}, problems=(503,))
     def health() -> ResponseReturnValue:
         probe.check_answers()
         return jsonify({"status": "ok"})
 
     @blueprint.get("/readyz")
-    @operation("Could a task be queued now?", scope=None, answers={200: HealthJson}, problems=(503,))
+    @endpoint("Check that a task could be queued now", scope=None, answers={200: HealthJson}, problems=(503,))
     def ready() -> ResponseReturnValue:
         probe.check_takes_work()
         return jsonify({"status": "ok"})

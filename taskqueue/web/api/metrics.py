@@ -1,20 +1,20 @@
-"""`/metrics`: what Prometheus reads of the whole system. Each worker serves its own (WORKER_PORT)."""
+"""`/metrics`: the metrics of the whole system, for Prometheus. Each worker serves its own on WORKER_PORT."""
 
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from taskqueue.monitor.prometheus import PrometheusReport
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 
 
-def views(fleet: PrometheusReport) -> Blueprint:
-    """The view that Prometheus asks."""
+def views(report: PrometheusReport) -> Blueprint:
+    """Return the view that Prometheus reads."""
     blueprint = Blueprint("metrics", __name__)
 
     @blueprint.get("/metrics")
-    @operation("Numbers for Prometheus", scope="read", answers={200: "text/plain"}, problems=(503,))
+    @endpoint("Get metrics for Prometheus", scope="read", answers={200: "text/plain"}, problems=(503,))
     def metrics() -> ResponseReturnValue:
-        return Response(fleet.metrics(), content_type=CONTENT_TYPE_LATEST)
+        return Response(report.metrics(), content_type=CONTENT_TYPE_LATEST)
 
     return blueprint

@@ -1,4 +1,4 @@
-"""`/schedules`: tasks that are queued again and again, at an interval or by the clock."""
+"""`/schedules`: tasks that are queued again and again, at an interval or by a cron expression."""
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,24 +15,24 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.api.task import json_body
 from taskqueue.web.http.access import caller_sees, check_may_submit
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.body import json_body
+from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.problems import BadRequest
 
-MAX_SCHEDULE_BYTES = 64 * 1024  # kept for ever, and read each time: a large payload belongs in a file
-NEXT_RUNS = 5  # told of one schedule
+MAX_SCHEDULE_BYTES = 64 * 1024  # kept for ever and read at each run: a large payload belongs in a file
+NEXT_RUNS = 5  # shown for a schedule
 
 
 class LastRunJson(TypedDict):
-    """The task that it queued last: `GET /tasks/<task>` tells how it went."""
+    """The last task that a schedule queued; `task` is its id."""
 
     at: str | None
     task: str
 
 
 class ScheduleJson(TypedDict):
-    """A schedule, and how it goes."""
+    """A schedule, its next runs and its last run."""
 
     name: str
     task_type: str
@@ -66,30 +66,30 @@ class SchedulesJson(TypedDict):
 
 
 def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
-    """The views of `/schedules`."""
+    """Return the views of `/schedules`."""
     blueprint = Blueprint("schedules", __name__)
 
-    def told(kept: StoredSchedule) -> ScheduleJson:
-        return _schedule_json(kept, shown_payload(job_types, kept.schedule))
+    def shown(stored: StoredSchedule) -> ScheduleJson:
+        return _schedule_json(stored, shown_payload(job_types, stored.schedule))
 
-    def seen(name: str) -> StoredSchedule:
-        """The schedule, if it is the caller's business."""
-        kept = schedules.get(name)
-        if not caller_sees(kept.schedule.task_type):
+    def find(name: str) -> StoredSchedule:
+        """Return the schedule, if the caller may see its task type. Raises `UnknownSchedule`."""
+        stored = schedules.get(name)
+        if not caller_sees(stored.schedule.task_type):
             raise UnknownSchedule(name)
-        return kept
+        return stored
 
     @blueprint.get("/schedules")
-    @operation("List the schedules", scope="read", answers={200: SchedulesJson}, problems=(503,), by_type=True)
+    @endpoint("List the schedules", scope="read", answers={200: SchedulesJson}, problems=(503,), by_type=True)
     def every() -> ResponseReturnValue:
-        """By name, 1,000 at the most."""
+        """The answer has all schedules, by name: at most 1,000."""
         return jsonify(
-            {"schedules": [told(kept) for kept in schedules.all() if caller_sees(kept.schedule.task_type)]}
+            {"schedules": [shown(stored) for stored in schedules.all() if caller_sees(stored.schedule.task_type)]}
         )
 
     @blueprint.put("/schedules/<name>")
-    @operation(
-        "Keep a schedule",
+    @endpoint(
+        "Create or replace a schedule",
         scope="operate",
         body=Schedule,
         answers={200: ScheduleJson, 201: ScheduleJson},
@@ -97,49 +97,49 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         by_type=True,
     )
     def put(name: str) -> ResponseReturnValue:
-        """The same schedule again changes nothing: its next run stays."""
+        """A schedule that is sent again unchanged keeps its next run."""
         schedule = _schedule(json_body(MAX_SCHEDULE_BYTES))
         check_may_submit(schedule.task_type)
         if before := schedules.find(name):
-            check_may_submit(before.schedule.task_type)  # nobody takes a name that is somebody else's
-        kept, is_new = schedules.put(name, schedule)
-        return jsonify(told(kept)), 201 if is_new else 200, {"Location": url_for("schedules.get", name=name)}
+            check_may_submit(
+                before.schedule.task_type
+            )  # a key does not replace schedules of types that it is not for
+        stored, is_new = schedules.put(name, schedule)
+        return jsonify(shown(stored)), 201 if is_new else 200, {"Location": url_for("schedules.get", name=name)}
 
     @blueprint.get("/schedules/<name>")
-    @operation("Show a schedule", scope="read", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
+    @endpoint("Get a schedule", scope="read", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
     def get(name: str) -> ResponseReturnValue:
-        """With its last and its next runs."""
-        return jsonify(told(seen(name)))
+        """The answer has the schedule's last run and its next runs."""
+        return jsonify(shown(find(name)))
 
     @blueprint.delete("/schedules/<name>")
-    @operation("Delete a schedule", scope="operate", answers={204: None}, problems=(404, 503), by_type=True)
+    @endpoint("Delete a schedule", scope="operate", answers={204: None}, problems=(404, 503), by_type=True)
     def delete(name: str) -> ResponseReturnValue:
-        """Tasks that it has queued stay."""
-        schedules.delete(seen(name).name)
+        """Tasks that the schedule has queued stay."""
+        schedules.delete(find(name).name)
         return "", 204
 
     @blueprint.post("/schedules/<name>/run")
-    @operation(
+    @endpoint(
         "Run a schedule now", scope="operate", answers={202: TaskJson}, problems=(404, 422, 503), by_type=True
     )
     def run(name: str) -> ResponseReturnValue:
-        """Besides its times, whether it is paused or not."""
-        task = schedules.run(seen(name).name)
+        """Queue the schedule's task now, also while the schedule is paused. Its next runs stay."""
+        task = schedules.run(find(name).name)
         return jsonify(task_json(task)), 202, {"Location": url_for("tasks.get", task_id=task.id)}
 
     @blueprint.post("/schedules/<name>/pause")
-    @operation("Pause a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
+    @endpoint("Pause a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
     def pause(name: str) -> ResponseReturnValue:
-        """It runs no more, until it is resumed."""
-        return jsonify(told(schedules.pause(seen(name).name)))
+        """Stop a schedule from running until it is resumed."""
+        return jsonify(shown(schedules.pause(find(name).name)))
 
     @blueprint.post("/schedules/<name>/resume")
-    @operation(
-        "Resume a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True
-    )
+    @endpoint("Resume a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
     def resume(name: str) -> ResponseReturnValue:
-        """What was due while it was paused is not made up for."""
-        return jsonify(told(schedules.resume(seen(name).name)))
+        """Let a paused schedule run again. Runs that were due during the pause are not caught up."""
+        return jsonify(shown(schedules.resume(find(name).name)))
 
     return blueprint
 
@@ -148,24 +148,24 @@ def _schedule(body: Json) -> Schedule:
     try:
         return Schedule.model_validate(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-    errors = [
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+    wrong = [
         {
-            "pointer": "".join(f"/{part}" for part in one["loc"]),
-            "message": one["msg"].removeprefix("Value error, "),
+            "pointer": "".join(f"/{part}" for part in each["loc"]),
+            "message": each["msg"].removeprefix("Value error, "),
         }
-        for one in found
+        for each in errors
     ]
-    detail = "; ".join(f"{one['pointer'] or 'the schedule'}: {one['message']}" for one in errors)
-    raise BadRequest(422, "invalid-schedule", "The schedule is wrong", detail, errors=errors)
+    detail = "; ".join(f"{each['pointer'] or 'the schedule'}: {each['message']}" for each in wrong)
+    raise BadRequest(422, "invalid-schedule", "The schedule is not valid", detail, errors=wrong)
 
 
-def _schedule_json(kept: StoredSchedule, payload: Json) -> ScheduleJson:
-    schedule = kept.schedule
-    now = max(datetime.now(UTC), kept.updated_at)
-    runs = [] if kept.paused else schedule.next_times(now, kept.updated_at, NEXT_RUNS)
+def _schedule_json(stored: StoredSchedule, payload: Json) -> ScheduleJson:
+    schedule = stored.schedule
+    now = max(datetime.now(UTC), stored.updated_at)
+    runs = [] if stored.paused else schedule.next_times(now, stored.updated_at, NEXT_RUNS)
     return {
-        "name": kept.name,
+        "name": stored.name,
         "task_type": schedule.task_type,
         "payload": payload,
         "interval": schedule.interval,
@@ -180,12 +180,12 @@ def _schedule_json(kept: StoredSchedule, payload: Json) -> ScheduleJson:
         "expires_in": schedule.expires_in,
         "tags": list(schedule.tags),
         "callback_url": schedule.callback_url,
-        "paused": kept.paused,
-        "next_runs": [timestamp(moment) for moment in runs],
-        "last_run": {"at": timestamp(kept.last_run), "task": kept.last_task} if kept.last_task else None,
-        "runs": kept.runs,
-        "skipped": kept.skipped,
-        "error": kept.error,
-        "created_at": timestamp(kept.created_at),
-        "updated_at": timestamp(kept.updated_at),
+        "paused": stored.paused,
+        "next_runs": [timestamp(run) for run in runs],
+        "last_run": {"at": timestamp(stored.last_run), "task": stored.last_task} if stored.last_task else None,
+        "runs": stored.runs,
+        "skipped": stored.skipped,
+        "error": stored.error,
+        "created_at": timestamp(stored.created_at),
+        "updated_at": timestamp(stored.updated_at),
     }

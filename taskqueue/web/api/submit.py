@@ -1,4 +1,4 @@
-"""`POST /tasks`: send a task; and, if the client likes, wait a little for its result."""
+"""`POST /tasks`: queue a task and, if the client asks for it, wait a few seconds for the result."""
 
 import re
 from collections.abc import Iterable
@@ -16,10 +16,9 @@ from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.monitor.result_waiter import ResultWaiter
 from taskqueue.store.keys import ENDED
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.api.task import json_body
 from taskqueue.web.http.access import caller_sees
-from taskqueue.web.http.endpoint import Payload, Query, operation, read_query
-from taskqueue.web.http.idempotency import idempotency_key
+from taskqueue.web.http.body import idempotency_key, json_body
+from taskqueue.web.http.endpoint import Payload, Query, endpoint, read_query
 from taskqueue.web.http.problems import BadRequest
 
 MAX_WAIT_SECONDS = 20  # less than gunicorn's graceful_timeout
@@ -27,37 +26,38 @@ WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=[,;]|$)", re.IG
 
 
 class WarningJson(TypedDict):
-    """Something stands in the way of the task."""
+    """A reason why the task may not run soon."""
 
     code: str
     message: str
 
 
 class AcceptedJson(TaskJson):
-    """The task as it was queued; where it was waited for, as it is now."""
+    """The task as it was queued or, if the request waited for it, as it is now."""
 
     warnings: list[WarningJson]
 
 
 class SubmitQuery(SubmitOptions, Query):
-    """What can be said besides the payload."""
+    """The options of a task, besides its payload."""
 
     task_type: str | None = None
+    """The type of the task, from `GET /task-types`."""
 
 
 def views(queue: TaskQueue, result_waiter: ResultWaiter, queue_warnings: QueueWarnings) -> Blueprint:
-    """The view of `POST /tasks`."""
+    """Return the view of `POST /tasks`."""
     blueprint = Blueprint("submit", __name__)
 
     @blueprint.post("/tasks")
-    @operation(
+    @endpoint(
         "Queue a task",
         scope="submit",
         query=SubmitQuery,
         body=Payload,
         headers={
-            "Idempotency-Key": "The same key with the same request again: the same answer, one task.",
-            "Prefer": "wait=5: answer with the result, if the task ends within so many seconds.",
+            "Idempotency-Key": "The same request with the same key makes one task, and gets the same answer.",
+            "Prefer": "`wait=5`: answer with the result, if the task ends within 5 seconds.",
         },
         answers={200: TaskJson, 202: AcceptedJson},
         problems=(400, 409, 413, 415, 422, 503),
@@ -91,10 +91,10 @@ def _headers(found: Accepted) -> dict[str, str]:
 
 
 def _seconds_to_wait() -> int:
-    """What `Prefer: wait=…` asks for (RFC 7240); 0 where it does not."""
+    """Return the seconds that `Prefer: wait=…` asks for (RFC 7240); 0: it does not ask."""
     header = request.headers.get("Prefer")
-    found = WAIT.search(header) if header else None
-    return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
+    match = WAIT.search(header) if header else None
+    return min(int(match[1]), MAX_WAIT_SECONDS) if match else 0
 
 
 def _warnings(found: Accepted, queue_warnings: QueueWarnings) -> list[Finding]:
@@ -113,7 +113,7 @@ def warnings_json(warnings: Iterable[Finding]) -> list[WarningJson]:
 
 def _task_type(asked: SubmitQuery, queue: TaskQueue) -> str:
     if asked.task_type is None:
-        detail = "Say what to run: POST /tasks?task_type=NAME. GET /task-types describes each."
+        detail = "Name a task type: POST /tasks?task_type=NAME. GET /task-types lists them."
         known = sorted(filter(caller_sees, queue.job_types))
         raise BadRequest(422, "no-task-type", "The query parameter task_type is missing", detail, known=known)
     return asked.task_type

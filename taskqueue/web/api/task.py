@@ -1,40 +1,60 @@
-"""`/tasks/<id>`: ask how a task went."""
+"""`/tasks/<id>`: show a task, cancel it, requeue it, delete it."""
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, jsonify, url_for
 from flask.typing import ResponseReturnValue
-from pydantic_core import from_json
+from werkzeug.routing import BaseConverter
 
+from taskqueue.control.operations import Operations
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.jobtypes.signature import Json
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.http.endpoint import operation
-from taskqueue.web.http.problems import BadRequest
+from taskqueue.web.http.endpoint import endpoint
+
+PROBLEMS = (404, 409, 503)
+
+
+class TaskId(BaseConverter):
+    """A task's id in an address. `bulk` is none: `/tasks/bulk` has methods of its own."""
+
+    regex = "(?!bulk$)[^/]+"
 
 
 def views(queue: TaskQueue) -> Blueprint:
-    """The views of `/tasks`."""
+    """Return the view that shows a task."""
     blueprint = Blueprint("tasks", __name__)
 
-    @blueprint.get("/tasks/<task_id>")
-    @operation("Ask how a task goes", scope="read", answers={200: TaskJson}, problems=(404, 503))
+    @blueprint.get("/tasks/<task:task_id>")
+    @endpoint("Get a task", scope="read", answers={200: TaskJson}, problems=(404, 503))
     def get(task_id: str) -> ResponseReturnValue:
-        """Its status, progress, result and errors."""
+        """The answer has the task's status, progress, result and errors."""
         return jsonify(task_json(queue.get(task_id)))
 
     return blueprint
 
 
-def json_body(limit_bytes: int) -> Json:
-    """The request's body as JSON values, of at most so many bytes."""
-    if not (request.mimetype == "application/json" or request.mimetype.endswith("+json")):
-        raise BadRequest(
-            415,
-            "not-json",
-            "The body must be sent as JSON",
-            f"Its Content-Type is {request.mimetype or 'missing'!r}; send -H 'Content-Type: application/json'.",
-        )
-    request.max_content_length = limit_bytes
-    try:
-        return from_json(request.get_data(), allow_inf_nan=False)
-    except ValueError as error:
-        raise BadRequest(400, "invalid-json", "The body is not JSON", f"{error}. Send a JSON object.") from None
+def operation_views(queue: TaskQueue, operations: Operations) -> Blueprint:
+    """Return the views that change a task."""
+    blueprint = Blueprint("operations", __name__)
+
+    @blueprint.post("/tasks/<task_id>/cancel")
+    @endpoint("Cancel a task", scope="operate", answers={200: TaskJson, 202: TaskJson}, problems=PROBLEMS)
+    def cancel(task_id: str) -> ResponseReturnValue:
+        """A task that waits is canceled at once (200). A task that runs is stopped within a second (202)."""
+        outcome = operations.cancel(task_id)
+        return jsonify(task_json(queue.get(task_id))), 200 if outcome == "canceled" else 202
+
+    @blueprint.post("/tasks/<task_id>/requeue")
+    @endpoint("Requeue a task", scope="operate", answers={202: TaskJson}, problems=PROBLEMS)
+    def requeue(task_id: str) -> ResponseReturnValue:
+        """Queue a failed or canceled task again, with all its attempts."""
+        operations.requeue(task_id)
+        headers = {"Location": url_for("tasks.get", task_id=task_id)}
+        return jsonify(task_json(queue.get(task_id))), 202, headers
+
+    @blueprint.delete("/tasks/<task:task_id>")
+    @endpoint("Delete a task", scope="operate", answers={204: None}, problems=PROBLEMS)
+    def delete(task_id: str) -> ResponseReturnValue:
+        """Delete its payload, result, errors and log. A task that runs must be canceled first."""
+        operations.delete(task_id)
+        return "", 204
+
+    return blueprint

@@ -1,46 +1,27 @@
-"""`GET /tasks`: pages of tasks, newest first."""
+"""`GET /tasks`: the list of tasks, newest first, in pages."""
 
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
 from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field
-from typing_extensions import TypedDict
 
 from taskqueue.enqueue.options import Moment
 from taskqueue.monitor.listing import Listing, Summary, TaskFilter, cursor, position_of
 from taskqueue.store.keys import Status
-from taskqueue.store.times import timestamp
-from taskqueue.tasks.task_json import ProgressJson
 from taskqueue.web.http.access import caller_sees
-from taskqueue.web.http.endpoint import Query, operation, read_query
+from taskqueue.web.http.endpoint import Query, endpoint, read_query
 
 MAX_PAGE = 200
 
 
-class SummaryJson(TypedDict):
-    """A task in a list: without its payload, result and tracebacks."""
+@dataclass(frozen=True)
+class PageJson:
+    """A page of tasks, and the address of the next page; null: this is the last page."""
 
-    id: str
-    type: str
-    status: Status
-    queue: str
-    created_at: str | None
-    started_at: str | None
-    ended_at: str | None
-    attempt: int
-    attempts: int
-    progress: ProgressJson | None
-    tags: list[str]
-    worker: str | None
-    failure: str | None
-
-
-class PageJson(TypedDict):
-    """Some tasks, and the address of the next page; null: this is the last one."""
-
-    tasks: list[SummaryJson]
+    tasks: list[Summary]
     next: str | None
 
 
@@ -49,25 +30,38 @@ def _cursor(value: str) -> str:
     return value
 
 
+Cursor = Annotated[
+    str, Field(max_length=140, json_schema_extra={"pattern": "^[0-9]{1,19}-"}), AfterValidator(_cursor)
+]
+
+
 class ListQuery(Query):
-    """Which tasks."""
+    """Which tasks to list."""
 
     status: Status | None = None
+    """Only tasks of this status."""
     type: Annotated[str, Field(max_length=64)] | None = None
+    """Only tasks of this type."""
     queue: Annotated[str, Field(max_length=64)] | None = None
+    """Only tasks of this queue."""
     tag: Annotated[str, Field(max_length=64)] | None = None
+    """Only tasks with this tag."""
     created_after: Moment | None = None
+    """Only tasks that were created at this time or later."""
     created_before: Moment | None = None
+    """Only tasks that were created before this time."""
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
-    cursor: Annotated[str, Field(max_length=140), AfterValidator(_cursor)] | None = None
+    """How many tasks a page has at most."""
+    cursor: Cursor | None = None
+    """Where the page begins: take it from `next` of the page before."""
 
 
 def views(listing: Listing) -> Blueprint:
-    """The view of `GET /tasks`."""
+    """Return the view of `GET /tasks`."""
     blueprint = Blueprint("listing", __name__)
 
     @blueprint.get("/tasks")
-    @operation(
+    @endpoint(
         "List tasks, newest first",
         scope="read",
         query=ListQuery,
@@ -76,7 +70,7 @@ def views(listing: Listing) -> Blueprint:
         by_type=True,
     )
     def tasks() -> ResponseReturnValue:
-        """A page may have fewer tasks than `limit` and still a next one: only so many are looked at for a page."""
+        """A page may have fewer tasks than `limit` and still a `next`: at most 2,000 tasks are read for a page."""
         asked = read_query(ListQuery)
         wanted = TaskFilter(
             status=asked.status,
@@ -88,31 +82,12 @@ def views(listing: Listing) -> Blueprint:
         )
         page = listing.page(wanted, asked.limit, position_of(asked.cursor) if asked.cursor else None, caller_sees)
         address = _address(cursor(page.next)) if page.next else None
-        answer: PageJson = {"tasks": [_summary_json(task) for task in page.tasks], "next": address}
-        return jsonify(answer), 200, {"Link": f'<{address}>; rel="next"'} if address else {}
+        return jsonify(PageJson(page.tasks, address)), 200, {"Link": f'<{address}>; rel="next"'} if address else {}
 
     return blueprint
 
 
 def _address(next_cursor: str) -> str:
-    """This address, with another cursor."""
+    """Return the address of this request, with another cursor."""
     query = {**request.args.to_dict(), "cursor": next_cursor}
     return f"{url_for('listing.tasks')}?{urlencode(query)}"
-
-
-def _summary_json(task: Summary) -> SummaryJson:
-    return {
-        "id": task.id,
-        "type": task.type,
-        "status": task.status,
-        "queue": task.queue,
-        "created_at": timestamp(task.created_at),
-        "started_at": timestamp(task.started_at),
-        "ended_at": timestamp(task.ended_at),
-        "attempt": task.attempt,
-        "attempts": task.attempts,
-        "progress": task.progress,
-        "tags": list(task.tags),
-        "worker": task.worker,
-        "failure": task.failure,
-    }

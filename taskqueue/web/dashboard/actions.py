@@ -1,4 +1,4 @@
-"""What the dashboard's buttons do. rq-dashboard's own stop at the first vanished job, and tell nothing."""
+"""The buttons of the dashboard. rq-dashboard's own stop at the first job that is gone, and report nothing."""
 
 import time
 from contextlib import suppress
@@ -15,12 +15,12 @@ from taskqueue.errors import UnknownTask, WrongStatus
 from taskqueue.store.keys import job_key
 from taskqueue.web.dashboard.shown import REGISTRIES, ShownQueue, members, text
 
-MOST_SECONDS = 10.0  # one request does no more than it can in this time …
-MOST_JOBS = 10_000  # … nor more than this; its answer says what is left
+MAX_SECONDS = 10.0  # for one request …
+MAX_JOBS = 10_000  # … at most; its answer says how many are left
 
 
 def register(blueprint: Blueprint, connection: Redis, operations: Operations) -> None:
-    """Take the buttons' addresses. They are POST only, and guard.check_origin knows where from."""
+    """Add the addresses of the buttons. They take POST only; guard.check_origin checks where a request is from."""
 
     @blueprint.post("/job/<job_id>/requeue")
     def requeue_job(job_id: str) -> ResponseReturnValue:
@@ -35,9 +35,9 @@ def register(blueprint: Blueprint, connection: Redis, operations: Operations) ->
     @blueprint.post("/requeue/<queue_name>")
     def requeue_all(queue_name: str) -> ResponseReturnValue:
         failed = FailedJobRegistry.key_template.format(queue_name)
-        end = time.monotonic() + MOST_SECONDS
+        end = time.monotonic() + MAX_SECONDS
         count, vanished, unreadable = 0, 0, 0
-        for entry in members(failed, connection, 0, MOST_JOBS - 1):
+        for entry in members(failed, connection, 0, MAX_JOBS - 1):
             if time.monotonic() > end:
                 break
             try:
@@ -48,12 +48,12 @@ def register(blueprint: Blueprint, connection: Redis, operations: Operations) ->
                 vanished += 1
             except WrongStatus:
                 unreadable += 1
-        told = f"Jobs queued again: {count:,}."
+        message = f"Jobs queued again: {count:,}."
         if vanished:
-            told += f" Vanished before: {vanished:,}."
+            message += f" Gone before: {vanished:,}."
         if unreadable:
-            told += f" Cannot be queued again: {unreadable:,}."
-        return _done(told + _left(connection.zcard(failed) - unreadable), count=count)
+            message += f" Cannot be queued again: {unreadable:,}."
+        return _done(message + _left(connection.zcard(failed) - unreadable), count=count)
 
     @blueprint.post("/queue/<queue_name>/<registry_name>/empty")
     def empty_queue(queue_name: str, registry_name: str) -> ResponseReturnValue:
@@ -63,21 +63,21 @@ def register(blueprint: Blueprint, connection: Redis, operations: Operations) ->
             count = int(ShownQueue(queue_name, connection=connection).empty())  # type: ignore[no-untyped-call]
             return _done(f"Jobs deleted: {count:,}.", count=count)
         key = REGISTRIES[registry_name].key_template.format(queue_name)
-        end, count = time.monotonic() + MOST_SECONDS, 0
-        for entry in members(key, connection, 0, MOST_JOBS - 1):
+        end, count = time.monotonic() + MAX_SECONDS, 0
+        for entry in members(key, connection, 0, MAX_JOBS - 1):
             if time.monotonic() > end:
                 break
             with suppress(UnknownTask, WrongStatus):
                 operations.delete(text(entry))
-            connection.zrem(key, entry)  # whatever it is: a text that is no id, a job that stands elsewhere, too
+            connection.zrem(key, entry)  # whatever it is: an invalid id, or a job that is also in another registry
             count += 1
         return _done(f"Jobs deleted: {count:,}." + _left(connection.zcard(key)), count=count)
 
     @blueprint.post("/queue/<queue_name>/compact")
     def compact_queue(queue_name: str) -> ResponseReturnValue:
-        # RQ's own takes the whole queue away and puts it back job by job: what if it is killed in between?
+        # RQ's own removes the whole queue and puts it back job by job: killed in between, it would lose jobs.
         key = ShownQueue(queue_name, connection=connection).key
-        entries = connection.lrange(key, 0, MOST_JOBS - 1)
+        entries = connection.lrange(key, 0, MAX_JOBS - 1)
         with connection.pipeline(transaction=False) as pipeline:
             for entry in entries:
                 pipeline.exists(job_key(text(entry)))
@@ -85,7 +85,7 @@ def register(blueprint: Blueprint, connection: Redis, operations: Operations) ->
             for entry in stale:
                 pipeline.lrem(key, 0, cast("str", entry))
             pipeline.execute()
-        return _done(f"Vanished jobs removed: {len(stale):,}.", count=len(stale))
+        return _done(f"Missing jobs removed: {len(stale):,}.", count=len(stale))
 
 
 def _left(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Who may ask the dashboard, and for what; and the headers that every answer of it carries."""
+"""Access to the dashboard: login, origin and address of each request; the security headers of each answer."""
 
 import hmac
 import secrets
@@ -10,18 +10,18 @@ from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 from taskqueue.settings.api_keys import ApiKey, Scope, find_key
 from taskqueue.web.dashboard.shown import REGISTRIES
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # they only show: web.dashboard mounts no others of rq-dashboard's
-MAX_PER_PAGE = 200  # as its form has it
-MAX_PAGE = 1_000_000  # Redis counts further, but nobody turns so many pages
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # they only show: the package mounts no other views of rq-dashboard
+MAX_PER_PAGE = 200  # as in rq-dashboard's form
+MAX_PAGE = 1_000_000  # nobody turns so many pages
 
 POLICY = "; ".join(
     (
         "default-src 'none'",
-        # Scripts run by this answer's nonce only: neither <script> nor onerror= from a job can have it. Its
-        # templates are compiled in the browser (underscore.js), which is 'unsafe-eval'; they are escaped.
+        # Scripts need this answer's nonce, which neither <script> nor onerror= from a job can have. rq-dashboard's
+        # templates are compiled in the browser (underscore.js), which needs 'unsafe-eval'; they are escaped.
         "script-src 'nonce-{nonce}' 'unsafe-eval'",
         "style-src 'self'",
-        "style-src-attr 'unsafe-inline'",  # its templates have style="float: right"
+        "style-src-attr 'unsafe-inline'",  # rq-dashboard's templates have style="float: right"
         "img-src 'self' data:",  # Bootstrap's icons are data: URLs
         "connect-src 'self'",
         "base-uri 'none'",
@@ -32,7 +32,7 @@ POLICY = "; ".join(
 
 
 def register(blueprint: Blueprint, login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> None:
-    """Check every request to `blueprint`, in this order, and harden every answer."""
+    """Check each request to `blueprint`: login, origin, address; and add security headers to each answer."""
     if login or keys:
         blueprint.before_request(lambda: check_login(login, keys))
     blueprint.before_request(check_origin)
@@ -41,9 +41,9 @@ def register(blueprint: Blueprint, login: tuple[str, str] | None, keys: tuple[Ap
 
 
 def check_login(login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> None:
-    """HTTP Basic (RFC 7617), with DASHBOARD_AUTH, or with an API key's name and the key.
+    """Check HTTP Basic (RFC 7617): DASHBOARD_AUTH, or an API key's name and the key.
 
-    Raises `Unauthorized`, and `Forbidden` where the key's scope is too small.
+    Raises `Unauthorized`; `Forbidden` if the key's scope is too small, or the key is limited to task types.
     """
     given = request.authorization
     user, password = (given and given.username) or "", (given and given.password) or ""
@@ -60,9 +60,9 @@ def check_login(login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> None
         raise Forbidden(f"This needs the scope {scope!r}; the key {key.name!r} has {key.scope!r}.")
 
 
-def _is(given: str, right: str) -> bool:
-    """In constant time: how long it takes tells nothing of what was right."""
-    return hmac.compare_digest(given.encode(), right.encode())
+def _is(given: str, expected: str) -> bool:
+    """Compare in constant time: the time that it takes does not reveal which characters match."""
+    return hmac.compare_digest(given.encode(), expected.encode())
 
 
 def _logins(login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> str:
@@ -74,36 +74,39 @@ def _logins(login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> str:
 
 
 def check_origin() -> None:
-    """What changes something must come from a page of ours. Raises `Forbidden`."""
+    """Refuse a change that a page of another site asks for. Raises `Forbidden`."""
     if request.method in SAFE_METHODS:
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
-        ours = site in ("same-origin", "none")
+        same_site = site in ("same-origin", "none")
     elif origin is not None:
-        ours = origin in (f"http://{request.host}", f"https://{request.host}")
+        same_site = origin in (f"http://{request.host}", f"https://{request.host}")
     else:
-        # No browser: each sends Origin with a POST from another site, and no page can stop it (Fetch Standard,
-        # "append a request Origin header"). curl sends neither, and has no login that another site could use.
-        ours = True
-    if not ours:
-        raise Forbidden("This request comes from another site. Use the buttons of the dashboard itself.")
+        # Not a browser: a browser sends Origin with a POST from another site, and no page can prevent it (Fetch
+        # Standard, "append a request Origin header"). curl sends neither, and has no login for a site to abuse.
+        same_site = True
+    if not same_site:
+        raise Forbidden("This request comes from another site. Use the buttons of the dashboard.")
 
 
 def check_address() -> None:
-    """rq-dashboard's views fail at a number or a name that they do not expect. Raises `NotFound`, `BadRequest`."""
+    """Check the address: rq-dashboard's views fail at unexpected numbers and names.
+
+    Raises `NotFound`, `BadRequest`.
+    """
     parts = request.view_args
     if not parts:
         return
     if parts.get("instance_number", 0) != 0:
         raise NotFound("There is one Redis here; its pages are under /rq/0/.")
     if parts.get("registry_name", "queued") not in ("queued", *REGISTRIES):
-        raise NotFound(f"There is no such registry. There are queued, {', '.join(REGISTRIES)}.")
+        raise NotFound(f"There is no such registry. The registries are queued, {', '.join(REGISTRIES)}.")
     if parts.get("order", "asc") not in ("asc", "dsc"):
         raise BadRequest("The order is asc or dsc.")
-    for name, most in (("page", MAX_PAGE), ("per_page", MAX_PER_PAGE)):
+    for name, maximum in (("page", MAX_PAGE), ("per_page", MAX_PER_PAGE)):
         if name in parts:
-            parts[name] = min(_whole_number(name, parts[name]), most)
+            parts[name] = min(_whole_number(name, parts[name]), maximum)
 
 
 def _whole_number(name: str, text: str | int) -> int:
@@ -117,16 +120,18 @@ def _whole_number(name: str, text: str | int) -> int:
 
 
 def nonce() -> str:
-    """What this answer's own scripts carry, and nothing else can guess."""
+    """Return the nonce of this answer's scripts, which nobody can guess."""
     if "csp_nonce" not in g:
         g.csp_nonce = secrets.token_urlsafe(16)
     return str(g.csp_nonce)
 
 
 def harden(response: Response) -> Response:
-    """Nothing from elsewhere runs in a page of the dashboard, frames it or reads it."""
+    """Add headers so that nothing from another site runs in a page of the dashboard, frames it or reads it."""
     response.headers["Content-Security-Policy"] = POLICY.format(nonce=nonce())
     response.headers["X-Frame-Options"] = "DENY"
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"  # its footer links elsewhere; a job's id stays here
+    response.headers["Referrer-Policy"] = (
+        "same-origin"  # its footer has links to other sites: they do not see a job's id
+    )
     return response

@@ -1,6 +1,6 @@
-"""rq-dashboard's templates, with what is wrong in them mended: text for text, and never silently missed.
+"""Patches of rq-dashboard's templates. A patch that no longer applies is an error.
 
-Its pages are made in the browser, by underscore.js templates: `<%=` puts text in as it is, `<%-` escapes it.
+The pages are made in the browser by underscore.js templates: `<%=` inserts text as it is, `<%-` escapes it.
 """
 
 from pathlib import Path
@@ -8,32 +8,32 @@ from pathlib import Path
 import rq_dashboard
 from jinja2 import DictLoader
 
-THEIRS = Path(rq_dashboard.__file__).parent / "templates"
-OURS = Path(__file__).parent / "templates"
+ORIGINAL = Path(rq_dashboard.__file__).parent / "templates"
+OWN = Path(__file__).parent / "templates"
 
-MENDS = {
+PATCHES = {
     "base.html": (
         # Only scripts with this answer's nonce run: guard.POLICY.
         ('type="text/javascript"', 'nonce="{{ csp_nonce }}"'),
-        # Its own icon, not the application's.
+        # rq-dashboard's icon, not the application's.
         ("url_for('static', filename='favicon.ico')", "url_for('rq_dashboard.static', filename='favicon.ico')"),
-        # It keeps to itself what went wrong.
+        # rq-dashboard does not show errors of its requests.
         ("{% block content_scripts %}", '{% include "dashboard/notices.js" %}\n{% block content_scripts %}'),
     ),
     "job.html": (
         ("JSON.stringify(d.result, null, 2)", "d.result"),  # shown.ShownJob has made it text
     ),
     "jobs.html": (
-        # Escaped by hand, where <%- would do it again.
+        # Escaped by hand: <%- would escape it twice.
         ("$('<div/>').text(d.description).html()", "d.description"),
         ("$('<div/>').text(d.exc_info).html()", "d.exc_info"),
         ("contains all the queued jobs", "contains all the {{ registry_name }} jobs"),
     ),
     # A queue's name, from the address, inside a script: .js is not escaped by Jinja.
     "scripts/jobs.js": (("'{{ queue.name }}'", "{{ queue.name|tojson }}"),),
-    # The day alone is not enough to find a job in a log.
+    # With the time of day, to find a job in a log.
     "scripts/dashboard.js": (("d.format()", "d.format('{yyyy}-{MM}-{dd} {HH}:{mm}:{ss}')"),),
-    # One failed request ended the refreshing of the page.
+    # Without this, one failed request ends the refreshing of the page.
     "scripts/job.js": (
         ("if (err) {\n                return;", "if (err) {\n                return done && done();"),
     ),
@@ -41,16 +41,16 @@ MENDS = {
 
 
 def loader() -> DictLoader:
-    """All templates of the dashboard. Raises RuntimeError if rq-dashboard's have changed."""
-    sources = {file.relative_to(THEIRS).as_posix(): _mended(file) for file in THEIRS.rglob("*.*")}
-    sources |= {f"dashboard/{file.name}": file.read_text() for file in OURS.iterdir()}
+    """Return all templates of the dashboard. Raises RuntimeError if a patch does not apply."""
+    sources = {file.relative_to(ORIGINAL).as_posix(): _patched(file) for file in ORIGINAL.rglob("*.*")}
+    sources |= {f"dashboard/{file.name}": file.read_text() for file in OWN.iterdir()}
     return DictLoader(sources)
 
 
-def _mended(file: Path) -> str:
+def _patched(file: Path) -> str:
     source = file.read_text()
-    for old, new in MENDS.get(file.relative_to(THEIRS / "rq_dashboard").as_posix(), ()):
+    for old, new in PATCHES.get(file.relative_to(ORIGINAL / "rq_dashboard").as_posix(), ()):
         if old not in source:
-            raise RuntimeError(f"rq-dashboard's {file.name} has changed: look at web/dashboard/mended.py again")
+            raise RuntimeError(f"rq-dashboard's {file.name} has changed: adapt taskqueue/web/dashboard/patches.py")
         source = source.replace(old, new)
     return source.replace("<%=", "<%-")

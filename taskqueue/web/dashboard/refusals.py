@@ -1,4 +1,4 @@
-"""The dashboard's errors: a page for people, a problem document (RFC 9457) for its scripts and for curl."""
+"""Errors of the dashboard: a page for people, a problem document (RFC 9457) for scripts and for curl."""
 
 import logging
 
@@ -14,21 +14,21 @@ from taskqueue.web.http.problems import RETRY_AFTER_SECONDS, problem
 log = logging.getLogger(__name__)
 
 TITLES = {
-    400: "This address cannot be right",
-    401: "Who are you?",
-    403: "Not from there",
-    404: "There is nothing here",
-    409: "This cannot be done now",
-    503: "Redis is out of reach",
+    400: "Bad request",
+    401: "Authentication required",
+    403: "Forbidden",
+    404: "Not found",
+    409: "Not possible now",
+    503: "Redis is unavailable",
 }
 
 
 def register(blueprint: Blueprint) -> None:
-    """Answer what the views of `blueprint` raise."""
+    """Answer the errors that the views of `blueprint` raise."""
 
     @blueprint.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        given = error.get_response()  # it has headers that matter: Location, WWW-Authenticate
+        given = error.get_response()  # with its headers, such as Location and WWW-Authenticate
         if given.status_code < 400:
             return Response(given.get_data(), given.status_code, dict(given.headers))
         answer = refusal(given.status_code, error.description or error.name)
@@ -64,8 +64,8 @@ def register(blueprint: Blueprint) -> None:
 
 
 def refusal(status: int, detail: str) -> Response:
-    """The answer of this status, in the form that this request can use."""
-    title = TITLES.get(status, "This did not work")
+    """Return the answer to an error: a problem document for scripts, else a page."""
+    title = TITLES.get(status, "Internal server error")
     if request.method == "POST" or request.path.endswith(".json"):
         return problem(status, "dashboard", title, detail)
     again = RETRY_AFTER_SECONDS if status == 503 else None

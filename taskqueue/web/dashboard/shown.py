@@ -1,7 +1,7 @@
-"""What the dashboard shows of Redis, whatever stands there and whoever wrote it.
+"""Reads Redis for the pages of the dashboard, whatever is stored there and whoever wrote it.
 
-It is read as JSON only, never unpickled. What cannot be read is shown as that, beside the rest. Nothing is shown
-that is too much for a page.
+Data is read as JSON only, never unpickled. Data that cannot be read is shown as unreadable, beside the rest.
+Data that is too large for a page is shortened.
 """
 
 import json
@@ -31,7 +31,7 @@ from taskqueue.jobtypes.names import job_type_name
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import Field, job_key
 
-MAX_CHARACTERS = 20_000  # of one text on a page: a long traceback is whole, a page of 200 jobs still opens
+MAX_CHARACTERS = 20_000  # of one text on a page: fits a long traceback, and a page of 200 jobs still opens
 NOT_JSON = "(not JSON)"
 MAX_DEPENDENCIES = 100  # rq-dashboard asks Redis for each of them
 
@@ -46,7 +46,7 @@ REGISTRIES: dict[str, type[BaseRegistry]] = {
 
 
 def use_in(rq_dashboard_web: ModuleType) -> None:
-    """Let rq-dashboard's views read Redis through this file."""
+    """Make rq-dashboard's views read Redis through the classes of this file."""
     rq_dashboard_web.Job = ShownJob  # type: ignore[attr-defined]
     rq_dashboard_web.Queue = ShownQueue  # type: ignore[attr-defined]
     rq_dashboard_web.Worker = ShownWorker  # type: ignore[attr-defined]
@@ -57,24 +57,24 @@ def use_in(rq_dashboard_web: ModuleType) -> None:
 
 
 def text(value: bytes | str) -> str:
-    """What Redis answered, as text; it need not be one."""
+    """Return an answer of Redis as text; bytes that are not UTF-8 are replaced."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def is_wrong_type(error: Exception) -> bool:
-    """Whether Redis says that another kind of value stands there. redis-py has no class for it."""
+    """Return whether Redis says that the key has another kind of value. redis-py has no class for this error."""
     return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 def members(
     key: str, connection: Redis, first: int, last: int, *, latest_first: bool = False
 ) -> list[bytes | str]:
-    """A part of a registry, as it stands there."""
+    """Return the entries of a part of a registry."""
     return cast("list[bytes | str]", connection.zrange(key, first, last, desc=latest_first))
 
 
 def clipped(text: str) -> str:
-    """At most MAX_CHARACTERS of a text: its beginning and, for a traceback tells most there, its end."""
+    """Return at most MAX_CHARACTERS of a text: its beginning and its end, where a traceback says most."""
     if len(text) <= MAX_CHARACTERS:
         return text
     half = MAX_CHARACTERS // 2
@@ -82,18 +82,18 @@ def clipped(text: str) -> str:
 
 
 class JsonJob(Job):
-    """RQ's job, read as JSON whatever serializer is asked for. The default of RQ and of rq-dashboard is pickle."""
+    """A job of RQ that is read as JSON, whatever serializer is asked for: the default everywhere is pickle."""
 
     def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None) -> None:  # noqa: A002
         super().__init__(id, connection=connection, serializer=JSONSerializer)
 
     @classmethod
     def fetch(cls, id: str, connection: Redis | None = None, serializer: Any = None) -> "JsonJob":  # noqa: A002
-        """The job of this id. Raises `NoSuchJobError`, and `InvalidJobOperation` if it cannot be read."""
+        """Return the job of this id. Raises `NoSuchJobError`, and `InvalidJobOperation` if it cannot be read."""
         try:
             job = cls(id, connection=connection)
             job.refresh()  # type: ignore[no-untyped-call]
-        except ValueError:  # not even the form of an id; `restore` raises none
+        except ValueError:  # not a valid id; `restore` raises no ValueError
             raise NoSuchJobError from None
         except ResponseError as error:
             if not is_wrong_type(error):
@@ -102,26 +102,28 @@ class JsonJob(Job):
         return job
 
     def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
-        """Read the job from its hash. Raises as `fetch`."""
+        """Read the job from its hash. Raises `NoSuchJobError` and `InvalidJobOperation`, like `fetch`."""
         try:
             super().restore(raw_data)
         except NoSuchJobError:
             raise
-        except Exception as error:  # whatever another program wrote as a date, a number, a status
-            what = f"{type(error).__name__}: {error}"
-            raise InvalidJobOperation(f"This job's record in Redis cannot be read ({what}). Delete it.") from error
+        except Exception as error:  # another program may have written any date, number or status
+            cause = f"{type(error).__name__}: {error}"
+            raise InvalidJobOperation(
+                f"This job's record in Redis cannot be read ({cause}). Delete it."
+            ) from error
 
 
 class ShownJob(JsonJob):
-    """A job for rq-dashboard's pages to read. Its texts are shortened: it must not be saved."""
+    """A job for rq-dashboard's pages to show. Its texts are shortened: it must not be saved."""
 
-    _own: Mapping[bytes, bytes] = {}  # its hash, for the fields that RQ does not know
+    _own: Mapping[bytes, bytes] = {}  # its hash, for the fields that RQ does not have
 
     @classmethod
     def of(cls, job_id: str, stored: Any, connection: Redis) -> "ShownJob":
-        """The job of this id, if `stored` is its hash; else a job that says why it is none."""
+        """Return the job of this id; if `stored` is not its hash, a job whose description says so."""
         job = cls(connection=connection)
-        job._id = job_id  # unchecked: anything may stand in a registry
+        job._id = job_id  # not checked: a registry may contain anything
         try:
             if isinstance(stored, RedisError):
                 raise NoSuchJobError from stored
@@ -131,7 +133,7 @@ class ShownJob(JsonJob):
         return job
 
     def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
-        """Read the job from its hash; what cannot be read is told in its description."""
+        """Read the job from its hash; if that fails, its description says why."""
         self._own = raw_data
         try:
             super().restore(raw_data)
@@ -141,14 +143,14 @@ class ShownJob(JsonJob):
         self.description = clipped(self.description or "")
 
     def get_status(self, refresh: bool = True) -> JobStatus:
-        """As it was read with the rest of the job; by now the job may be gone."""
+        """Return the status as it was read with the rest of the job: by now the job may be gone."""
         return self._status
 
     def latest_result(self, timeout: int = 0) -> Result | None:
-        """How the job ended last."""
+        """Return the result of the job's last run; None: there is none, or it cannot be read."""
         try:
             result = super().latest_result()
-        except Exception as error:  # whatever another program wrote, the page still opens
+        except Exception as error:  # another program may have written anything: the page still opens
             if isinstance(error, RedisError) and not is_wrong_type(error):
                 raise
             return None
@@ -157,28 +159,28 @@ class ShownJob(JsonJob):
         return result
 
     def return_value(self, refresh: bool = False) -> str | None:
-        """What the job returned, as JSON text: of a value, nothing says how large or how deep it is."""
+        """Return what the job returned, as JSON text: a value could be too large or nested too deep for a page."""
         result = self.latest_result()
         if result is None or result.type is not Result.Type.SUCCESSFUL:
             return None
         return _text(result.return_value)
 
     def get_meta(self, refresh: bool = True) -> dict[str, Any]:
-        """Its attempts and its progress, which RQ does not know, and its own metadata."""
+        """Return its attempts and its progress, which RQ does not have, and its metadata."""
         own = {"attempt": Field.ATTEMPT, "attempts": Field.ATTEMPTS, "progress": Field.PROGRESS, "meta": "meta"}
         return {name: _small(self._own[key.encode()]) for name, key in own.items() if key.encode() in self._own}
 
     @property
-    def dependency_ids(self) -> list[bytes]:  # type: ignore[override]  # rq-dashboard decodes them, as of an older RQ
-        """The ids of jobs that this one waits for."""
+    def dependency_ids(self) -> list[bytes]:  # type: ignore[override]  # rq-dashboard decodes them, as with an older RQ
+        """Return the ids of the jobs that this one waits for."""
         ids = sorted(map(text, self.connection.smembers(self.dependencies_key)))
         return [job_id.encode() for job_id in ids[:MAX_DEPENDENCIES]]
 
     def get_call_string(self) -> str:
-        """Its job type, without the arguments: the page of the workers is no place for them."""
+        """Return its job type without the arguments: the page of the workers does not show them."""
         try:
             return clipped(job_type_name(self.func_name or ""))
-        except Exception:  # noqa: BLE001  as above
+        except Exception:  # noqa: BLE001  another program may have written anything
             return "(unreadable)"
 
 
@@ -190,18 +192,18 @@ def _text(value: Any) -> str:
 
 
 def _small(stored: bytes) -> Any:
-    """The value of a JSON text, if it is short and flat; else the text itself."""
+    """Return the value of a JSON text, if it is short and flat; else the text itself."""
     try:
         value = json.loads(stored)
     except (ValueError, RecursionError):
         return NOT_JSON
     inner = value.values() if isinstance(value, dict) else [value]
-    flat = not any(isinstance(one, dict | list) for one in inner)
+    flat = not any(isinstance(item, dict | list) for item in inner)
     return value if flat and len(stored) < MAX_CHARACTERS else clipped(text(stored))
 
 
 class ShownQueue(Queue):
-    """A queue that hands out such jobs only."""
+    """A queue whose jobs are `ShownJob`."""
 
     job_class = ShownJob
 
@@ -210,8 +212,9 @@ class ShownQueue(Queue):
 
     @classmethod
     def all(cls, connection: Redis, *_arguments: Any, **_more: Any) -> list[Queue]:
-        """All queues whose names can be read. Raises `QueueUnavailable`: rq-dashboard's views take the driver's
-        own error for a page, and answer 200.
+        """Return all queues whose names can be read.
+
+        Raises `QueueUnavailable`: rq-dashboard's views show the driver's own error as a page, with status 200.
         """
         with redis_errors():
             keys = connection.smembers(cls.redis_queues_keys)
@@ -219,13 +222,13 @@ class ShownQueue(Queue):
         for key in keys:
             try:
                 queues.append(cls.from_queue_key(text(key), connection=connection))
-            except ValueError:  # no queue's key
+            except ValueError:  # not the key of a queue
                 continue
         return queues
 
 
 class ShownWorker(Worker):
-    """A worker for rq-dashboard's pages to read."""
+    """A worker for rq-dashboard's pages to show."""
 
     job_class = ShownJob
     queue_class = ShownQueue
@@ -235,32 +238,32 @@ class ShownWorker(Worker):
 
     @classmethod
     def all(cls, connection: Redis, *_arguments: Any, **_more: Any) -> list["ShownWorker"]:  # type: ignore[override]
-        """All workers that are registered and alive."""
+        """Return all workers that are registered and alive."""
         workers = []
         for key in connection.smembers(cls.redis_workers_keys):
             try:
                 worker = cls.find_by_key(text(key), connection=connection)
-            except ValueError:  # no worker's key
+            except ValueError:  # not the key of a worker
                 continue
             if worker is not None:
                 workers.append(cast("ShownWorker", worker))
         return workers
 
     def _set_connection(self, connection: Redis) -> Redis:
-        """RQ would give our connection a worker's timeout: minutes."""
+        """Return the connection unchanged: RQ would set a worker's timeout on it, of minutes."""
         return connection
 
     def refresh(self) -> None:
-        """Read the worker from its hash, or what of it can be read."""
+        """Read the worker from its hash, as far as it can be read."""
         try:
             super().refresh()  # type: ignore[no-untyped-call]
         except ValueError:
             self._state = "unreadable"
-        if not math.isfinite(self.total_working_time):  # JSON has no such number
+        if not math.isfinite(self.total_working_time):  # JSON has no NaN and no infinity
             self.total_working_time = 0.0
 
     def get_current_job(self) -> Job | None:
-        """The job that it runs, unless that is gone by now."""
+        """Return the job that it runs; None: there is none, or it is gone by now."""
         try:
             return super().get_current_job()
         except (NoSuchJobError, KeyError, ValueError):
@@ -277,10 +280,10 @@ def page_of_jobs(
     *,
     row: Any,
 ) -> tuple[int, list[Any]]:
-    """How many jobs a queue or one of its registries has, and a page of them.
+    """Return how many jobs a queue or one of its registries has, and a page of them.
 
-    rq-dashboard's own makes each page longer than the one before, removes the ids of vanished jobs, and shows
-    none at all if one of them cannot be read.
+    rq-dashboard's own function makes each page longer than the one before, removes the ids of jobs that are gone,
+    and shows no jobs at all if one of them cannot be read.
     """
     latest_first = order == "dsc"
     if registry_name == "queued":

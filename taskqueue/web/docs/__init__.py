@@ -1,4 +1,4 @@
-"""The API document: for programs at `/openapi.json`, and for people at `/docs`, as a page of Swagger UI."""
+"""The API document: for programs at `/openapi.json`, for people at `/docs`, as a page of Swagger UI."""
 
 from functools import cache
 from pathlib import Path
@@ -12,18 +12,23 @@ from werkzeug.exceptions import NotFound
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.web.http.access import caller_sees
-from taskqueue.web.http.endpoint import operation
+from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.openapi import Offer, document
 
-THEIRS, OURS = Path(flask_swagger_ui.__file__).parent / "dist", Path(__file__).parent
-PARTS = {"swagger-ui-bundle.js": THEIRS, "swagger-ui.css": THEIRS, "favicon-32x32.png": THEIRS, "start.js": OURS}
+SWAGGER_UI, OWN = Path(flask_swagger_ui.__file__).parent / "dist", Path(__file__).parent
+PARTS = {
+    "swagger-ui-bundle.js": SWAGGER_UI,
+    "swagger-ui.css": SWAGGER_UI,
+    "favicon-32x32.png": SWAGGER_UI,
+    "start.js": OWN,
+}
 HOUR_SECONDS = 3600
 POLICY = "; ".join(
     (
         "default-src 'none'",
-        "script-src 'self'",  # none inside the page: the document in it is data
+        "script-src 'self'",  # no script inside the page: the document there is data
         "style-src 'self'",
-        "style-src-attr 'unsafe-inline'",  # Swagger UI places its icons so
+        "style-src-attr 'unsafe-inline'",  # Swagger UI positions its icons with it
         "img-src 'self' data:",
         "connect-src 'self'",  # "Try it out"
         "base-uri 'none'",
@@ -34,11 +39,11 @@ POLICY = "; ".join(
 
 
 def views(app: Flask, job_types: JobTypes, settings: Settings) -> Blueprint:
-    """The views of the API document of `app`."""
+    """Return the views of the API document of `app`."""
     blueprint = Blueprint("docs", __name__, template_folder="templates")
 
     @cache
-    def made_for(names: tuple[str, ...]) -> dict[str, Any]:
+    def document_for(names: tuple[str, ...]) -> dict[str, Any]:
         offer = Offer(
             job_types=[job_types[name] for name in names],
             queues=settings.queues,
@@ -47,24 +52,24 @@ def views(app: Flask, job_types: JobTypes, settings: Settings) -> Blueprint:
         )
         return document(app, offer)
 
-    def made() -> dict[str, Any]:
-        return made_for(tuple(sorted(filter(caller_sees, job_types))))
+    def current_document() -> dict[str, Any]:
+        return document_for(tuple(sorted(filter(caller_sees, job_types))))
 
     @blueprint.get("/openapi.json")
-    @operation("The API document (OpenAPI 3.1)", scope="read", answers={200: dict[str, Any]}, by_type=True)
+    @endpoint("Get the API document (OpenAPI 3.1)", scope="read", answers={200: dict[str, Any]}, by_type=True)
     def openapi() -> ResponseReturnValue:
-        return jsonify(made())
+        return jsonify(current_document())
 
     @blueprint.get("/docs")
-    @operation("The same as a page", scope="read", answers={200: "text/html"}, by_type=True)
+    @endpoint("Show the API document as a page", scope="read", answers={200: "text/html"}, by_type=True)
     def page() -> ResponseReturnValue:
-        response = Response(render_template("docs.html", openapi=made()))
+        response = Response(render_template("docs.html", openapi=current_document()))
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["Referrer-Policy"] = "same-origin"
         return response
 
     @blueprint.get("/docs/<name>")
-    @operation("A part of that page", scope=None, answers={200: "*/*"}, problems=(404,))
+    @endpoint("Get a part of the page of the API document", scope=None, answers={200: "*/*"}, problems=(404,))
     def part(name: str) -> ResponseReturnValue:
         if name not in PARTS:
             raise NotFound

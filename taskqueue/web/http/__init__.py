@@ -1,1 +1,1 @@
-"""What every address of the API shares: access, rate limits, problem documents, tracing, bodies."""
+"""What all addresses of the API share: access, rate limits, problem documents, tracing, bodies."""

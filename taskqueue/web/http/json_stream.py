@@ -1,6 +1,6 @@
-"""JSON objects one after another from a stream: the items of an array, or one a line (NDJSON).
+"""Reads JSON objects from a stream one by one: the items of an array, or one object a line (NDJSON).
 
-Each is read by itself, so that memory holds one item and not the whole body.
+So memory holds one item and not the whole body.
 """
 
 import codecs
@@ -18,7 +18,7 @@ SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _decode = json.JSONDecoder(parse_constant=_no_number).raw_decode
@@ -31,12 +31,12 @@ class JsonStream:
         self._read = read
         self._limit = max_item_characters
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._text, self._at = "", 0  # what was read, and how far it is used up
+        self._text, self._at = "", 0  # what has been read, and how much of it is used
         self._ended = False
         self._count = 0
 
     def __iter__(self) -> Iterator[Json]:
-        """Each object. Raises `InvalidJson`, with the number of the item that it stumbled over."""
+        """Yield each object. Raises `InvalidJson`, with the number of the item that is not valid."""
         if self._next() != "[":
             while self._next():
                 yield self._object()
@@ -52,14 +52,14 @@ class JsonStream:
             raise self._invalid("expected , or ]")
         self._at += 1
         if self._next():
-            raise self._invalid("there is something behind the array's end")
+            raise self._invalid("there is more after the end of the array")
 
     def _next(self) -> str:
-        """The next character that is no white space; "" at the end."""
+        """Return the next character that is not white space; "" at the end."""
         while True:
-            found = SPACE.match(self._text, self._at)
-            assert found  # noqa: S101  it matches nothing, too
-            self._at = found.end()
+            space = SPACE.match(self._text, self._at)
+            assert space  # noqa: S101  it also matches no characters at all
+            self._at = space.end()
             if self._at < len(self._text):
                 return self._text[self._at]
             if self._ended:
@@ -76,11 +76,11 @@ class JsonStream:
                     json.dumps(value, ensure_ascii=False).encode()  # raises where the other half is missing
                 self._at = end
             except (ValueError, RecursionError) as error:
-                # Whether it is wrong or only cut off, the rest tells.
+                # Only the rest of the item shows whether it is wrong or only incomplete.
                 if self._ended or isinstance(error, RecursionError):
-                    raise self._invalid("it is no JSON, or nested too deep") from None
+                    raise self._invalid("it is not JSON, or nested too deep") from None
                 if len(self._text) - self._at > self._limit:
-                    raise self._invalid(f"it is longer than {self._limit:,} characters, or no JSON") from None
+                    raise self._invalid(f"it is longer than {self._limit:,} characters, or not JSON") from None
                 self._more(len(self._text) - self._at)
             else:
                 self._count += 1

@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457), made in this one place."""
+"""Errors become problem documents here: `application/problem+json` (RFC 9457)."""
 
 import json
 import logging
@@ -31,17 +31,17 @@ from taskqueue.errors import (
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS = 5  # a restart of Redis takes about as long
+RETRY_AFTER_SECONDS = 5  # about as long as a restart of Redis takes
 
 TITLES = {
     404: "There is nothing at this address",
-    405: "This address does not take this method",
+    405: "Method not allowed",
     413: "The request is too large",
 }
 
 
 class BadRequest(Exception):
-    """What is wrong with the request itself, in words, before any job type is asked."""
+    """The request itself is wrong: its query, its headers or the form of its body."""
 
     def __init__(self, status: int, code: str, title: str, detail: str, **more: Any) -> None:
         self.answer = (status, code, title, detail, more)
@@ -49,7 +49,7 @@ class BadRequest(Exception):
 
 
 def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Response:
-    """A problem document. `code` is the machine's word for it, the end of its `type`."""
+    """Return a problem document. `code` is for programs: the end of its `type`. `more` are further fields."""
     document = {"type": f"urn:problem:{code}", "title": title, "status": status, "detail": detail} | more
     return Response(json.dumps(document), status, content_type="application/problem+json")
 
@@ -73,13 +73,13 @@ def register(app: Flask) -> None:
                 status = 404 if in_address else 422
                 return problem(status, "unknown-queue", "There is no such queue", str(error), known=error.known)
             case InvalidPayload():
-                errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]
+                errors = [{"pointer": each.pointer, "message": each.message} for each in error.errors]
                 title = "The payload does not fit the task type"
                 return problem(422, "invalid-payload", title, str(error), errors=errors)
             case InvalidJson():
                 return problem(400, "invalid-json", "The body is not JSON", str(error))
             case InvalidBatch():
-                errors = [{"pointer": found.pointer, "message": found.message} for found in error.errors]
+                errors = [{"pointer": each.pointer, "message": each.message} for each in error.errors]
                 return problem(422, "invalid-batch", "A task cannot be queued", str(error), errors=errors)
             case BatchTooLarge():
                 return problem(413, "too-large", "The batch is too large", str(error))
@@ -92,16 +92,18 @@ def register(app: Flask) -> None:
             case UnknownSchedule():
                 return problem(404, "unknown-schedule", "There is no such schedule", str(error))
             case UnknownParent():
-                title = "A task that it depends on does not exist"
+                title = "A task in depends_on does not exist"
                 return problem(422, "unknown-parent", title, str(error), parent=error.task_id)
             case IdempotencyMismatch():
-                return problem(422, "idempotency-mismatch", "The Idempotency-Key is in use", str(error))
+                return problem(
+                    422, "idempotency-mismatch", "The Idempotency-Key belongs to another request", str(error)
+                )
             case StillProcessing():
                 return problem(409, "still-processing", "The first request is being processed", str(error))
             case UnknownTask():
                 return problem(404, "unknown-task", "There is no such task", str(error))
             case WrongStatus():
-                title = "The task is not in a state for that"
+                title = "The task's status does not allow this"
                 return problem(409, "wrong-status", title, str(error), task_status=error.status)
             case UnknownFile():
                 return problem(404, "unknown-file", "There is no such file", str(error))
@@ -122,7 +124,7 @@ def register(app: Flask) -> None:
             case 405:
                 detail += f": use {response.headers['Allow']}"
             case 413:
-                detail += f": {request.max_content_length or 0:,} bytes are taken"
+                detail += f": at most {request.max_content_length or 0:,} bytes are accepted"
             case _ if status not in TITLES:
                 detail = error.description or title
         answer = problem(status, error.name.lower().replace(" ", "-"), title, detail)
@@ -134,15 +136,15 @@ def register(app: Flask) -> None:
     @app.errorhandler(Exception)
     def bug(error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.path, exc_info=error)
-        return problem(500, "internal-error", "This is our fault", "The error is in the server's log.")
+        return problem(500, "internal-error", "Internal server error", "The error is in the server's log.")
 
 
 def _unavailable(error: QueueUnavailable) -> Response:
     log.warning("%s %s: %s", request.method, request.path, error.with_cause)
     detail, more = str(error), {}
     if error.task_id:
-        detail += f" Whether the task was queued is not known: ask GET /tasks/{error.task_id} when it does."
+        detail += f" The task may have been queued: ask GET /tasks/{error.task_id} once Redis answers."
         more["id"] = error.task_id
-    answer = problem(503, "queue-unavailable", "The queue is out of reach", detail, **more)
+    answer = problem(503, "queue-unavailable", "The queue is unavailable", detail, **more)
     answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer

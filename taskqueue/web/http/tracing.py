@@ -1,4 +1,4 @@
-"""Which request this is: its id, from the client or new, and its `traceparent`, for the log and for its jobs."""
+"""Tracing: the id of a request, the client's or a new one, and its `traceparent`, for the log and for its jobs."""
 
 from flask import Flask, Response, g, request
 
@@ -7,16 +7,16 @@ from taskqueue.telemetry.trace import Trace, current_trace
 
 
 def register(app: Flask) -> None:
-    """Before everything else: a request that is refused has an id, too."""
+    """Trace every request. Register this first: a request that is refused has an id, too."""
 
     @app.before_request
     def begin() -> None:
         headers = request.headers
-        # It stays until this thread's next request: gunicorn logs one after the application has done with it.
+        # The trace stays until this thread's next request: gunicorn logs a request after the application is done.
         current_trace.set(Trace.of_request(headers.get("X-Request-Id"), headers.get("traceparent")))
         route = str(request.url_rule or "")
-        about = {"http.request.method": request.method, "http.route": route}
-        g.span = span(f"{request.method} {route}".rstrip(), "SERVER", about)
+        attributes = {"http.request.method": request.method, "http.route": route}
+        g.span = span(f"{request.method} {route}".rstrip(), "SERVER", attributes)
         g.span.__enter__()
 
     @app.teardown_request
@@ -25,7 +25,7 @@ def register(app: Flask) -> None:
             g.span.__exit__(None, None, None)
 
     @app.after_request
-    def tell(response: Response) -> Response:
+    def add_id(response: Response) -> Response:
         attribute("http.response.status_code", response.status_code)
         trace = current_trace.get()
         if trace:

@@ -1,4 +1,4 @@
-"""Examples of what is sent and answered, about tasks of one job type that the reader may send."""
+"""Examples of requests and answers, about tasks of one job type that the reader may queue."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,38 +7,41 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from taskqueue.enqueue.options import BulkTask
+from taskqueue.control.failed_tasks import Group
+from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.jobtypes.registry import JobType
-from taskqueue.monitor.listing import cursor
+from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
+from taskqueue.monitor.listing import Summary, cursor
 from taskqueue.run.builtin.requeue import NAME as REQUEUE_TYPE
+from taskqueue.run.files import StoredFile
 from taskqueue.store.times import microseconds
+from taskqueue.tasks.log_lines import StoredLine
 from taskqueue.tasks.task import Task
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.api.batches import BatchJson, BulkJson, ResultJson
-from taskqueue.web.api.cluster import CountsJson, QueueJson, QueuesJson, WorkerJson, WorkersJson
+from taskqueue.web.api.batches import BulkJson, BulkTasks, ResultJson
+from taskqueue.web.api.cluster import PauseJson, QueuesJson, WorkersJson
 from taskqueue.web.api.explain import ExplanationJson, ReasonJson
-from taskqueue.web.api.failures import GroupJson, GroupsJson
-from taskqueue.web.api.files import FileJson
+from taskqueue.web.api.failures import GroupsJson
 from taskqueue.web.api.health import HealthJson
-from taskqueue.web.api.logs import LineJson, LogJson
-from taskqueue.web.api.pauses import PauseJson
+from taskqueue.web.api.logs import LogJson
 from taskqueue.web.api.requeue import DryRunJson
 from taskqueue.web.api.schedules import ScheduleJson, SchedulesJson
 from taskqueue.web.api.submit import AcceptedJson
-from taskqueue.web.api.task_list import PageJson, SummaryJson
-from taskqueue.web.api.task_types import TaskTypeJson, TaskTypesJson, job_type_json
+from taskqueue.web.api.task_list import PageJson
+from taskqueue.web.api.task_types import TaskTypeJson, TaskTypesJson, task_type_json
+from taskqueue.web.http.json_text import plain
 from taskqueue.web.openapi.example import FORMATS, payload_example, result_example
 
 ID, OTHER_ID = FORMATS["uuid"], "0b8f5d0e-94a4-4c1c-8f0c-3f6a4be0f7a5"
 BEGAN = datetime(2026, 11, 24, 10, 43, 5, 120_000, UTC)
-AT, LATER, EXPIRES = "2026-11-24T10:43:05.120Z", "2026-11-24T10:43:06.120Z", "2026-11-27T10:43:05.120Z"
+AT, LATER = "2026-11-24T10:43:05.120Z", "2026-11-24T10:43:06.120Z"
 CRON, NEXT_RUN = "30 2 * * *", "2026-11-25T02:30:00.000Z"
 WORKER = "worker-1"
 
 
 def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
-    """By the type of the body; by (endpoint, status) where an answer is not its type's usual one."""
+    """Return examples by the type of the body, or by (endpoint, status) where an answer differs from it."""
     name, queue, attempts, payload = job_type.name, job_type.queue, job_type.attempts, payload_example(job_type)
     waiting = Task(
         id=ID, type=name, status="queued", queue=queue, payload=payload, created_at=BEGAN, attempts=attempts
@@ -47,7 +50,7 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
     ended_at = BEGAN + timedelta(seconds=1)
     complete = replace(running, status="complete", ended_at=ended_at, result=result_example(job_type))
     canceled = replace(waiting, status="canceled", ended_at=ended_at)
-    sends_again = replace(
+    requeuing = replace(
         waiting, id=OTHER_ID, type=REQUEUE_TYPE, queue=first_queue, payload={"type": name}, attempts=3
     )
     schedule = ScheduleJson(
@@ -56,60 +59,62 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         callback_url=None, paused=False, next_runs=[NEXT_RUN], last_run=None, runs=0, skipped=0, error=None,
         created_at=AT, updated_at=AT,
     )  # fmt: skip
-    summary = SummaryJson(
-        id=ID, type=name, status="complete", queue=queue, created_at=AT, started_at=AT, ended_at=LATER, attempt=1,
-        attempts=attempts, progress=None, tags=[], worker=WORKER, failure=None,
+    summary = Summary(
+        id=ID, type=name, status="complete", queue=queue, created_at=BEGAN, started_at=BEGAN, ended_at=ended_at,
+        attempt=1, attempts=attempts, progress=None, tags=(), worker=WORKER, failure=None,
     )  # fmt: skip
-    group = GroupJson(
-        group="3f0a1c9b7d52", type=name, error="ConnectionError: the line is down", count=1, first_failed_at=LATER,
-        last_failed_at=LATER, examples=[OTHER_ID],
+    group = Group(
+        group="3f0a1c9b7d52", type=name, error="ConnectionError: the line is down", count=1,
+        first_failed_at=ended_at, last_failed_at=ended_at, examples=(OTHER_ID,),
     )  # fmt: skip
-    counts = CountsJson(queued=2, scheduled=0, deferred=0, processing=1, complete=46, failed=1, canceled=0)
-    worker = WorkerJson(
-        name=WORKER, state="busy", queues=[queue], host="10.1.0.7", pid=1, started_at=AT, last_heartbeat=LATER,
-        horses=2, tasks=[ID], runs_finished=46, runs_failed=1,
+    counts = TaskCounts(queued=2, scheduled=0, deferred=0, processing=1, complete=46, failed=1, canceled=0)
+    worker = WorkerView(
+        name=WORKER, state="busy", queues=(queue,), host="10.1.0.7", pid=1, started_at=BEGAN,
+        last_heartbeat=ended_at, horses=2, tasks=(ID,), runs_finished=46, runs_failed=1,
     )  # fmt: skip
     reason = ReasonJson(code="complete", message=f"Attempt 1 of {attempts} succeeded at {LATER}.")
-    line = LineJson(id="1795516985120-0", attempt=1, at=AT, level="INFO", line="halfway")
+    line = StoredLine(id="1795516985120-0", attempt=1, at=BEGAN, level="INFO", line="halfway")
     event = to_json(task_json(complete)).decode()
-    return {
-        list[BulkTask]: [{"task_type": name, "payload": payload}],
+    examples: dict[Any, Any] = {
+        BulkTasks: [{"task_type": name, "payload": payload}],
         Schedule: {"task_type": name, "payload": payload, "cron": CRON},
         TaskJson: task_json(complete),
         ("operations.cancel", 200): task_json(canceled),
         ("operations.cancel", 202): task_json(running),
         ("operations.requeue", 202): task_json(waiting),
         ("schedules.run", 202): task_json(waiting),
-        ("requeue.requeue", 202): task_json(sends_again),
+        ("requeue.requeue", 202): task_json(requeuing),
         AcceptedJson: {**task_json(waiting), "warnings": []},
         BulkJson: BulkJson(
             batch=OTHER_ID, queued=1, refused=0, on_complete=None, results=[ResultJson(id=ID)], warnings=[]
         ),
-        BatchJson: BatchJson(
-            id=OTHER_ID, created_at=AT, ended_at=LATER, total=1, ended=1, progress=1, counts={"complete": 1},
-            forgotten=0, on_complete=None,
+        Batch: Batch(
+            id=OTHER_ID, created_at=BEGAN, ended_at=ended_at, total=1, ended=1, progress=1.0,
+            counts={"complete": 1}, forgotten=0, on_complete=None,
         ),
         ScheduleJson: schedule,
         ("schedules.pause", 200): {**schedule, "paused": True, "next_runs": []},
         SchedulesJson: SchedulesJson(schedules=[schedule]),
-        PageJson: PageJson(tasks=[summary], next=f"/tasks?limit=1&cursor={cursor((microseconds(BEGAN), ID))}"),
+        PageJson: PageJson([summary], f"/tasks?limit=1&cursor={cursor((microseconds(BEGAN), ID))}"),
         GroupsJson: GroupsJson(failures=[group], complete=True),
         QueuesJson: QueuesJson(
-            queues=[QueueJson(name=queue, paused=False, oldest_waiting_seconds=0.4, workers=1, tasks=counts)]
+            [QueueView(name=queue, paused=False, oldest_waiting_seconds=0.4, workers=1, tasks=counts)]
         ),
-        WorkersJson: WorkersJson(workers=[worker]),
+        WorkersJson: WorkersJson([worker]),
         ExplanationJson: ExplanationJson(id=ID, status="complete", reasons=[reason], ahead=None, seconds=None),
-        LogJson: LogJson(lines=[line]),
-        "text/event-stream": f"id: {line['id']}/1/complete\nevent: status\ndata: {event}\n\n",
+        LogJson: LogJson([line]),
+        "text/event-stream": f"id: {line.id}/1/complete\nevent: status\ndata: {event}\n\n",
         "text/plain": f'taskqueue_tasks{{queue="{queue}",status="queued"}} 2.0\n',
-        FileJson: FileJson(
-            filename="1f0c55d3e8a94b21-photo.jpg", size=20_480, content_type="image/jpeg", expires_at=EXPIRES
+        StoredFile: StoredFile(
+            filename="1f0c55d3e8a94b21-photo.jpg", size=20_480, content_type="image/jpeg",
+            expires_at=BEGAN + timedelta(days=3),
         ),
-        TaskTypeJson: job_type_json(job_type),
-        TaskTypesJson: TaskTypesJson(task_types=[job_type_json(job_type)]),
+        TaskTypeJson: task_type_json(job_type),
+        TaskTypesJson: TaskTypesJson(task_types=[task_type_json(job_type)]),
         PauseJson: PauseJson(name=queue, paused=True),
         ("pauses.resume", 200): PauseJson(name=queue, paused=False),
         DryRunJson: DryRunJson(matching=1, examples=[OTHER_ID]),
         HealthJson: HealthJson(status="ok"),
         dict[str, str]: {"docs": "/docs", "health": "/health"},  # where to look
     }  # fmt: skip
+    return {kind: plain(example) for kind, example in examples.items()}

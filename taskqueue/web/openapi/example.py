@@ -1,4 +1,4 @@
-"""An example of a JSON value, from its JSON Schema."""
+"""Makes an example of a JSON value from its JSON Schema."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,18 +22,18 @@ FORMATS = {
 
 
 def payload_example(job_type: JobType) -> Json:
-    """A payload that the job type takes, of its required fields; None if none was found."""
+    """Return a valid payload of the job type with its required fields; None: none was found."""
     schema = job_type.signature.schema
     try:
         payload = _example(schema, schema.get("$defs", {}))
         job_type.arguments(payload)
-    except Exception:  # noqa: BLE001  a pattern, a validator of its own: no example is better than a wrong one
+    except Exception:  # noqa: BLE001  a pattern, or a validator: no example is better than a wrong one
         return None
     return payload
 
 
 def result_example(job_type: JobType) -> Json:
-    """What a job of this type may return; null where its function does not say."""
+    """Return what a job of this type may return; null if its function does not say."""
     schema = job_type.signature.result_schema
     return _example(schema, schema.get("$defs", {})) if schema else None
 

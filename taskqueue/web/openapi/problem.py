@@ -1,4 +1,4 @@
-"""Errors in the API document: problem documents (RFC 9457)."""
+"""Problem documents (RFC 9457) in the API document."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from taskqueue.web.openapi.example import FORMATS
 
 PROBLEM = {
     "title": "Problem",
-    "description": "What is wrong (RFC 9457). `type` is for programs, `title` and `detail` are for people.",
+    "description": "An error (RFC 9457). `type` is for programs, `title` and `detail` are for people.",
     "type": "object",
     "required": ["type", "title", "status", "detail"],
     "properties": {
@@ -15,36 +15,40 @@ PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "errors": {"type": "array", "items": {"type": "object"}, "description": "each thing that is wrong"},
-        "known": {"type": "array", "items": {"type": "string"}, "description": "the names that would be right"},
+        "errors": {"type": "array", "items": {"type": "object"}, "description": "each error"},
+        "known": {"type": "array", "items": {"type": "string"}, "description": "the names that are valid"},
     },
 }
 MEANINGS = {
     400: "The request itself is wrong",
     401: "The key is missing or wrong",
-    403: "The key may not do that",
-    404: "There is no such thing, or it has expired",
-    409: "It cannot be done now",
-    413: "It is too large",
-    415: "It must be sent as JSON",
-    422: "It was understood, and cannot be right",
-    429: "Too many requests: `Retry-After` says when to come again",
-    503: "Redis is out of reach: `Retry-After` says when to come again",
+    403: "The key does not allow this",
+    404: "Not found, or expired",
+    409: "Not possible now",
+    413: "Too large",
+    415: "The body must be sent as JSON",
+    422: "Understood, but not valid",
+    429: "Too many requests: `Retry-After` says in how many seconds to try again",
+    503: "Redis is unavailable: `Retry-After` says in how many seconds to try again",
 }
 ID = FORMATS["uuid"]
 NO_QUEUE = errors.UnknownQueue("hihg", ["high", "default", "low"])
 NO_TYPE = errors.UnknownJobType("emial", ["email"])
 EXAMPLES: dict[int | tuple[str, int], tuple[str, str, str]] = {  # code, title, detail
-    400: ("unknown-parameter", "There is no such query parameter", "'taks_type' is none of task_type, …."),
+    400: (
+        "unknown-parameter",
+        "Unknown query parameter",
+        "There is no parameter 'taks_type'; the parameters are task_type, ….",
+    ),
     ("schedules", 400): (
         "invalid-json",
         "The body is not JSON",
         "expected value at line 1 column 1. Send a JSON object.",
     ),
-    401: ("no-key", "Who are you?", "This needs a key. Send Authorization: Bearer KEY."),
+    401: ("no-key", "Authentication required", "This needs a key. Send Authorization: Bearer KEY."),
     403: (
         "scope-missing",
-        "This key may not do that",
+        "The key's scope is too small",
         "This needs the scope 'operate'; the key 'shop' has 'submit'.",
     ),
     404: ("unknown-task", "There is no such task", str(errors.UnknownTask(ID))),
@@ -57,16 +61,20 @@ EXAMPLES: dict[int | tuple[str, int], tuple[str, str, str]] = {  # code, title, 
     409: ("still-processing", "The first request is being processed", str(errors.StillProcessing())),
     ("operations", 409): (
         "wrong-status",
-        "The task is not in a state for that",
+        "The task's status does not allow this",
         str(errors.WrongStatus(ID, "complete", "It has ended.")),
     ),
     ("schedules", 409): ("too-many-schedules", "There are too many schedules", str(errors.TooManySchedules(1000))),
-    413: ("request-entity-too-large", "The request is too large", "POST /tasks: 1,048,576 bytes are taken"),
+    413: (
+        "request-entity-too-large",
+        "The request is too large",
+        "POST /tasks: at most 1,048,576 bytes are accepted",
+    ),
     ("batches", 413): ("too-large", "The batch is too large", str(errors.BatchTooLarge(10_000))),
     ("schedules", 413): (
         "request-entity-too-large",
         "The request is too large",
-        "PUT /schedules/nightly: 65,536 bytes are taken",
+        "PUT /schedules/nightly: at most 65,536 bytes are accepted",
     ),
     ("files", 413): ("too-large", "The file is too large", str(errors.FileTooLarge(16_777_216))),
     415: (
@@ -77,13 +85,13 @@ EXAMPLES: dict[int | tuple[str, int], tuple[str, str, str]] = {  # code, title, 
     422: ("unknown-task-type", "There is no such task type", str(NO_TYPE)),
     ("batches", 422): ("invalid-batch", "A task cannot be queued", str(errors.InvalidBatch([], 1, 2))),
     ("requeue", 422): ("unknown-queue", "There is no such queue", str(NO_QUEUE)),
-    429: ("too-many-requests", "Too many requests", "At most 600 requests in 60 s; come again in 7 s."),
-    503: ("queue-unavailable", "The queue is out of reach", "Redis did not answer."),
+    429: ("too-many-requests", "Too many requests", "At most 600 requests in 60 s are allowed; try again in 7 s."),
+    503: ("queue-unavailable", "The queue is unavailable", "Redis did not answer."),
 }
 
 
 def problem_answer(status: int, blueprint: str = "") -> dict[str, Any]:
-    """The response object of an error, with one that the addresses of this blueprint may give."""
+    """Return the response object of an error, with an example for the addresses of this blueprint."""
     code, title, detail = EXAMPLES.get((blueprint, status)) or EXAMPLES[status]
     content = {
         "schema": {"$ref": "#/components/schemas/Problem"},

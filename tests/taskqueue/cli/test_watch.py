@@ -31,7 +31,7 @@ def client(request: pytest.FixtureRequest, settings: Settings, job_types: JobTyp
 @pytest.fixture
 def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a client that has lost its connection connect again at once."""
-    monkeypatch.setattr("taskqueue.web.api.events.AGAIN_MILLISECONDS", 0)
+    monkeypatch.setattr("taskqueue.web.api.events.RECONNECT_MILLISECONDS", 0)
 
 
 def test_what_happens_is_told_as_it_happens(client: Client, queue: TaskQueue, work: Callable[..., str]) -> None:

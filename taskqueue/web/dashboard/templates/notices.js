@@ -1,4 +1,4 @@
-// What rq-dashboard keeps to itself: a request that failed, so that its page shows the past; what a button did.
+// Notices that rq-dashboard does not show: a request has failed, so the page is out of date; what a button did.
 (function ($) {
     var $notice = $('<p role="status">').hide().prependTo('body');
     var stale = false;
@@ -10,17 +10,17 @@
     function reason(answer) {
         try {
             return JSON.parse(answer.responseText).detail;
-        } catch (notOurs) {
+        } catch (notJson) {
             return answer.status ? 'The web server answered ' + answer.status + '.' : 'The web server did not answer.';
         }
     }
 
     $(document).ajaxError(function (event, answer, request) {
         if (answer.status === 200) {
-            return;  // each page asks for a list of servers that does not exist, and gets the first page
+            return;  // each page asks for a list of servers, which does not exist here, and gets the first page
         }
         stale = request.type !== 'POST';
-        tell('danger', reason(answer) + (stale ? ' This page shows what it knew before.' : ''));
+        tell('danger', reason(answer) + (stale ? ' This page is out of date.' : ''));
     });
 
     $(document).ajaxSuccess(function (event, answer, request) {

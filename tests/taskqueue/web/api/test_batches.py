@@ -24,13 +24,13 @@ def tasks_of(count: int, task_type: str = "generic") -> list[dict[str, object]]:
 
 def test_many_tasks_are_queued_at_once(client: FlaskClient, work: Work) -> None:
     response = bulk(client, [*tasks_of(2), {"task_type": "week", "payload": {"of": "2026-11-23"}, "tags": ["a"]}])
-    told = response.get_json()
-    assert (response.status_code, told["queued"], told["refused"], told["on_complete"]) == (202, 3, 0, None)
-    first, _, last = (client.get(f"/tasks/{result['id']}").get_json() for result in told["results"])
+    answer = response.get_json()
+    assert (response.status_code, answer["queued"], answer["refused"], answer["on_complete"]) == (202, 3, 0, None)
+    first, _, last = (client.get(f"/tasks/{result['id']}").get_json() for result in answer["results"])
     assert (first["payload"], last["queue"], last["tags"]) == ({"n": 0}, "low", ["a"])
     location = response.headers["Location"]
     waiting = client.get(location).get_json()
-    assert (waiting["id"], waiting["total"], waiting["counts"]["queued"]) == (told["batch"], 3, 3)
+    assert (waiting["id"], waiting["total"], waiting["counts"]["queued"]) == (answer["batch"], 3, 3)
     assert (waiting["progress"], waiting["ended_at"]) == (0, None)
     work()
     done = client.get(location).get_json()
@@ -41,22 +41,22 @@ def test_the_tasks_keep_their_order_whatever_they_say(client: FlaskClient, redis
     sent = [
         {"task_type": "generic", "payload": {"n": n}} | ({"tags": ["odd"]} if n % 3 == 1 else {}) for n in range(9)
     ]
-    told = bulk(client, sent).get_json()
-    ids = [result["id"] for result in told["results"]]
+    answer = bulk(client, sent).get_json()
+    ids = [result["id"] for result in answer["results"]]
     assert [client.get(f"/tasks/{task_id}").get_json()["payload"]["n"] for task_id in ids] == list(range(9))
     assert [job_id.decode() for job_id in redis.lrange("rq:queue:default", 0, -1)] == ids
-    assert [job_id.decode() for job_id in redis.lrange(f"tq:batch:{told['batch']}:tasks", 0, -1)] == ids
+    assert [job_id.decode() for job_id in redis.lrange(f"tq:batch:{answer['batch']}:tasks", 0, -1)] == ids
 
 
 def test_tasks_of_several_types_keep_their_order_on_each_queue(client: FlaskClient, redis: Redis) -> None:
     payloads = {"generic": {}, "steps": {"count": 2}, "week": {"of": "2026-11-23"}}  # the last one's queue is low
-    told = bulk(client, [{"task_type": name, "payload": payloads[name]} for name in [*payloads] * 3]).get_json()
-    ids = [result["id"] for result in told["results"]]
+    answer = bulk(client, [{"task_type": name, "payload": payloads[name]} for name in [*payloads] * 3]).get_json()
+    ids = [result["id"] for result in answer["results"]]
     waiting = [
         [job_id.decode() for job_id in redis.lrange(f"rq:queue:{name}", 0, -1)] for name in ("default", "low")
     ]
     assert waiting == [[task_id for place, task_id in enumerate(ids) if place % 3 != 2], ids[2::3]]
-    assert [job_id.decode() for job_id in redis.lrange(f"tq:batch:{told['batch']}:tasks", 0, -1)] == ids
+    assert [job_id.decode() for job_id in redis.lrange(f"tq:batch:{answer['batch']}:tasks", 0, -1)] == ids
 
 
 def test_a_task_of_many_is_stored_as_any_other(client: FlaskClient, redis: Redis) -> None:
@@ -114,20 +114,20 @@ def test_without_atomic_each_task_has_a_result_of_its_own(client: FlaskClient) -
         {"task_type": "generic", "depends_on": [parent]},
         *tasks_of(1),
     ]
-    told = bulk(client, sent, "?atomic=false").get_json()
-    assert (told["queued"], told["refused"]) == (2, 2)
-    wrong, orphan, child, good = told["results"]
+    answer = bulk(client, sent, "?atomic=false").get_json()
+    assert (answer["queued"], answer["refused"]) == (2, 2)
+    wrong, orphan, child, good = answer["results"]
     assert wrong["errors"][0]["pointer"] == "/task_type"
     assert "no task 'nope'" in orphan["errors"][0]["message"]
     assert client.get(f"/tasks/{child['id']}").get_json()["status"] == "deferred"
     assert client.get(f"/tasks/{good['id']}").get_json()["payload"] == {"n": 0}
-    assert client.get(f"/batches/{told['batch']}").get_json()["total"] == 2
+    assert client.get(f"/batches/{answer['batch']}").get_json()["total"] == 2
 
 
 def test_what_stands_in_the_way_of_any_of_them_is_told(client: FlaskClient) -> None:
-    told = bulk(client, [*tasks_of(2), {"task_type": "generic", "queue": "low"}]).get_json()
-    assert [warning["code"] for warning in told["warnings"]] == ["no-worker", "no-worker"]
-    assert "'default'" in told["warnings"][0]["message"]
+    answer = bulk(client, [*tasks_of(2), {"task_type": "generic", "queue": "low"}]).get_json()
+    assert [warning["code"] for warning in answer["warnings"]] == ["no-worker", "no-worker"]
+    assert "'default'" in answer["warnings"][0]["message"]
 
 
 def test_a_full_redis_takes_none_of_them(client: FlaskClient, redis: Redis) -> None:
@@ -172,32 +172,32 @@ def test_one_more_task_runs_when_all_have_ended_and_only_once(
 ) -> None:
     after = json.dumps({"task_type": "counted", "queue": "low", "tags": ["after"]})
     sent = [{"task_type": "hopeless"}, {"task_type": "generic", "queue": "low"}]
-    told = client.post("/tasks/bulk", query_string={"on_complete": after}, json=sent).get_json()
-    task = f"/tasks/{told['on_complete']}"
+    answer = client.post("/tasks/bulk", query_string={"on_complete": after}, json=sent).get_json()
+    task = f"/tasks/{answer['on_complete']}"
     assert client.get(task).get_json()["status"] == "deferred"
     work("--queues", "default")  # one of the two
     assert client.get(task).get_json()["status"] == "deferred"
     work()
     for _ in range(2):
         assert client.get(task).get_json()["status"] == "complete"
-        assert redis.get(f"test:runs:{told['on_complete']}") == b"1"
+        assert redis.get(f"test:runs:{answer['on_complete']}") == b"1"
         work()
-    batch = client.get(f"/batches/{told['batch']}").get_json()
+    batch = client.get(f"/batches/{answer['batch']}").get_json()
     assert (batch["counts"]["failed"], batch["counts"]["complete"], batch["on_complete"]) == (
         1,
         1,
-        told["on_complete"],
+        answer["on_complete"],
     )
     assert batch["ended_at"]
     assert redis.zcard("tq:batches") == 0
-    assert redis.ttl(f"tq:batch:{told['batch']}") > 0
+    assert redis.ttl(f"tq:batch:{answer['batch']}") > 0
 
 
 def test_tasks_that_are_gone_have_ended(client: FlaskClient, redis: Redis, work: Work) -> None:
-    told = bulk(client, tasks_of(3)).get_json()
-    redis.delete(f"rq:job:{told['results'][1]['id']}")
+    answer = bulk(client, tasks_of(3)).get_json()
+    redis.delete(f"rq:job:{answer['results'][1]['id']}")
     work()
-    batch = client.get(f"/batches/{told['batch']}").get_json()
+    batch = client.get(f"/batches/{answer['batch']}").get_json()
     assert (batch["forgotten"], batch["counts"]["complete"], batch["progress"]) == (1, 2, 1)
     assert batch["ended_at"]
 
@@ -211,9 +211,9 @@ def test_a_last_task_that_is_wrong_is_a_400(client: FlaskClient, after: str) -> 
 
 
 def test_duplicates_are_told_and_counted_as_the_task_that_stands_for_them(client: FlaskClient) -> None:
-    told = bulk(client, [{"task_type": "generic", "dedupe": "x"}] * 2).get_json()
-    assert told["results"][0] == told["results"][1]
-    assert client.get(f"/batches/{told['batch']}").get_json()["counts"]["queued"] == 2
+    answer = bulk(client, [{"task_type": "generic", "dedupe": "x"}] * 2).get_json()
+    assert answer["results"][0] == answer["results"][1]
+    assert client.get(f"/batches/{answer['batch']}").get_json()["counts"]["queued"] == 2
 
 
 @pytest.mark.parametrize("query", ["", "?atomic=false"])

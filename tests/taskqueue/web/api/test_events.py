@@ -16,7 +16,7 @@ Event = tuple[str, str, dict[str, Any]]  # its id, its kind, its data
 
 @pytest.fixture
 def only_hints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks by itself: what is seen was told."""
+    """Make the periodic look rare: an event that is seen in time was published."""
     monkeypatch.setattr("taskqueue.monitor.subscriptions.LOOK_SECONDS", 30)
 
 
@@ -56,8 +56,8 @@ def test_a_task_is_followed_from_its_queue_to_its_end(
 def test_progress_is_told(client: FlaskClient, queue: TaskQueue, work: Callable[..., str]) -> None:
     task = queue.submit("steps", {"count": 3})
     work()
-    told = [data["progress"] for _, kind, data in follow(client, task.id) if kind == "progress"]
-    assert [(one["done"], one["total"], one["message"]) for one in told] == [(3, 3, "step 3")]
+    answer = [data["progress"] for _, kind, data in follow(client, task.id) if kind == "progress"]
+    assert [(one["done"], one["total"], one["message"]) for one in answer] == [(3, 3, "step 3")]
 
 
 def test_who_comes_again_hears_the_rest(client: FlaskClient, queue: TaskQueue, work: Callable[..., str]) -> None:

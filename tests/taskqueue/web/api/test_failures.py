@@ -14,9 +14,9 @@ def test_failures_are_grouped_and_a_group_can_be_sent_again(
     hopeless = [queue.submit("hopeless", {}).id for _ in range(3)]
     queue.submit("opaque", {})
     work()
-    told = client.get("/failures").get_json()
-    first, second = told["failures"]
-    assert told["complete"]
+    answer = client.get("/failures").get_json()
+    first, second = answer["failures"]
+    assert answer["complete"]
     assert (first["type"], first["count"]) == ("hopeless", 3)
     assert first["error"].endswith("PermanentFailure the page is gone (410)")
     assert set(first["examples"]) == set(hopeless)

@@ -1,4 +1,4 @@
-"""`/files`: what goes in comes out, and cannot hurt who looks at it."""
+"""`/files`: a download is what was uploaded, and cannot harm the person who opens it."""
 
 from io import BytesIO
 

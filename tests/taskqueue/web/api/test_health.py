@@ -1,4 +1,4 @@
-"""Health checks, with a Redis that is there, frozen, full or gone."""
+"""Health checks, with a Redis that answers, is frozen, full or stopped."""
 
 import signal
 import time

@@ -72,12 +72,12 @@ def test_what_became_of_tasks_outlives_the_workers_that_ran_them(
 
 def test_workers_and_their_horses(client: FlaskClient, redis: Redis) -> None:
     """Ours say how many horses they have; a stock worker has one. A silent one is lost, one without hash gone."""
-    for name, ttl, told in (
+    for name, ttl, answer in (
         ("ours", 90, {"tq:horses": 4, "tq:busy": 3, "state": "busy"}),
         ("lost", 75, {"tq:horses": 8, "tq:busy": 8, "state": "busy"}),
         ("stock", 20, {"state": "busy"}),
     ):
-        redis.hset(f"rq:worker:{name}", mapping=told)
+        redis.hset(f"rq:worker:{name}", mapping=answer)
         redis.expire(f"rq:worker:{name}", ttl)
         redis.sadd("rq:workers", f"rq:worker:{name}")
     redis.sadd("rq:workers", "rq:worker:gone")

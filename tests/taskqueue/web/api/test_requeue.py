@@ -1,4 +1,4 @@
-"""`POST /requeue`: many failed tasks are sent again, by a task of its own."""
+"""`POST /requeue`: a task requeues many failed tasks."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ Work = Callable[..., str]
 
 @pytest.fixture
 def failed(queue: TaskQueue, work: Work) -> dict[str, str]:
-    """Three failed tasks and one that is done; their ids by what is special about them."""
+    """Three failed tasks and a complete one: their ids by what distinguishes them."""
     tasks = {
         "hopeless": queue.submit("hopeless", {}, SubmitOptions(tags=("blue", "red"))),
         "low": queue.submit("hopeless", {}, SubmitOptions(queue="low")),
@@ -30,9 +30,9 @@ def failed(queue: TaskQueue, work: Work) -> dict[str, str]:
 def matching(client: FlaskClient, query: str) -> list[str]:
     response = client.post(f"/requeue?dry_run=true&{query}")
     assert response.status_code == 200, response.text
-    told = response.get_json()
-    assert told["matching"] == len(told["examples"])
-    return sorted(told["examples"])
+    answer = response.get_json()
+    assert answer["matching"] == len(answer["examples"])
+    return sorted(answer["examples"])
 
 
 def test_a_dry_run_tells_what_fits_and_changes_nothing(
@@ -56,11 +56,11 @@ def test_a_task_sends_them_again_and_tells_its_progress(
     client: FlaskClient, failed: dict[str, str], queue: TaskQueue, work: Work
 ) -> None:
     response = client.post("/requeue?type=flaky&tag=blue")
-    told = response.get_json()
-    assert (response.status_code, response.headers["Location"]) == (202, f"/tasks/{told['id']}")
-    assert (told["type"], told["payload"]) == ("tq-requeue", {"type": "flaky", "tag": "blue"})
+    answer = response.get_json()
+    assert (response.status_code, response.headers["Location"]) == (202, f"/tasks/{answer['id']}")
+    assert (answer["type"], answer["payload"]) == ("tq-requeue", {"type": "flaky", "tag": "blue"})
     work()
-    done = client.get(f"/tasks/{told['id']}").get_json()
+    done = client.get(f"/tasks/{answer['id']}").get_json()
     assert (done["status"], done["result"]) == ("complete", {"requeued": 1, "gone": 0})
     assert (done["progress"]["done"], done["progress"]["total"]) == (1, 1)
     again = queue.get(failed["flaky"])
@@ -88,7 +88,7 @@ def test_no_faster_than_asked_for(client: FlaskClient, queue: TaskQueue, redis: 
         ("type=a&rate=1001", 400, "rate"),
         ("group=odd", 400, "group"),
         ("failed_since=yesterday", 400, "RFC 3339"),
-        ("types=a", 400, "'types' is none of type, queue"),
+        ("types=a", 400, "There is no parameter 'types'; the parameters are type, queue"),
         ("queue=nope", 422, "There is no queue 'nope'"),
     ],
 )

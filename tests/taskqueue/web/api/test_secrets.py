@@ -1,4 +1,4 @@
-"""A sensitive value reaches the job, and nothing else shows it."""
+"""A sensitive value reaches the job, and nothing shows it."""
 
 from collections.abc import Callable
 

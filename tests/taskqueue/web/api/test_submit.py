@@ -1,4 +1,4 @@
-"""`POST /tasks`: waiting for the result, and what is said with the 202."""
+"""`POST /tasks`: waiting for the result, and the warnings of the 202."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The HTTP contract of what an operator does: cancel, requeue, delete a task; pause and resume a queue."""
+"""The HTTP contract of an operator's actions: cancel, requeue, delete a task; pause and resume a queue."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -53,8 +53,8 @@ def test_a_task_that_has_ended_is_a_409_that_says_how(
 ) -> None:
     work()
     for address in (f"{waiting}/cancel", f"{waiting}/requeue"):
-        told = problem(client.post(address), 409)
-        assert (told["type"], told["task_status"]) == ("urn:problem:wrong-status", "complete")
+        answer = problem(client.post(address), 409)
+        assert (answer["type"], answer["task_status"]) == ("urn:problem:wrong-status", "complete")
 
 
 @pytest.mark.parametrize("method", ["cancel", "requeue", "delete"])

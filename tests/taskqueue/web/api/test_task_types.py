@@ -1,4 +1,4 @@
-"""`/task-types`: what can be posted, from the functions themselves."""
+"""`/task-types`: the task types, described by their functions."""
 
 from flask.testing import FlaskClient
 
@@ -25,7 +25,7 @@ def test_an_unknown_task_type_is_a_404(client: FlaskClient) -> None:
 
 
 def test_its_limits_are_told(client: FlaskClient) -> None:
-    told = [
+    answer = [
         client.get(f"/task-types/{name}").get_json() for name in ("two-at-a-time", "three-a-second", "generic")
     ]
-    assert [(one["concurrency"], one["rate"]) for one in told] == [(2, None), (None, "3/second"), (None, None)]
+    assert [(one["concurrency"], one["rate"]) for one in answer] == [(2, None), (None, "3/second"), (None, None)]

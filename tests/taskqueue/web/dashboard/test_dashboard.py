@@ -1,4 +1,4 @@
-"""The dashboard: in every state of Redis, for whoever asks, and with whatever another program wrote there."""
+"""The dashboard: in every state of Redis, for every caller, and with any data that another program wrote."""
 
 import json
 import pickle
@@ -34,7 +34,7 @@ CREATED = "2026-11-24T10:00:00.000000Z"
 
 
 def addresses(app: Flask, methods: str, **values: list[Any]) -> list[str]:
-    """Every address under /rq that takes a method, with every value of each of its parts."""
+    """Yield every address under /rq for a method, with every value of each of its parts."""
     found = []
     with app.test_request_context():
         for rule in app.url_map.iter_rules():
@@ -82,7 +82,7 @@ def app(settings: Settings, job_types: JobTypes) -> Flask:
 
 @pytest.fixture
 def every_state(redis: Redis, queue: TaskQueue, work: Callable[..., str]) -> list[str]:
-    """One job in each state that RQ knows, and in some that it does not; their ids."""
+    """Make a job in each status of RQ, and in some that RQ does not have; return their ids."""
     for job_type in ("generic", "hopeless", "later"):
         queue.submit(job_type, {})
     work()
@@ -317,7 +317,7 @@ class TestButtons:
         redis.zadd("rq:failed:default", {"odd": 1, "vanished": 2})
         answer = client.post("/rq/requeue/default").get_json()
         assert answer["count"] == 2
-        assert answer["message"] == "Jobs queued again: 2. Vanished before: 1. Cannot be queued again: 1."
+        assert answer["message"] == "Jobs queued again: 2. Gone before: 1. Cannot be queued again: 1."
         assert {queue.get(task.id).status for task in tasks} == {"queued"}
         assert redis.zrange("rq:failed:default", 0, -1) == [b"odd"]  # where an operator still finds it
 
@@ -377,7 +377,7 @@ class TestButtons:
 
 
 class Bomb:
-    """Whoever unpickles it touches a file."""
+    """An object that touches a file when it is unpickled."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof
@@ -533,6 +533,6 @@ def test_a_template_that_has_changed_is_noticed(monkeypatch: pytest.MonkeyPatch,
 
     (tmp_path / "rq_dashboard").mkdir()
     (tmp_path / "rq_dashboard" / "base.html").write_text("another version")
-    monkeypatch.setattr(patches, "THEIRS", tmp_path)
+    monkeypatch.setattr(patches, "ORIGINAL", tmp_path)
     with pytest.raises(RuntimeError, match=r"base\.html has changed"):
         patches.loader()

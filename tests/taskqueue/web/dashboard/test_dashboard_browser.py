@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: what an operator does there, and what must not happen to them."""
+"""The dashboard in a real browser: what an operator does there, and which attacks must fail."""
 
 import json
 import zlib
@@ -36,7 +36,7 @@ def site(settings: Settings, job_types: JobTypes, browser: Chrome) -> Iterator[s
 
 @contextmanager
 def policy(browser: Chrome, *, obeyed: bool) -> Iterator[None]:
-    """Let the browser obey a page's Content-Security-Policy, or not."""
+    """Make the browser obey a page's Content-Security-Policy, or ignore it."""
     browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": not obeyed})
     yield
     browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": False})
@@ -108,7 +108,7 @@ def test_an_operator_sees_that_redis_is_away_and_when_it_is_back(
         browser.get(f"{address}/rq")
         wait_until(shows(browser, "No queues."), what="the page")
         own_redis.stop()
-        wait_until(shows(browser, "Redis did not answer. This page shows what it knew before."), what="the notice")
+        wait_until(shows(browser, "Redis did not answer. This page is out of date."), what="the notice")
         own_redis.start()
         wait_until(lambda: not shows(browser, "Redis did not answer")(), what="the end of the notice")
         browser.get("about:blank")
@@ -126,7 +126,7 @@ def test_a_login_is_enough_for_all_that_a_page_asks_for(
 
 @pytest.fixture
 def attacked(redis: Redis) -> dict[str, str]:
-    """Markup in every place that a page shows; the pages, and how each shows it."""
+    """Put markup in every text that a page shows; return the pages, and how each shows it."""
     stored: dict[str, Any] = {
         "data": json.dumps([ATTACK, None, [ATTACK], {ATTACK: ATTACK}]),
         "origin": ATTACK,

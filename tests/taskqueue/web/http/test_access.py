@@ -1,4 +1,4 @@
-"""Who may call what: API keys, their scopes, their job types."""
+"""API keys: their scopes and their task types."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import ApiKey, new_key
 from taskqueue.web.dashboard import NAME as DASHBOARD
-from taskqueue.web.http.endpoint import operation_of
+from taskqueue.web.http.endpoint import endpoint_of
 from tests.taskqueue.web.conftest import problem
 from web import create_app
 
@@ -142,7 +142,7 @@ class TestAKeyThatIsLimitedToJobTypes:
 
     def test_must_name_job_types_that_there_are(self, settings: Settings, job_types: JobTypes) -> None:
         keys = (ApiKey("shop", "submit", "0" * 64, frozenset({"emial"})),)
-        with pytest.raises(InvalidSetting, match="'shop' names the job type 'emial'"):
+        with pytest.raises(InvalidSetting, match="'shop' names the task type 'emial'"):
             create_app(replace(settings, api_keys=keys), job_types)
 
     def test_does_not_open_the_dashboard(self, locked: FlaskClient) -> None:
@@ -176,9 +176,9 @@ def test_each_scope_opens_its_addresses_and_no_others(locked: FlaskClient) -> No
     paths = locked.get("/openapi.json", headers=bearer("ops")).get_json()["paths"]
     allowed = {"reader": ("read",), "shop": ("read", "submit"), "ops": ("read", "submit", "operate")}
     for path, methods in paths.items():
-        described = [(method, told) for method, told in methods.items() if "security" in told]
-        for method, told in described:
-            needed = told["description"].rpartition("Needs the scope `")[2].rstrip("`.")
+        described = [(method, answer) for method, answer in methods.items() if "security" in answer]
+        for method, answer in described:
+            needed = answer["description"].rpartition("Needs the scope `")[2].rstrip("`.")
             for name, scopes in allowed.items():
                 response = locked.open(path.replace("{", "").replace("}", ""), method=method, headers=bearer(name))
                 assert (response.status_code == 403) == (needed not in scopes), (method, path, name)
@@ -189,6 +189,6 @@ def test_every_address_says_who_may_call_it(app: Flask) -> None:
     silent = {
         rule.endpoint
         for rule in app.url_map.iter_rules()
-        if operation_of(app, rule.endpoint) is None and not rule.endpoint.startswith(f"{DASHBOARD}.")
+        if endpoint_of(app, rule.endpoint) is None and not rule.endpoint.startswith(f"{DASHBOARD}.")
     }
     assert silent == {"static"}

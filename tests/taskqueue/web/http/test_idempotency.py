@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same request twice is one task, however it comes."""
+"""`Idempotency-Key`: a request that is sent twice makes one task, however it is sent."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""JSON objects from a stream, however it is cut into pieces."""
+"""JSON objects from a stream, however the stream is cut into pieces."""
 
 import json
 from io import BytesIO
@@ -35,15 +35,15 @@ def test_nothing_is_no_object(body: bytes) -> None:
         (b"[{}", "Item 1: expected"),
         (b"[{},]", "Item 1: each item must be"),
         (b"[{} {}]", "Item 1: expected"),
-        (b"[{}] x", "behind the array's end"),
+        (b"[{}] x", "after the end of the array"),
         (b"[1]", "Item 0: each item must be a JSON object"),
         (b"[[{}]]", "Item 0: each item"),
         (b'{"a": 1}\n[2]', "Item 1: each item"),
-        (b'{"a": NaN}', "Item 0: it is no JSON"),
-        (b'{"a": "\\ud83d"}', "Item 0: it is no JSON"),
+        (b'{"a": NaN}', "Item 0: it is not JSON"),
+        (b'{"a": "\\ud83d"}', "Item 0: it is not JSON"),
         (b'{"a": "\xff"}', "not UTF-8"),
-        (b'{"a": ' + b"[" * 9_000, "Item 0: it is no JSON, or nested too deep"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "Item 0: it is no JSON"),
+        (b'{"a": ' + b"[" * 9_000, "Item 0: it is not JSON, or nested too deep"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "Item 0: it is not JSON"),
         (b'{"a": "' + b"x" * 200_000, "longer than 10,000 characters"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Quotas: what a caller is given, by one process and by several."""
+"""Quotas: how many requests a caller may send, to one process and to several."""
 
 import pytest
 from redis import Redis
@@ -6,7 +6,7 @@ from redis import Redis
 from taskqueue.errors import InvalidSetting, QueueUnavailable
 from taskqueue.settings.quota import Quota
 from taskqueue.store.keys import calls_key
-from taskqueue.web.http.quotas import Quotas
+from taskqueue.web.http.rate_limit import Quotas
 from tests.conftest import RedisServer
 
 HOUR = 3600

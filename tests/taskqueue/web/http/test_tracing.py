@@ -27,8 +27,8 @@ def test_the_lines_of_a_job_tell_its_request(
     headers = {"X-Request-Id": "mine-1", "traceparent": TRACEPARENT}
     task_id = client.post("/tasks?task_type=chatty", json={"words": "hello"}, headers=headers).get_json()["id"]
     env.setenv("LOG_FORMAT", "json")
-    told = [json.loads(line) for line in work().splitlines()]
-    by_message = {line["message"].partition(" ")[0]: line for line in told if line.get("task_id") == task_id}
+    answer = [json.loads(line) for line in work().splitlines()]
+    by_message = {line["message"].partition(" ")[0]: line for line in answer if line.get("task_id") == task_id}
     assert set(by_message) == {"Processing", "halfway,", "Task"}
     for line in by_message.values():
         assert (line["request_id"], line["trace_id"]) == ("mine-1", TRACEPARENT.split("-")[1])

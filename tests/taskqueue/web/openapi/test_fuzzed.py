@@ -1,5 +1,8 @@
-"""An independent fuzzer holds every address against the API document: no 500, no other status, no other shape."""
+"""An independent fuzzer checks every address against the API document: no 500, no other status, no other shape."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +29,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import new_key
 from taskqueue.settings.quota import Quota
-from tests.conftest import wait_until
+from tests.conftest import ROOT, wait_until
 from tests.deploy.conftest import Web
 from web import create_app
 
@@ -53,7 +56,7 @@ def statuses(
     secret: str | None = None,
     checks: Sequence[Any] = (not_a_server_error, *CONFORMANCE),
 ) -> set[int]:
-    """Ask each address so often, and hold each answer against the document; the statuses that came."""
+    """Send `examples` requests to each address, check each answer, and return the statuses of the answers."""
     seen: set[int] = set()
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     for found in document.get_all_operations():
@@ -80,7 +83,7 @@ def statuses(
 
 
 def load(app: Flask, secret: str | None = None) -> Any:
-    """The application's own document. It is a right one itself, after OpenAPI's own schema."""
+    """Return the application's API document, which must fit OpenAPI's own schema."""
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     document = schemathesis.openapi.from_wsgi("/openapi.json", app, headers=headers)
     document.validate()
@@ -142,6 +145,25 @@ class TestOverHttp:
         document = schemathesis.openapi.from_url(address, headers=headers)
         assert 202 in statuses(document, POSITIVE, FEW, OPERATOR_SECRET)
         assert 400 in statuses(document, NEGATIVE, FEW, OPERATOR_SECRET)
+        assert "Traceback" not in web.log()
+
+    @pytest.mark.slow
+    def test_the_fuzzers_default_checks_find_nothing(self, web: Web, tmp_path: Path) -> None:
+        command = [
+            Path(sys.executable).parent / "schemathesis",
+            "--config-file",
+            Path(__file__).parent / "schemathesis.toml",
+            "run",
+            f"http://127.0.0.1:{web.port}/openapi.json",
+            "--header",
+            f"Authorization: Bearer {OPERATOR_SECRET}",
+            "--max-examples=25",
+            "--seed=1",
+            "--no-shrink",
+        ]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}  # for the hooks, rules.py
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=540)
+        assert run.returncode == 0, run.stdout
         assert "Traceback" not in web.log()
 
     def test_it_takes_as_long_a_query_as_the_options_of_a_task_may_be(self, web: Web) -> None:

@@ -1,4 +1,4 @@
-"""The API document, made from the code, and its page."""
+"""The API document, and its page."""
 
 import re
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import new_key
 from taskqueue.web.dashboard import PREFIX
+from taskqueue.web.openapi.address import PARAMETER as RULE_PARAMETER
 from taskqueue.web.openapi.example import payload_example
 from tests.taskqueue.web.conftest import problem, served
 from web import create_app
@@ -33,9 +34,9 @@ def document(client: FlaskClient) -> dict[str, Any]:
 
 
 def test_every_address_is_in_it(app: Flask, document: dict[str, Any]) -> None:
-    rules = {rule.rule.replace("<", "{").replace(">", "}") for rule in app.url_map.iter_rules()}
+    rules = {RULE_PARAMETER.sub(r"{\1}", rule.rule) for rule in app.url_map.iter_rules()}
     dashboard = {rule for rule in rules if rule.startswith(PREFIX)}
-    assert set(document["paths"]) == rules - dashboard - {"/static/{path:filename}"}
+    assert set(document["paths"]) == rules - dashboard - {"/static/{filename}"}
 
 
 def test_what_can_be_posted_is_in_it_with_examples(document: dict[str, Any]) -> None:
@@ -59,7 +60,7 @@ def test_what_is_posted_after_an_example_is_taken(client: FlaskClient, job_types
 
 
 def bodies(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each body in the document: the operation's id, its status ("" of a request), its content."""
+    """Yield each body in the document: the operation's id, its status ("" of a request), its content."""
     for methods in document["paths"].values():
         for operation in methods.values():
             for status, body in {"": operation.get("requestBody", {}), **operation["responses"]}.items():
@@ -79,11 +80,117 @@ def test_every_body_has_an_example_that_fits_its_schema(document: dict[str, Any]
             assert [error.message for error in validator.iter_errors(example)] == [], (operation, status)
 
 
+def schemas(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each object of the document that may be a schema, or have one, with its path."""
+    if isinstance(value, dict):
+        if path.endswith(("/example", "/default")) or "/examples/" in path:
+            return  # a value, no schema
+        if not path.endswith(("/properties", "/content")):
+            yield path, value
+        for name, inner in value.items():
+            yield from schemas(inner, f"{path}/{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from schemas(inner, f"{path}/{number}")
+
+
+def test_every_example_and_every_default_in_a_schema_fits_it(document: dict[str, Any]) -> None:
+    checked = set()
+    for path, schema in schemas(document):
+        values = schema.get("examples", [])
+        if isinstance(values, dict):
+            values = [each["value"] for each in values.values()]
+        values = [*values, *(schema[word] for word in ("example", "default") if word in schema)]
+        validator = Draft202012Validator({**schema.get("schema", schema), "components": document["components"]})
+        for value in values:
+            checked.add(path)
+            assert [error.message for error in validator.iter_errors(value)] == [], path
+    assert "/components/schemas/Problem/properties/type" in checked  # `examples`
+    assert "/paths//tasks/bulk/post/parameters/0/schema" in checked  # `default`
+
+
 def test_what_is_sent_after_an_example_is_taken(client: FlaskClient, document: dict[str, Any]) -> None:
     for method, path, expected in [("post", "/tasks/bulk", 202), ("put", "/schedules/{name}", 201)]:
         content = document["paths"][path][method]["requestBody"]["content"]["application/json"]
         response = client.open(path.format(name="nightly"), method=method.upper(), json=content["example"])
         assert response.status_code == expected, response.text
+
+
+def fits(document: dict[str, Any], method: str, path: str, body: Any) -> bool:
+    content = document["paths"][path][method]["requestBody"]["content"]["application/json"]
+    return Draft202012Validator({**content["schema"], "components": document["components"]}).is_valid(body)
+
+
+@pytest.mark.parametrize(
+    ("options", "accepted"),
+    [
+        ({}, True),
+        ({"delay": 1, "at": None, "allow_failure": False, "depends_on": []}, True),
+        ({"callback_url": "https://example.com:8443/hook?x=1", "tags": ["customer:7"]}, True),
+        ({"callback_url": "http://[2001:db8::1]/"}, True),
+        ({"callback_url": "no URL"}, False),
+        ({"callback_url": "https://example.com/#end"}, False),
+        ({"callback_url": "ftp://example.com/"}, False),
+        ({"delay": 1, "at": "2026-11-24T10:43:05Z"}, False),
+        ({"delay": 1, "depends_on": ["a"]}, False),
+        ({"at": "2026-11-24T10:43:05Z", "depends_on": ["a"]}, False),
+        ({"allow_failure": True}, False),
+        ({"tags": ["a b"]}, False),
+        ({"tags": [f"t{number}" for number in range(17)]}, False),
+        ({"depends_on": [f"t{number}" for number in range(101)]}, False),
+    ],
+)
+def test_the_schema_of_a_task_accepts_what_the_server_accepts(
+    client: FlaskClient, document: dict[str, Any], options: dict[str, Any], accepted: bool
+) -> None:
+    body = [{"task_type": "generic", "payload": {}, **options}]
+    assert fits(document, "post", "/tasks/bulk", body) is accepted
+    assert client.post("/tasks/bulk", json=body).status_code == (202 if accepted else 422)
+
+
+@pytest.mark.parametrize(
+    ("times", "accepted"),
+    [
+        ({"interval": 60}, True),
+        ({"interval": 60, "cron": None}, True),
+        ({"cron": "30 2 * * *", "interval": None}, True),
+        ({}, False),
+        ({"interval": None, "cron": None}, False),
+        ({"interval": 60, "cron": "30 2 * * *"}, False),
+    ],
+)
+def test_the_schema_of_a_schedule_accepts_what_the_server_accepts(
+    client: FlaskClient, document: dict[str, Any], times: dict[str, Any], accepted: bool
+) -> None:
+    body = {"task_type": "generic", **times}
+    assert fits(document, "put", "/schedules/{name}", body) is accepted
+    assert client.put("/schedules/nightly", json=body).status_code == (201 if accepted else 422)
+
+
+def test_an_empty_batch_fits_no_schema(client: FlaskClient, document: dict[str, Any]) -> None:
+    assert not fits(document, "post", "/tasks/bulk", [])
+    problem(client.post("/tasks/bulk", json=[]), 422)
+
+
+def test_the_example_of_on_complete_is_no_task(client: FlaskClient, document: dict[str, Any]) -> None:
+    parameters = document["paths"]["/tasks/bulk"]["post"]["parameters"]
+    (on_complete,) = (each for each in parameters if each["name"] == "on_complete")
+    assert on_complete["content"]["application/json"]["example"] is None
+    answer = client.post("/tasks/bulk?on_complete=null", json=[{"task_type": "generic"}])
+    assert (answer.status_code, answer.get_json()["on_complete"]) == (202, None)
+
+
+def test_each_media_type_of_a_file_is_in_it(client: FlaskClient, document: dict[str, Any]) -> None:
+    content = document["paths"]["/files/{filename}"]["get"]["responses"]["200"]["content"]
+    for sent, expected in [(b"plain text", "text/plain"), (b"%PDF-1.7", "application/octet-stream")]:
+        file = client.post("/files", data=sent).headers["Location"]
+        assert client.get(file).mimetype == expected
+        assert expected in content
+
+
+def test_an_address_names_its_own_methods_only(client: FlaskClient) -> None:
+    assert set(client.options("/tasks/bulk").headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+    problem(client.get("/tasks/bulk"), 405)
 
 
 def problem_example(document: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any]:
@@ -133,18 +240,18 @@ class TestWithKeys:
         return create_app(replace(settings, api_keys=(key,)), job_types).test_client()
 
     def test_it_says_so_and_what_scope_each_address_needs(self, locked: FlaskClient) -> None:
-        told = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"}).get_json()
-        assert told["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
-        post = told["paths"]["/tasks"]["post"]
+        answer = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"}).get_json()
+        assert answer["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+        post = answer["paths"]["/tasks"]["post"]
         assert post["security"] == [{"key": []}]
         assert "`submit`" in post["description"]
         assert {"401", "403"} <= set(post["responses"])
-        assert "security" not in told["paths"]["/health"]["get"]
+        assert "security" not in answer["paths"]["/health"]["get"]
 
     def test_it_has_the_job_types_of_the_key_alone(self, locked: FlaskClient) -> None:
-        told = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"})
-        assert "payload.email" in told.text
-        assert "payload.generic" not in told.text
+        answer = locked.get("/openapi.json", headers={"Authorization": f"Bearer {self.secret}"})
+        assert "payload.email" in answer.text
+        assert "payload.generic" not in answer.text
 
     def test_a_browser_asks_its_user_for_the_key(self, locked: FlaskClient) -> None:
         refused = locked.get("/docs", headers={"Accept": "text/html,*/*;q=0.8"})
