@@ -13,8 +13,8 @@ run: $(VENV)/ready   ## Redis, the web server and a worker, in one log (PORT=800
 
 setup: $(VENV)/ready ## the set-up alone: .venv, from the lock
 
-test: $(VENV)/ready  ## every test, but for those of the images
-	@$(BIN)/python -m pytest --ignore tests/images $(ARGS)
+test: $(VENV)/ready  ## every test, but for those of the images, side by side; or ARGS=tests/test_readme.py, one by one
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --ignore tests/images $(or $(ARGS),-n 6 --dist worksteal --durations 15)
 
 test-images: $(VENV)/ready ## both images and compose.yaml, as containers (needs Docker)
 	@$(BIN)/python -m pytest tests/images $(ARGS)

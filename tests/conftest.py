@@ -1,6 +1,7 @@
 """What the tests stand on: a real Redis, the settings that point to it, real workers, a real web server."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -26,6 +29,16 @@ from taskqueue.telemetry.trace import current_trace
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
+FIGURES_FILE = "FIGURES_FILE"  # `make faults` sets it: only what measures is run, and writes its figures there
+# `make faults` runs one test at a time, and holds each to its figure. Beside other tests, processes wait for a
+# core: a limit is then so many times as long, and still far below what a broken promise would take.
+SLACK = 1 if os.environ.get(FIGURES_FILE) else 4
+
+# Linux gives ports from 32,768 on to who asks for any: below, no other program takes one before its server has it.
+PORTS_EACH = 2_000  # for each process of the tests
+process_number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 11
+first_port = 10_000 + PORTS_EACH * process_number
+ports = cycle(random.sample(range(first_port, first_port + PORTS_EACH), PORTS_EACH))
 
 pools: WeakSet[ConnectionPool] = WeakSet()  # of earlier tests: some are kept, and used again by a later one
 
@@ -37,10 +50,12 @@ def missing(what: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that nobody listens on, and that no other test run in parallel is given."""
+    for port in ports:
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: the ports never end")
 
 
 def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, what: str = "it") -> None:

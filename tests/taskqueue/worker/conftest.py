@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,8 @@ from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_worker
-from tests.conftest import RedisServer
-from tests.taskqueue.worker.stage import Proxy, RunningWorker
-
-FIGURES_FILE = "FIGURES_FILE"  # `make faults` sets it: only what measures is run, and writes its figures there
+from tests.conftest import FIGURES_FILE, RedisServer
+from tests.taskqueue.worker.stage import Proxy, RunningWorker, stop_workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,9 +46,7 @@ def start(project: Path, tmp_path: Path, server: RedisServer) -> Iterator[Callab
         return started[-1]
 
     yield start_worker
-    for worker in started:
-        with suppress(OSError):
-            worker.stop()
+    stop_workers(started)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def message(queue: TaskQueue, task_id: str) -> str | None:
 
 
 def test_the_latest_progress_is_seen_while_the_job_goes_on(queue: TaskQueue, start: Start) -> None:
-    start()
+    start("--grace-seconds", "0")
     task = queue.submit("phases", {"pause": 60})
     wait_until(lambda: message(queue, task.id) == "second", what="the second phase")
     assert queue.get(task.id).status == "processing"
