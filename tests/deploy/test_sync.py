@@ -37,7 +37,7 @@ def web(env: pytest.MonkeyPatch, editable_project: Path) -> Iterator[Web]:
 
 def test_a_reload_takes_new_code_with_no_failed_request(web: Web, editable_project: Path) -> None:
     (editable_project / "jobs" / "fresh.py").write_text(JOB_TYPE)
-    edit(editable_project / "web" / "__init__.py", '"dashboard": "/rq"', '"dashboard": "elsewhere"')
+    edit(editable_project / "taskqueue" / "web" / "__init__.py", '"dashboard": "/rq"', '"dashboard": "elsewhere"')
     edit(editable_project / "taskqueue" / "errors.py", "There is no task ", "New words for no task ")
     with web.load() as failures:
         web.process.send_signal(signal.SIGHUP)
@@ -52,7 +52,7 @@ def test_a_reload_takes_new_code_with_no_failed_request(web: Web, editable_proje
     assert "fresh" in json.dumps(web.get("/task-types"))
 
 
-@pytest.mark.parametrize("file", ["jobs/generic.py", "taskqueue/settings.py"])
+@pytest.mark.parametrize("file", ["jobs/generic.py", "taskqueue/settings/settings.py"])
 def test_code_that_does_not_start_is_refused_and_the_old_goes_on(
     web: Web, editable_project: Path, file: str
 ) -> None:

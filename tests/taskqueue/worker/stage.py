@@ -16,7 +16,7 @@ from redis import Redis
 from rq import Queue
 
 from taskqueue.enqueue.queue import TaskQueue
-from tests.conftest import START_SECONDS, wait_until
+from tests.conftest import START_SECONDS, RedisServer, wait_until
 
 STOP_SECONDS = 40  # more than the default grace time
 
@@ -109,6 +109,13 @@ class Proxy:
 
     def close(self) -> None:
         self._listener.close()
+
+
+def emptied(server: RedisServer) -> RedisServer:
+    """The same Redis, without any data."""
+    with Redis.from_url(server.url) as connection:
+        connection.flushall()
+    return server
 
 
 def until(queue: TaskQueue, task_id: str, *statuses: str, seconds: float = START_SECONDS) -> float:

@@ -14,7 +14,7 @@ from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
 from taskqueue.worker.settle_and_claim import SettleAndClaim
-from tests.conftest import RedisServer, wait_until
+from tests.conftest import SLACK, RedisServer, wait_until
 from tests.taskqueue.worker.stage import Proxy, RunningWorker, registries_of, until
 
 Start = Callable[..., RunningWorker]
@@ -81,7 +81,7 @@ def test_a_claim_that_reached_redis_twice_is_given_back(start: Start, queue: Tas
     until(queue, task.id, "complete")
     second = queue.submit("counted", {}, SubmitOptions(queue="default", attempts=1))
     # As a network sends it that delivers a cut connection's last bytes late.
-    assert SettleAndClaim(redis, "one", ["default"], 10).turn(claim="late").claimed == second.id
+    assert SettleAndClaim(redis, "one", ["default"], 10)(claim="late").claimed == second.id
     wait_until(lambda: "put back" in worker.log, what="the worker to notice")
     read = queue.get(second.id)
     assert (read.status, read.attempt, read.errors) == ("queued", 0, ())
@@ -101,7 +101,7 @@ def test_workers_go_on_while_redis_is_full(
     with pytest.raises(QueueUnavailable, match="Redis is full"):
         queue.submit("generic", {})
     for task in tasks:
-        until(queue, task.id, "complete", seconds=seconds + 5)  # a result takes the place of its job
+        until(queue, task.id, "complete", seconds=seconds + 5 * SLACK)  # a result takes the place of its job
     redis.config_set("maxmemory", 0)
     after = queue.submit("generic", {})
     figure(f"Redis was full {seconds} s: the next job is complete", until(queue, after.id, "complete"))

@@ -18,7 +18,7 @@ from rq.repeat import Repeat
 from rq.serializers import JSONSerializer
 
 from taskqueue.enqueue.queue import TaskQueue
-from tests.conftest import RedisServer, wait_until
+from tests.conftest import SLACK, RedisServer, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, registries_of, until
 
 Start = Callable[..., RunningWorker]
@@ -184,7 +184,7 @@ def test_rq_info_suspend_and_resume(start: Start, project: Path, server: RedisSe
     assert queue.get(task.id).status == "queued"
     wait_until(lambda: "`rq suspend` holds" in worker.log, what="the log to say so")
     rq("resume")
-    assert until(queue, task.id, "complete") < 3
+    assert until(queue, task.id, "complete") < 3 * SLACK
     wait_until(lambda: "claimed again" in worker.log, what="the log to say so")
 
 

@@ -14,8 +14,16 @@ from rq.serializers import JSONSerializer
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.tasks.task import Task
+from tests.conftest import RedisServer
+from tests.taskqueue.worker.stage import emptied
 
 Work = Callable[..., str]
+
+
+@pytest.fixture
+def server(shared_redis: RedisServer) -> RedisServer:
+    """The Redis of the whole session: these tests leave it running."""
+    return emptied(shared_redis)
 
 
 @pytest.fixture
