@@ -21,7 +21,7 @@ from redis import Redis
 from rq.suspension import resume, suspend
 
 from deploy.laptop import LINE_BYTES, Log, Part, redis_command
-from tests.conftest import ROOT, START_SECONDS, RedisServer, free_port, missing, wait_until
+from tests.conftest import ROOT, SLACK, START_SECONDS, RedisServer, free_port, missing, wait_until
 
 VARIABLES = {"TASK_QUEUE_URL": "", "NO_COLOR": "", "FORCE_COLOR": "", "WEB_PROCESSES": "1"}
 NUMBERS = count()  # of log files
@@ -247,7 +247,7 @@ def test_a_second_ctrl_c_stops_at_once_and_redis_still_writes_its_data(
     running.process.send_signal(signal.SIGINT)
     wait_until(lambda: not processes_of(parts["web"]), what="the web server's end")
     running.process.send_signal(signal.SIGINT)
-    assert running.process.wait(5) == 0
+    assert running.process.wait(5 * SLACK) == 0
     assert processes_of(*parts.values()) == []
     assert "bye bye" in (tmp_path / "redis.log").read_text()
 
