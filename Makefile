@@ -13,7 +13,9 @@ run: $(VENV)/ready   ## Redis, the web server and a worker, in one log (PORT=800
 
 setup: $(VENV)/ready ## the set-up alone: .venv, from the lock
 
-test: $(VENV)/ready  ## every test, but for those of the images, side by side; or ARGS=tests/test_readme.py, one by one
+# Most tests wait for other processes: six at a time keep two cores busy. Each of the six reads all test files: Python
+# keeps what it has compiled of them.
+test: $(VENV)/ready  ## run every test, except those of the images, six at a time; ARGS=tests/test_readme.py: one by one
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --ignore tests/images $(or $(ARGS),-n 6 --dist worksteal --durations 15)
 
 test-images: $(VENV)/ready ## both images and compose.yaml, as containers (needs Docker)
