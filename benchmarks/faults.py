@@ -15,7 +15,7 @@ ROUNDS = 5
 
 def measure(figures: Path) -> None:
     """One round: the tests that note a figure, the slow ones too."""
-    command = [sys.executable, "-m", "pytest", "tests/taskqueue/worker", "-m", "slow or not slow"]
+    command = [sys.executable, "-m", "pytest", "--ignore", "tests/images", "-m", "slow or not slow"]
     # A test that fails is seen in its output, and its figure counts: that is what was measured.
     subprocess.run(command, cwd=ROOT, env=os.environ | {"FIGURES_FILE": str(figures)}, check=False)
 

@@ -1,5 +1,6 @@
 """What the tests stand on: a real Redis, the settings that point to it, real workers, a real web server."""
 
+import json
 import os
 import random
 import shutil
@@ -41,6 +42,14 @@ first_port = 10_000 + PORTS_EACH * process_number
 ports = cycle(random.sample(range(first_port, first_port + PORTS_EACH), PORTS_EACH))
 
 pools: WeakSet[ConnectionPool] = WeakSet()  # of earlier tests: some are kept, and used again by a later one
+
+
+Figure = Callable[[str, float], None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get(FIGURES_FILE):
+        items[:] = [item for item in items if "figure" in getattr(item, "fixturenames", ())]
 
 
 def missing(what: str) -> NoReturn:
@@ -122,6 +131,18 @@ def connections_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     pools.update(opened)
     for pool in pools:
         pool.disconnect(inuse_connections=False)  # what a thread still uses is closed by it
+
+
+@pytest.fixture
+def figure() -> Figure:
+    """Note what was measured, in seconds, for `make faults`."""
+
+    def note(what: str, seconds: float) -> None:
+        if path := os.environ.get(FIGURES_FILE):
+            with Path(path).open("a") as file:
+                file.write(json.dumps([what, seconds]) + "\n")
+
+    return note
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
-"""Fixtures of the worker's tests: a Redis that a test may take away, workers, and what they measure."""
+"""Fixtures of the worker's tests: a Redis that a test may take away, and workers."""
 
-import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,13 +10,8 @@ from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_worker
-from tests.conftest import FIGURES_FILE, RedisServer
+from tests.conftest import RedisServer
 from tests.taskqueue.worker.stage import Proxy, RunningWorker, stop_workers
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get(FIGURES_FILE):
-        items[:] = [item for item in items if "figure" in getattr(item, "fixturenames", ())]
 
 
 @pytest.fixture
@@ -59,15 +52,3 @@ def queue(server: RedisServer, job_types: JobTypes) -> Iterator[TaskQueue]:
 def redis(server: RedisServer) -> Iterator[Redis]:
     with connect_for_worker(server.url) as connection:
         yield connection
-
-
-@pytest.fixture
-def figure() -> Callable[[str, float], None]:
-    """Note what was measured, in seconds, for `make faults`."""
-
-    def note(what: str, seconds: float) -> None:
-        if path := os.environ.get(FIGURES_FILE):
-            with Path(path).open("a") as file:
-                file.write(json.dumps([what, seconds]) + "\n")
-
-    return note

@@ -14,11 +14,10 @@ from taskqueue.control.pauses import Pauses
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import WrongStatus
-from tests.conftest import SLACK, wait_until
+from tests.conftest import SLACK, Figure, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, registries_of, until
 
 Start = Callable[..., RunningWorker]
-Figure = Callable[[str, float], None]
 
 
 @pytest.fixture

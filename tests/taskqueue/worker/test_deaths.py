@@ -14,11 +14,10 @@ from redis import Redis
 
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
-from tests.conftest import SLACK, RedisServer, wait_until
+from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, is_gone, places_of, registries_of, until
 
 Start = Callable[..., RunningWorker]
-Figure = Callable[[str, float], None]
 QUEUES = ("high", "default", "low")
 MEMORY_LIMIT_MIB = 200
 

@@ -17,7 +17,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
 from taskqueue.monitor.listing import Listing, TaskFilter
-from tests.conftest import SLACK, RedisServer, wait_until
+from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, registries_of, until
 
 Start = Callable[..., RunningWorker]
@@ -61,12 +61,13 @@ def test_no_more_run_at_the_same_time_than_may_and_they_begin_in_their_order(
 
 
 def test_other_jobs_are_not_held_up_and_no_worker_asks_again_and_again(
-    start: Start, queue: TaskQueue, redis: Redis
+    start: Start, queue: TaskQueue, redis: Redis, figure: Figure
 ) -> None:
     start("--horses", "4", "--grace-seconds", "0")
     tasks = submit_two(queue, 30, 60)
     other = queue.submit("generic", {})
-    until(queue, other.id, "complete", seconds=2 * SLACK)
+    seconds = until(queue, other.id, "complete", seconds=2 * SLACK)
+    figure("a job type is at its limit: a job of another type is complete", seconds)
     wait_until(
         lambda: limit_usage(redis, "two-at-a-time", TWO).held == 28, 2 * SLACK, what="the others to be held"
     )

@@ -14,11 +14,10 @@ from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
 from taskqueue.worker.settle_and_claim import SettleAndClaim
-from tests.conftest import SLACK, RedisServer, wait_until
+from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.worker.stage import Proxy, RunningWorker, registries_of, until
 
 Start = Callable[..., RunningWorker]
-Figure = Callable[[str, float], None]
 SLOW = pytest.mark.slow
 
 

@@ -16,11 +16,10 @@ from rq.serializers import JSONSerializer
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.store.connection import connect_for_requests
-from tests.conftest import SLACK, RedisServer, wait_until
+from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, is_gone, places_of, registries_of, until
 
 Start = Callable[..., RunningWorker]
-Figure = Callable[[str, float], None]
 
 
 def test_a_running_job_has_its_grace_time(start: Start, queue: TaskQueue) -> None:
