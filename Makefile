@@ -1,56 +1,56 @@
-# make run · make test · make check · make bench are the whole interface; the rest serves them.
+# make run · make test · make check · make bench are the interface; the other targets serve them.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SECONDS ?= 600
 
 .PHONY: help run setup test test-images soak faults check format bench bench-web bench-streams lock clean
-help:                ## what can be made
+help:                ## list the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
-run: $(VENV)/ready   ## Redis, the web server and a worker, in one log (PORT=8000)
+run: $(VENV)/ready   ## start Redis, the web server and a worker, in one log (PORT=8000)
 	@$(BIN)/python deploy/laptop.py
 
-setup: $(VENV)/ready ## the set-up alone: .venv, from the lock
+setup: $(VENV)/ready ## only set up .venv, from the lock
 
 # Most tests wait for other processes: six at a time keep two cores busy. Each of the six reads all test files: Python
 # keeps what it has compiled of them.
 test: $(VENV)/ready  ## run every test, except those of the images, six at a time; ARGS=tests/test_readme.py: one by one
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --ignore tests/images $(or $(ARGS),-n 6 --dist worksteal --durations 15)
 
-test-images: $(VENV)/ready ## both images and compose.yaml, as containers (needs Docker)
+test-images: $(VENV)/ready ## test both images and compose.yaml, as containers (needs Docker)
 	@$(BIN)/python -m pytest tests/images $(ARGS)
 
-faults: $(VENV)/ready ## how long until each fault is mended, five times: benchmarks/faults.md (a quarter of an hour)
+faults: $(VENV)/ready ## measure the recovery from each fault, five times: benchmarks/faults.md (15 minutes)
 	@$(BIN)/python benchmarks/faults.py
 
-soak: $(VENV)/ready  ## ten minutes of faults, then every job is accounted for; and the slow tests (SECONDS=600)
+soak: $(VENV)/ready  ## run under random faults, account for every job, then run the slow tests (SECONDS=600)
 	@$(BIN)/python -m tests.soak $(SECONDS)
 	@$(BIN)/python -m pytest --ignore tests/images -m slow
 
-check: $(VENV)/ready ## ruff, mypy strict, import-linter
+check: $(VENV)/ready ## run ruff, mypy strict and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: $(VENV)/ready  ## how fast it is, beside its peers, in one run: benchmarks/results.md
+bench: $(VENV)/ready  ## measure the worker beside its peers: benchmarks/results.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/workers.py $(ARGS)
 
-bench-web: $(VENV)/ready ## the web server beside others, in one run: benchmarks/serving.md
+bench-web: $(VENV)/ready ## measure the web server beside others: benchmarks/serving.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/serving.py $(ARGS)
 
-bench-streams: $(VENV)/ready ## POST /tasks beside 500 open event streams, in one run: benchmarks/streams.md
+bench-streams: $(VENV)/ready ## measure POST /tasks beside 500 open event streams: benchmarks/streams.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/streams.py
 
-format: $(VENV)/ready ## let ruff mend what it can
+format: $(VENV)/ready ## let ruff fix what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-lock:                ## write requirements/*.txt anew from pyproject.toml (needs uv: pip install uv)
+lock:                ## write requirements/*.txt from pyproject.toml (needs uv: pip install uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
 	    --extra web --extra dev pyproject.toml -o requirements/dev.txt
 	@for part in web worker; do \
 	    uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
 	        -c requirements/dev.txt $$( [ $$part = web ] && echo --extra web ) pyproject.toml -o requirements/$$part.txt; done
 
-clean:               ## remove what was set up and what ran
+clean:               ## remove .venv, var/ and the caches
 	rm -rf $(VENV) var .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/ready: requirements/dev.txt

@@ -1,4 +1,4 @@
-"""Starts a worker: settings, connection, job types, work. `python worker.py --help`"""
+"""Starts a worker. `python worker.py --help` shows its options."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from taskqueue.jobtypes.registry import discover, known_types
 from taskqueue.settings import Settings, names
 from taskqueue.store.connection import connect_for_worker, wait_for_redis
 from taskqueue.telemetry import log
-from taskqueue.worker.horse import Limits
+from taskqueue.worker.horse import HorseLimits
 from taskqueue.worker.options import Options
 from taskqueue.worker.status_server import StatusServer
 from taskqueue.worker.worker import Worker
@@ -19,7 +19,7 @@ EXIT_USAGE = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Start a worker and work; the exit code."""
+    """Start a worker and let it work until it is stopped; return the exit code."""
     try:
         settings = Settings.read(os.environ)
         options = _parser(settings).parse_args(arguments)
@@ -32,8 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (InvalidSetting, InvalidJobType) as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return EXIT_USAGE
-    # Until it has horses there is nothing to put in order; as a container's first process it gets no signal
-    # that it does not ask for.
+    # Before the worker has horses, SIGTERM can end it at once. It needs a handler: as a container's first process
+    # it gets no signal without one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     status_server = StatusServer(options.port)
     try:
@@ -42,13 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"worker.py: WORKER_PORT: port {options.port} cannot be used ({error})", file=sys.stderr)
         return EXIT_USAGE
     try:
-        wait_for_redis(settings.redis_url, status_server.status.turned)
+        wait_for_redis(settings.redis_url, status_server.status.note_loop)
         worker = Worker(
             queues,
             options.name,
             connection=connect_for_worker(settings.redis_url),
             options=Options(
-                options.horses, Limits(options.max_jobs_per_horse, options.max_horse_memory), options.grace_seconds
+                options.horses,
+                HorseLimits(options.max_jobs_per_horse, options.max_horse_memory),
+                options.grace_seconds,
             ),
             status_server=status_server,
         )
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InvalidSetting as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except ValueError as error:  # RQ: an active worker has this name
+    except ValueError as error:  # from RQ: a live worker has this name already
         print(f"worker.py: --name: {error}", file=sys.stderr)
         return EXIT_USAGE
     finally:
@@ -70,14 +72,14 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     default = Options.read(os.environ)
     parser = argparse.ArgumentParser(
         prog="worker.py",
-        description="Run the jobs that wait in Redis. Redis is at TASK_QUEUE_URL.",
-        epilog="Ctrl-C or SIGTERM: finish what runs, then stop. A second one: put it back, and stop now.",
+        description="Run the jobs that wait in the Redis at TASK_QUEUE_URL.",
+        epilog="Ctrl-C or SIGTERM: finish the running jobs, then stop. A second one: put them back, and stop now.",
     )
     parser.add_argument(
         "--queues",
         default=",".join(settings.queues),
         metavar="NAMES",
-        help="the queues to work on, the most important first (default: %(default)s)",
+        help="queues to work on, the most important first (default: %(default)s)",
     )
     parser.add_argument(
         "--horses",
@@ -91,31 +93,31 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         type=int,
         default=default.limits.jobs,
         metavar="N",
-        help="replace a work-horse after so many jobs; 0: never (default: %(default)s; MAX_JOBS_PER_HORSE)",
+        help="replace a work-horse after N jobs; 0: never (default: %(default)s; MAX_JOBS_PER_HORSE)",
     )
     parser.add_argument(
         "--max-horse-memory",
         type=int,
         default=default.limits.memory_mib,
         metavar="MIB",
-        help="replace a work-horse that is larger; 0: never (default: %(default)s; MAX_HORSE_MEMORY_MIB)",
+        help="replace a work-horse that is larger than MIB; 0: never (default: %(default)s; MAX_HORSE_MEMORY_MIB)",
     )
     parser.add_argument(
         "--grace-seconds",
         type=int,
         default=default.grace_seconds,
         metavar="N",
-        help="how long a running job may go on when the worker is stopped (default: %(default)s; GRACE_SECONDS)",
+        help="seconds that running jobs have to end when the worker stops (default: %(default)s; GRACE_SECONDS)",
     )
     parser.add_argument(
         "--port",
         type=int,
         default=default.port,
         metavar="N",
-        help="where /healthz, /readyz and /metrics are served; 0: nowhere (default: %(default)s; WORKER_PORT)",
+        help="port that serves /healthz, /readyz and /metrics; 0: none (default: %(default)s; WORKER_PORT)",
     )
     parser.add_argument("--burst", action="store_true", help="stop when the queues are empty")
-    parser.add_argument("--name", default="", help="the worker's name (default: host, process id, and chance)")
+    parser.add_argument("--name", default="", help="the worker's name (default: host, process id, random suffix)")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""`make faults`: the tests of faults, five times; how long each took to be mended goes to benchmarks/faults.md."""
+"""`make faults`: runs the tests of faults five times and writes the recovery times to benchmarks/faults.md."""
 
 import json
 import os
@@ -14,21 +14,21 @@ ROUNDS = 5
 
 
 def measure(figures: Path) -> None:
-    """One round: the tests that note a figure, the slow ones too."""
+    """Run one round of the tests that note a figure, the slow ones too."""
     command = [sys.executable, "-m", "pytest", "--ignore", "tests/images", "-m", "slow or not slow"]
-    # A test that fails is seen in its output, and its figure counts: that is what was measured.
+    # A failing test shows in the output, and its figure counts all the same: it was measured.
     subprocess.run(command, cwd=ROOT, env=os.environ | {"FIGURES_FILE": str(figures)}, check=False)
 
 
 def table(lines: list[str]) -> str:
-    """The figures as a table, in the order in which they came first."""
+    """Return the figures as a table, in the order of their first appearance."""
     seconds: dict[str, list[float]] = {}
     for line in lines:
-        what, value = json.loads(line)
-        seconds.setdefault(what, []).append(value)
+        event, value = json.loads(line)
+        seconds.setdefault(event, []).append(value)
     rows = [
-        f"| {what} | {statistics.median(values):.2f} | {max(values):.2f} | {len(values)} |"
-        for what, values in seconds.items()
+        f"| {event} | {statistics.median(values):.2f} | {max(values):.2f} | {len(values)} |"
+        for event, values in seconds.items()
     ]
     head = ["| | median, s | worst, s | times |", "|---|---:|---:|---:|"]
     return "\n".join([*head, *rows])
@@ -43,9 +43,9 @@ def main() -> None:
         rows = table(figures.read_text().splitlines())
     about = (
         f"{os.cpu_count()} cores, Python {platform.python_version()}. Written by `make faults`."
-        " What is done before a test looks again (every 20 ms) reads 0.00."
+        " A test looks every 20 ms: 0.00 means that the recovery came before its first look."
     )
-    text = f"# How long until a fault is mended\n\n{about}\n\n{rows}\n"
+    text = f"# How long the recovery from a fault takes\n\n{about}\n\n{rows}\n"
     (ROOT / "benchmarks" / "faults.md").write_text(text)
     print(text)
 

@@ -1,4 +1,4 @@
-"""What is measured of a worker, on a Redis of the benchmark's own: how fast, how soon, how large, how busy."""
+"""Measures workers on a Redis of the benchmark's own: throughput, latency, memory and processor time."""
 
 import json
 import os
@@ -20,33 +20,32 @@ from systems import APPS, System, environment
 
 from deploy.laptop import free_port, redis_command
 
-WARM_UP = 0.2  # of the jobs, before the clock starts: start-up is not what is measured
+WARM_UP = 0.2  # of the jobs, before the clock starts, so that start-up is not measured
 LIMIT_SECONDS = 180
 STOP_SECONDS = 20
 FEW_JOBS = 200
-SETTLE_SECONDS = 2  # after its last job
+SETTLE_SECONDS = 2  # after a worker's last job, before it counts as idle
 TICK = os.sysconf("SC_CLK_TCK")
-
 
 Measure = Callable[["Server"], Any]  # one part of a benchmark
 
 
 class Server:
-    """A Redis of the benchmark's own, append-only as in production."""
+    """The benchmark's Redis, append-only as in production."""
 
     def __init__(self, port: int) -> None:
         self.url = f"redis://127.0.0.1:{port}/0"
         self.connection = Redis(port=port)
 
     def cpu_seconds(self) -> float:
-        """What it has used so far."""
+        """Return the processor time that Redis has used so far."""
         cpu = self.connection.info("cpu")
         return float(cpu["used_cpu_sys"] + cpu["used_cpu_user"])
 
 
 @contextmanager
 def redis_server() -> Iterator[Server]:
-    """Started here, and gone afterwards."""
+    """Start a Redis with its data in a temporary folder; stop it afterwards."""
     port = free_port()
     with TemporaryDirectory() as folder:
         process = subprocess.Popen(redis_command(port, Path(folder)), stdout=subprocess.DEVNULL)
@@ -68,7 +67,7 @@ def _answers(connection: Redis) -> bool:
 
 @contextmanager
 def workers(commands: Sequence[list[str]], server: Server) -> Iterator[list[int]]:
-    """Workers that run meanwhile; their process ids."""
+    """Run these command lines meanwhile; yield their process ids."""
     started = [
         subprocess.Popen(
             command,
@@ -94,7 +93,7 @@ def workers(commands: Sequence[list[str]], server: Server) -> Iterator[list[int]
 
 
 def enqueue(system: System, count: int, server: Server) -> None:
-    """So many no-op jobs on an empty Redis."""
+    """Queue `count` no-op jobs on an empty Redis."""
     server.connection.flushall()
     subprocess.run(
         system.drive("noops", str(count)), cwd=APPS, env=environment(server.url), check=True, timeout=LIMIT_SECONDS
@@ -102,7 +101,7 @@ def enqueue(system: System, count: int, server: Server) -> None:
 
 
 def waiting(system: System, server: Server) -> int:
-    """How many jobs nobody has taken yet."""
+    """Return how many jobs wait in the system's queue."""
     match server.connection.type(system.queue):
         case b"zset":
             return int(server.connection.zcard(system.queue))
@@ -112,14 +111,14 @@ def waiting(system: System, server: Server) -> int:
 
 
 class Drain(NamedTuple):
-    """How fast jobs were run."""
+    """The throughput of the workers."""
 
     rate: float  # jobs a second
     redis_us: float  # microseconds of Redis's processor for each job
 
 
 def drain(system: System, commands: Sequence[list[str]], server: Server, *, jobs: int, leave: int = 0) -> Drain:
-    """Queue jobs, let workers warm up, and take the time until `leave` wait."""
+    """Queue `jobs` jobs, let the workers warm up, and measure until only `leave` wait."""
     enqueue(system, jobs, server)
     with workers(commands, server):
         wait(lambda: waiting(system, server) <= leave + (jobs - leave) * (1 - WARM_UP))
@@ -130,7 +129,7 @@ def drain(system: System, commands: Sequence[list[str]], server: Server, *, jobs
 
 
 class Latency(NamedTuple):
-    """From the call that queues a job to its first line, in milliseconds; the worker was idle."""
+    """The time from the call that queues a job to the job's first line, in milliseconds, with an idle worker."""
 
     p50: float
     p99: float
@@ -138,17 +137,17 @@ class Latency(NamedTuple):
 
 
 class Idle(NamedTuple):
-    """A worker that has run jobs and has nothing to do."""
+    """The cost of a worker that has run jobs and has nothing to do."""
 
-    memory_mib: float  # PSS: what it shares with others counts in part
+    memory_mib: float  # PSS: memory that processes share is divided among them
     cpu_percent: float  # of a core
 
 
 def latency(system: System, command: list[str], server: Server, seconds: float) -> Latency:
-    """One job after another, to one worker."""
+    """Queue one job after another for one idle worker, for `seconds`."""
     server.connection.flushall()
     with workers([command], server):
-        asked = subprocess.run(
+        driver = subprocess.run(
             system.drive("latency", str(seconds)),
             cwd=APPS,
             env=environment(server.url),
@@ -156,13 +155,13 @@ def latency(system: System, command: list[str], server: Server, seconds: float) 
             capture_output=True,
             timeout=LIMIT_SECONDS,
         )
-    delays = sorted(json.loads(asked.stdout))
+    delays = sorted(json.loads(driver.stdout))
     cuts = quantiles(delays, n=100) if len(delays) > 1 else delays * 99
     return Latency(cuts[49] * 1000, cuts[98] * 1000, len(delays))
 
 
 def idle(system: System, commands: Sequence[list[str]], server: Server, seconds: float = 5) -> Idle:
-    """Workers that have run a few jobs each, in sum."""
+    """Measure these workers together when they have run a few jobs each."""
     enqueue(system, FEW_JOBS, server)
     with workers(commands, server) as pids:
         wait(lambda: waiting(system, server) == 0)
@@ -170,13 +169,13 @@ def idle(system: System, commands: Sequence[list[str]], server: Server, seconds:
         before, began = cpu_seconds(pids), time.monotonic()
         time.sleep(seconds)
         after = cpu_seconds(pids)
-        # What has ended meanwhile is told by nobody any more: it counts neither before nor after.
+        # A process that has ended meanwhile reports nothing: it counts neither before nor after.
         busy = sum(used - before.get(pid, 0.0) for pid, used in after.items())
         return Idle(memory_mib(pids), busy / (time.monotonic() - began) * 100)
 
 
 def memory_mib(pids: Sequence[int]) -> float:
-    """PSS of these processes and all below them."""
+    """Return the PSS of these processes and all their descendants."""
     kib = 0
     for pid in family(pids):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -186,7 +185,7 @@ def memory_mib(pids: Sequence[int]) -> float:
 
 
 def cpu_seconds(pids: Sequence[int]) -> dict[int, float]:
-    """What each of these processes and all below them has used."""
+    """Return the processor time of each of these processes and their descendants, by process id."""
     used = {}
     for pid in family(pids):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -195,16 +194,16 @@ def cpu_seconds(pids: Sequence[int]) -> dict[int, float]:
 
 
 def family(pids: Sequence[int]) -> list[int]:
-    """These processes and all below them."""
-    found = list(pids)
-    for pid in found:
+    """Return these processes and all their descendants."""
+    processes = list(pids)
+    for pid in processes:
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
-    return found
+            processes += map(int, children.read_text().split())
+    return processes
 
 
 def wait(condition: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> None:
-    """Until it is so."""
+    """Return when `condition` is true. Raises TimeoutError after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -213,7 +212,7 @@ def wait(condition: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> None:
 
 
 def machine(server: Server) -> str:
-    """Where this was measured."""
+    """Return a sentence about the machine and the software of this measurement."""
     version = server.connection.info("server")["redis_version"]
     return (
         f"{os.cpu_count()} cores, Python {platform.python_version()}, Redis {version} beside (append-only on),"
@@ -222,7 +221,7 @@ def machine(server: Server) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; all but the first column are numbers."""
+    """Return a Markdown table; all but the first column are numbers."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -230,20 +229,22 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 def run(
     results: Path, measures: Mapping[str, Measure], parts: Sequence[str], report: Callable[[Any], str]
 ) -> bool:
-    """Measure the named parts, or all, and write `results`.json and .md; whether there are figures of every part.
+    """Measure the named parts, or all, and write `results`.json and .md. Return whether every part has figures.
 
     A part that is not named keeps the figures of its last run.
     """
+    if set(parts) - measures.keys():
+        raise SystemExit(f"name the parts to measure, or none for all: {', '.join(measures)}")
     file = results.with_suffix(".json")
-    found = json.loads(file.read_text()) if file.exists() else {}
+    figures = json.loads(file.read_text()) if file.exists() else {}
     with redis_server() as server:
         for part in parts or measures:
-            found[part] = measures[part](server)
-        found["machine"] = machine(server)
-    file.write_text(json.dumps(found, indent=1) + "\n")
-    if measures.keys() - found.keys():
+            figures[part] = measures[part](server)
+        figures["machine"] = machine(server)
+    file.write_text(json.dumps(figures, indent=1) + "\n")
+    if measures.keys() - figures.keys():
         return False
-    page = report(found)
+    page = report(figures)
     results.with_suffix(".md").write_text(page)
     print(f"\n{page}")
     return True

@@ -1,7 +1,7 @@
-"""`make bench-web`: this project's web server beside others, in one run; needs wrk (apt install wrk).
+"""`make bench-web`: measures this project's web server beside others, in one run; needs wrk (apt install wrk).
 
 Requests a second and latency of POST /tasks, two web processes each; bulk submission beside RQ's own; the time of
-a page of GET /tasks while more and more tasks are kept. The figures go to benchmarks/serving.md and serving.json.
+a page of GET /tasks as the number of stored tasks grows. The figures go to benchmarks/serving.md and serving.json.
 """
 
 import json
@@ -30,7 +30,7 @@ BULK_TASKS = 10_000
 KEPT = (1_000, 10_000, 100_000, 1_000_000)
 PAGES = 50
 SECRET, KEY = new_key("bench", "submit")
-GUARDS = ("env", f"API_KEYS={KEY.entry()}", "RATE_LIMIT=999999999/s")  # more than anybody asks, and counted
+GUARDS = ("env", f"API_KEYS={KEY.entry()}", "RATE_LIMIT=999999999/s")  # above every rate, but counted
 POST = f"""
 wrk.method = "POST"
 wrk.body = '{{"to": "ada@example.com"}}'
@@ -52,14 +52,14 @@ def _gunicorn(port: int) -> list[str]:
 
 
 def project(port: int) -> list[str]:
-    """The command line of this project's web server on this port."""
+    """Return the command line of this project's web server on this port."""
     settings = str(ROOT / "web" / "gunicorn_conf.py")
     return [*_gunicorn(port), "-c", settings, "web.wsgi:app", "--access-logfile", "/dev/null"]
 
 
 def servers(port: int) -> dict[str, list[str]]:
-    """The command line of each web server on this port."""
-    found = {
+    """Return the command line of each web server on this port, by its name."""
+    commands = {
         "this project": project(port),
         "… with keys and limits": [*GUARDS, *project(port)],
         "Flask and Queue.enqueue": [*_gunicorn(port), "-w", str(PROCESSES), "--threads", "8", "naive_flask:app"],
@@ -67,12 +67,12 @@ def servers(port: int) -> dict[str, list[str]]:
     if install(FASTAPI):
         uvicorn = str(ENVIRONMENTS / FASTAPI.app / "bin" / "uvicorn")
         options = ("--port", str(port), "--workers", str(PROCESSES), "--log-level", "error")
-        found["FastAPI, list and key"] = [uvicorn, *options, "guide_fastapi:app"]
-    return found
+        commands["FastAPI, list and key"] = [uvicorn, *options, "guide_fastapi:app"]
+    return commands
 
 
 def posts(server: Server) -> dict[str, dict[str, float]]:
-    """POST /tasks under load: of each server the median of the rounds."""
+    """Measure POST /tasks under load; return the medians of the rounds, by server."""
     rounds: dict[str, list[dict[str, float]]] = {}
     for _ in range(ROUNDS):
         for name in servers(0):
@@ -84,33 +84,33 @@ def posts(server: Server) -> dict[str, dict[str, float]]:
                 address = f"http://127.0.0.1:{port}{ADDRESS}"
                 wait(lambda address=address: answers(address), 20)
                 load(address, script.name, 2)
-                one = load(address, script.name, SECONDS)
-            rounds.setdefault(name, []).append(one)
-            print(
-                f"{name:<26} {one['rate']:>7,.0f} requests/s, p50 {one['p50']:.1f} ms, p99 {one['p99']:.1f} ms",
-                flush=True,
-            )
+                figures = load(address, script.name, SECONDS)
+            rounds.setdefault(name, []).append(figures)
+            delays = f"p50 {figures['p50']:.1f} ms, p99 {figures['p99']:.1f} ms"
+            print(f"{name:<26} {figures['rate']:>7,.0f} requests/s, {delays}", flush=True)
     return {
-        name: {figure: median(one[figure] for one in some) for figure in some[0]} for name, some in rounds.items()
+        name: {key: median(figures[key] for figures in measured) for key in measured[0]}
+        for name, measured in rounds.items()
     }
 
 
 def load(address: str, script: str, seconds: int) -> dict[str, float]:
-    """What wrk measures. Raises where a request was refused."""
+    """Run wrk and return its figures. Raises SystemExit if a request was refused."""
     command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s", "--latency", "-s", script, address]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_SECONDS).stdout
-    if refused := re.search(r"Non-2xx or 3xx responses: \d+", told):
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_SECONDS).stdout
+    if refused := re.search(r"Non-2xx or 3xx responses: \d+", output):
         raise SystemExit(f"{address}: {refused[0]}")
-    rate = float(re.search(r"Requests/sec: +([\d.]+)", told)[1])
-    return {"rate": rate, "p50": _milliseconds(told, "50"), "p99": _milliseconds(told, "99")}
+    rate = float(re.search(r"Requests/sec: +([\d.]+)", output)[1])
+    return {"rate": rate, "p50": _milliseconds(output, "50"), "p99": _milliseconds(output, "99")}
 
 
-def _milliseconds(told: str, percent: str) -> float:
-    number, unit = re.search(rf"^ +{percent}% +([\d.]+)(us|ms|s)$", told, re.MULTILINE).groups()
+def _milliseconds(output: str, percent: str) -> float:
+    number, unit = re.search(rf"^ +{percent}% +([\d.]+)(us|ms|s)$", output, re.MULTILINE).groups()
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
 def answers(address: str) -> bool:
+    """Return whether POST /tasks at this address accepts a task."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {SECRET}"}
     request = Request(address, b'{"to": "ada@example.com"}', headers)
     try:
@@ -121,7 +121,7 @@ def answers(address: str) -> bool:
 
 
 def bulk(server: Server) -> dict[str, dict[str, float]]:
-    """Ten thousand tasks at once: one request to this project, and RQ's own enqueue_many in a process."""
+    """Queue ten thousand tasks at once: by one request to this project, and by RQ's enqueue_many in a process."""
     body = json.dumps([{"task_type": "noop", "payload": {"to": "ada@example.com"}}] * BULK_TASKS).encode()
     server.connection.flushall()
     port = free_port()
@@ -141,44 +141,44 @@ def bulk(server: Server) -> dict[str, dict[str, float]]:
         "rq_app.queue.enqueue_many(jobs)\n"
         f"print({BULK_TASKS} / (time.monotonic() - began))"
     )
-    told = subprocess.run(
+    rq_rate = subprocess.run(
         [sys.executable, "-c", code], cwd=APPS, env=environment(server.url), check=True, capture_output=True
     ).stdout
-    found = {"POST /tasks/bulk": {"rate": ours}, "RQ's enqueue_many": {"rate": float(told)}}
-    for name, one in found.items():
-        print(f"{name:<26} {one['rate']:>7,.0f} tasks/s", flush=True)
-    return found
+    rates = {"POST /tasks/bulk": {"rate": ours}, "RQ's enqueue_many": {"rate": float(rq_rate)}}
+    for name, figures in rates.items():
+        print(f"{name:<26} {figures['rate']:>7,.0f} tasks/s", flush=True)
+    return rates
 
 
 def pages(server: Server) -> dict[str, dict[str, float]]:
-    """A page of GET /tasks, while more and more tasks are kept."""
-    found = {}
+    """Measure a page of GET /tasks as the number of stored tasks grows."""
+    times = {}
     server.connection.flushall()
     port = free_port()
     with workers([project(port)], server):
         address = f"http://127.0.0.1:{port}"
         wait(lambda: answers(address + ADDRESS), 20)
-        kept = 1
+        stored = 1
         for count in KEPT:
-            while kept < count:
-                some = min(BULK_TASKS, count - kept)
+            while stored < count:
+                some = min(BULK_TASKS, count - stored)
                 body = json.dumps([{"task_type": "noop", "payload": {}}] * some).encode()
                 with urlopen(
                     Request(f"{address}/tasks/bulk", body, {"Content-Type": "application/json"}), timeout=60
                 ) as answer:
                     answer.read()
-                kept += some
-            found[str(count)] = {
+                stored += some
+            times[str(count)] = {
                 "newest": page_ms(f"{address}/tasks"),
                 "queued": page_ms(f"{address}/tasks?status=queued"),
                 "failed": page_ms(f"{address}/tasks?status=failed"),
             }
-            print(f"{count:>9,} tasks: {found[str(count)]}", flush=True)
-    return found
+            print(f"{count:>9,} tasks: {times[str(count)]}", flush=True)
+    return times
 
 
 def page_ms(address: str) -> float:
-    """The median time of one page, in milliseconds."""
+    """Return the median time of one page, in milliseconds."""
     times = []
     for _ in range(PAGES):
         began = time.monotonic()
@@ -189,7 +189,7 @@ def page_ms(address: str) -> float:
 
 
 def report(results: dict[str, Any]) -> str:
-    """The page."""
+    """Return benchmarks/serving.md."""
     ours = results["posts"]["this project"]["rate"]
     bulk_rates = results["bulk"]
     return "\n".join(
@@ -200,33 +200,38 @@ def report(results: dict[str, Any]) -> str:
             "",
             f"## POST /tasks: {PROCESSES} web processes, {CLIENTS} clients",
             "",
-            f"The medians of {ROUNDS} rounds, taken in turn.",
+            f"The medians of {ROUNDS} rounds; each round measures every server.",
             "",
             table(
                 ["", "requests/s", "× ours is faster", "p50, ms", "p99, ms"],
                 [
                     [
                         name,
-                        f"{one['rate']:,.0f}",
-                        f"{ours / one['rate']:.2f}",
-                        f"{one['p50']:.1f}",
-                        f"{one['p99']:.1f}",
+                        f"{figures['rate']:,.0f}",
+                        f"{ours / figures['rate']:.2f}",
+                        f"{figures['p50']:.1f}",
+                        f"{figures['p99']:.1f}",
                     ]
-                    for name, one in results["posts"].items()
+                    for name, figures in results["posts"].items()
                 ],
             ),
             "",
             f"## {BULK_TASKS:,} tasks at once",
             "",
-            table(["", "tasks/s"], [[name, f"{one['rate']:,.0f}"] for name, one in bulk_rates.items()]),
+            table(["", "tasks/s"], [[name, f"{figures['rate']:,.0f}"] for name, figures in bulk_rates.items()]),
             "",
             "## One page of GET /tasks, in milliseconds",
             "",
             table(
-                ["tasks kept", "newest", "status=queued", "status=failed (none)"],
+                ["tasks stored", "newest", "status=queued", "status=failed (none)"],
                 [
-                    [f"{int(count):,}", f"{one['newest']:.1f}", f"{one['queued']:.1f}", f"{one['failed']:.1f}"]
-                    for count, one in results["pages"].items()
+                    [
+                        f"{int(count):,}",
+                        f"{figures['newest']:.1f}",
+                        f"{figures['queued']:.1f}",
+                        f"{figures['failed']:.1f}",
+                    ]
+                    for count, figures in results["pages"].items()
                 ],
             ),
             "",
@@ -235,7 +240,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def main(parts: list[str]) -> None:
-    """All parts, or those that are named."""
+    """Measure the named parts, or all."""
     if not shutil.which("wrk"):
         raise SystemExit("make bench-web: wrk is missing; apt install wrk, or brew install wrk")
     run(RESULTS, {"posts": posts, "bulk": bulk, "pages": pages}, parts, report)

@@ -1,7 +1,7 @@
-"""`make bench-streams`: POST /tasks while hundreds follow their tasks; needs wrk (apt install wrk).
+"""`make bench-streams`: measures POST /tasks beside hundreds of open event streams; needs wrk (apt install wrk).
 
-In one run, in turn with and without the streams: requests a second, how soon an event arrives, and what a stream
-takes of memory. The figures go to benchmarks/streams.md.
+Rounds with and without the streams alternate in one run: requests a second, how soon an event arrives, and how
+much memory a stream takes. The figures go to benchmarks/streams.md.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from taskqueue.store.keys import Field
 from taskqueue.tasks.changes import publish_change
 
 STREAMS = 500
-EVENTS = 100  # a second, to one of the streams each
+EVENTS = 100  # a second, each to one of the streams
 SECONDS = 6
 ROUNDS = 3
 
 
 class Streams:
-    """Streams that are open, each of a task of its own, and how late their events came."""
+    """Open event streams, one for each task, and the delays of their events."""
 
     def __init__(self, port: int, ids: list[str]) -> None:
         self._port = port
@@ -38,16 +38,16 @@ class Streams:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """All of them, until the block ends."""
+        """Keep all streams open until the block ends."""
         self._opened = 0
         following = [asyncio.create_task(self._follow(task_id)) for task_id in self._ids]
         while self._opened < len(self._ids):
             await asyncio.sleep(0.05)
-            if broken := next((one for one in following if one.done()), None):
+            if broken := next((stream for stream in following if stream.done()), None):
                 raise SystemExit(f"a stream ended: {broken.exception()!r}")
         yield
-        for one in following:
-            one.cancel()
+        for stream in following:
+            stream.cancel()
         await asyncio.gather(*following, return_exceptions=True)
 
     async def _follow(self, task_id: str) -> None:
@@ -56,39 +56,39 @@ class Streams:
             writer.write(f"GET /tasks/{task_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             kind, is_open = b"", False
             while line := await reader.readline():
-                came = time.time()
+                received_at = time.time()
                 if line.startswith(b"event: "):
                     kind = line.split()[1]
                 elif line.startswith(b"data: ") and kind == b"status":
                     self._opened, is_open = self._opened + 1, True
-                elif line.startswith(b"data: ") and is_open:  # before that, it is what was told before
-                    self.delays.append(came - float(json.loads(line[6:])["progress"]["message"]))
+                elif line.startswith(b"data: ") and is_open:  # earlier data is from before the stream
+                    self.delays.append(received_at - float(json.loads(line[6:])["progress"]["message"]))
         finally:
             writer.close()
 
 
-async def tell(server: Server, ids: list[str], seconds: float) -> None:
-    """What progress() in a job does, to tasks by chance."""
+async def send_progress(server: Server, ids: list[str], seconds: float) -> None:
+    """Do what progress() in a job does, for random tasks."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         task_id = random.choice(ids)
-        told = {"done": 1, "total": None, "message": repr(time.time()), "at": ""}
+        progress = {"done": 1, "total": None, "message": repr(time.time()), "at": ""}
         with server.connection.pipeline(transaction=False) as pipeline:
-            pipeline.hset(f"rq:job:{task_id}", Field.PROGRESS, json.dumps(told))
+            pipeline.hset(f"rq:job:{task_id}", Field.PROGRESS, json.dumps(progress))
             publish_change(pipeline, task_id, "progress")
             pipeline.execute()
         await asyncio.sleep(1 / EVENTS)
 
 
 def tasks(address: str) -> list[str]:
-    """So many that wait: no worker runs."""
+    """Queue a task for each stream and return the ids. The tasks stay queued, since no worker runs."""
     body = json.dumps([{"task_type": "noop", "payload": {}}] * STREAMS).encode()
     with urlopen(Request(f"{address}/tasks/bulk", body, {"Content-Type": "application/json"})) as answer:
-        return [one["id"] for one in json.load(answer)["results"]]
+        return [task["id"] for task in json.load(answer)["results"]]
 
 
 async def measure(server: Server) -> str:
-    """The page."""
+    """Measure everything, and return benchmarks/streams.md."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     alone, beside, memory = [], [], []
@@ -107,9 +107,9 @@ async def measure(server: Server) -> str:
             before = memory_mib(pids)
             async with streams.opened():
                 memory.append((memory_mib(pids) - before) * 1024 / STREAMS)
-                telling = asyncio.create_task(tell(server, ids, SECONDS))
+                sending = asyncio.create_task(send_progress(server, ids, SECONDS))
                 beside.append(await asyncio.to_thread(load, address + ADDRESS, script.name, SECONDS))
-                await telling
+                await sending
     return page(machine(server), alone, beside, streams.delays, memory)
 
 
@@ -120,11 +120,11 @@ def page(
     delays: list[float],
     memory: list[float],
 ) -> str:
-    """The figures as Markdown; of each round's rates the ratio, of the ratios the median."""
+    """Return the figures as Markdown. The ratio is the median of the rounds' ratios."""
     ratio = median(with_them["rate"] / without["rate"] for with_them, without in zip(beside, alone, strict=True))
     cuts = quantiles(delays, n=100)
     rows = [
-        [name, *(f"{median(one[key] for one in rounds):,.1f}" for key in ("rate", "p50", "p99"))]
+        [name, *(f"{median(figures[key] for figures in rounds):,.1f}" for key in ("rate", "p50", "p99"))]
         for name, rounds in (("without streams", alone), (f"beside {STREAMS} streams", beside))
     ]
     return "\n".join(
@@ -144,11 +144,11 @@ def page(
 
 
 def main() -> None:
-    """Measure, and write it down."""
+    """Measure, print, and write benchmarks/streams.md."""
     with redis_server() as server:
-        told = asyncio.run(measure(server))
-    (ROOT / "benchmarks" / "streams.md").write_text(told)
-    print(told)
+        text = asyncio.run(measure(server))
+    (ROOT / "benchmarks" / "streams.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The job systems that are measured: what each installs, how its worker starts, and how many jobs wait.
+"""The job systems that are measured: their packages, the command of their worker, the key of their queue.
 
-Each peer has an environment of its own under var/bench, made when it is missing. Its app is apps/<app>.py.
+Each peer has an environment of its own under var/bench, made if it is missing. Its app is apps/<app>.py.
 """
 
 import os
@@ -12,31 +12,31 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ROOT / "benchmarks" / "apps"
 ENVIRONMENTS = ROOT / "var" / "bench"
-OURS = Path(sys.executable).parent  # where the project's own environment has its programs
+OURS = Path(sys.executable).parent  # the programs of the project's own environment
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """A job system whose worker runs one job at a time (the asynchronous ones: as they come)."""
+    """A job system. Its worker runs one job at a time; an asynchronous one runs as many as its default."""
 
     name: str
     app: str
-    worker: tuple[str, ...]  # its command; the program is looked for in its environment
+    worker: tuple[str, ...]  # the command line; the program is in the system's environment
     queue: str  # the key of the list or set of waiting jobs
-    packages: tuple[str, ...] = ()  # none: the project's own environment
-    jobs: int = 10_000  # to drain: some seconds of work
+    packages: tuple[str, ...] = ()  # none: the system runs in the project's own environment
+    jobs: int = 10_000  # for the throughput: some seconds of work
 
     @property
     def programs(self) -> Path:
-        """Where its environment has its programs."""
+        """The folder with the programs of the system's environment."""
         return ENVIRONMENTS / self.app / "bin" if self.packages else OURS
 
     def command(self, *more: str) -> list[str]:
-        """The command line of a worker."""
+        """Return the command line of a worker."""
         return [str(self.programs / self.worker[0]), *self.worker[1:], *more]
 
     def drive(self, *arguments: str) -> list[str]:
-        """The command line that queues its jobs."""
+        """Return the command line that queues the system's jobs."""
         return [str(self.programs / "python"), str(APPS / "drive.py"), self.app, *arguments]
 
 
@@ -45,7 +45,7 @@ RQ = ("rq", "worker", "-q", "-S", "json")
 PROJECT = System(
     name="this project, one horse",
     app="ours",
-    worker=("python", "-P", str(ROOT / "worker.py"), "--horses", "1"),  # -P: benchmarks/jobs, not jobs/
+    worker=("python", "-P", str(ROOT / "worker.py"), "--horses", "1"),  # -P: import benchmarks/jobs, not jobs/
     queue="rq:queue:default",
     jobs=40_000,
 )
@@ -127,7 +127,7 @@ PLOT = System(name="plot", app="plot", worker=(), queue="", packages=("matplotli
 
 
 def install(system: System) -> bool:
-    """Make the system's environment if it is missing; False where its packages cannot be had."""
+    """Make the system's environment if it is missing. Return False if pip cannot install its packages."""
     if not system.packages:
         return True
     folder = ENVIRONMENTS / system.app
@@ -144,7 +144,7 @@ def install(system: System) -> bool:
 
 
 def environment(url: str) -> dict[str, str]:
-    """Quiet, and on the benchmark's Redis."""
+    """Return the environment of a program that logs little and uses the Redis at `url`."""
     return os.environ | {
         "TASK_QUEUE_URL": url,
         "RQ_REDIS_URL": url,

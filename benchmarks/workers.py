@@ -1,6 +1,6 @@
-"""`make bench`: this project's worker beside its peers, in one run on one Redis.
+"""`make bench`: measures this project's worker beside its peers, in one run on one Redis.
 
-The figures are those of this machine at this moment; what counts is their ratio. They go to benchmarks/results.md,
+The figures depend on the machine and its load, so look at their ratios. They go to benchmarks/results.md,
 results.json and results.svg.
 """
 
@@ -20,54 +20,55 @@ WAITING = (1_000, 10_000, 100_000, 1_000_000)
 
 
 def beside_peers(server: Server) -> dict[str, dict[str, float]]:
-    """Each system: drain rate, Redis's work for each job, latency, memory and processor when idle."""
-    found = {}
+    """Measure each system: throughput, Redis's time for each job, latency, memory and processor time when idle."""
+    figures = {}
     for system in (PROJECT, AS_IT_COMES, BARE_LOOP, *PEERS):
         if not install(system):
-            print(f"{system.name}: its packages cannot be had; left out", flush=True)
+            print(f"{system.name}: its packages cannot be installed; left out", flush=True)
             continue
         command = system.command()
         print(f"{system.name:<26} ", end="", flush=True)
         drained = drain(system, [command] * WORKERS, server, jobs=system.jobs)
-        soon = latency(system, command, server, LATENCY_SECONDS)
+        delay = latency(system, command, server, LATENCY_SECONDS)
         quiet = idle(system, [command], server)
-        found[system.name] = {**drained._asdict(), **soon._asdict(), **quiet._asdict()}
+        figures[system.name] = {**drained._asdict(), **delay._asdict(), **quiet._asdict()}
         print(
-            f"{drained.rate:>7,.0f} jobs/s   latency {soon.p50:7.2f} ms, p99 {soon.p99:7.2f}"
+            f"{drained.rate:>7,.0f} jobs/s   latency {delay.p50:7.2f} ms, p99 {delay.p99:7.2f}"
             f"   {quiet.memory_mib:5.0f} MiB   idle {quiet.cpu_percent:5.2f} %",
             flush=True,
         )
-    return found
+    return figures
 
 
 def by_horses(server: Server) -> dict[str, dict[str, float]]:
-    """One worker with more and more horses."""
-    found = {}
+    """Measure one worker with more and more horses."""
+    figures = {}
     for horses in HORSES:
         command = PROJECT.command("--horses", str(horses))
         drained = drain(PROJECT, [command], server, jobs=30_000)
-        found[str(horses)] = {"rate": drained.rate, "memory_mib": idle(PROJECT, [command], server).memory_mib}
+        figures[str(horses)] = {"rate": drained.rate, "memory_mib": idle(PROJECT, [command], server).memory_mib}
         print(
-            f"{horses} horses: {drained.rate:,.0f} jobs/s, {found[str(horses)]['memory_mib']:.0f} MiB", flush=True
+            f"{horses} horses: {drained.rate:,.0f} jobs/s, {figures[str(horses)]['memory_mib']:.0f} MiB",
+            flush=True,
         )
     pair = idle(STOCK_RQ, [STOCK_RQ.command()] * 2, server)
-    found["two stock workers"] = {"memory_mib": pair.memory_mib}
-    return found
+    figures["two stock workers"] = {"memory_mib": pair.memory_mib}
+    return figures
 
 
 def by_waiting(server: Server) -> dict[str, dict[str, float]]:
-    """The same worker, while more and more jobs wait."""
-    found = {}
+    """Measure two workers while more and more jobs wait."""
+    figures = {}
     for count in WAITING:
         leave = max(0, count - 20_000)
         drained = drain(PROJECT, [PROJECT.command()] * WORKERS, server, jobs=count, leave=leave)
-        found[str(count)] = {"rate": drained.rate, "redis_us": drained.redis_us}
+        figures[str(count)] = {"rate": drained.rate, "redis_us": drained.redis_us}
         print(f"{count:>9,} waiting: {drained.rate:,.0f} jobs/s", flush=True)
-    return found
+    return figures
 
 
 def report(results: dict[str, Any]) -> str:
-    """The page."""
+    """Return benchmarks/results.md."""
     peers, horses, waiting = results["peers"], results["horses"], results["waiting"]
     ours = peers[PROJECT.name]
     best = max(values["rate"] for name, values in peers.items() if name not in (*OURS, BARE_LOOP.name))
@@ -77,10 +78,10 @@ def report(results: dict[str, Any]) -> str:
             "",
             f"{results['machine']}. Written by `make bench`, each table in one run.",
             "",
-            f"No-op jobs, {WORKERS} workers. Each runs one job at a time, but for ours as it comes (a horse for"
-            " each core) and the asynchronous ones (arq, taskiq, SAQ). Drain: how fast waiting jobs are"
-            " run. Latency: from the call that queues a job to its first line, one idle worker. Memory (PSS) and"
-            " processor: one idle worker. Redis: its processor's time for each job.",
+            f"No-op jobs, {WORKERS} workers. Each worker runs one job at a time, except ours as it comes (a horse"
+            " for each core) and the asynchronous ones (arq, taskiq, SAQ). Drain: waiting jobs run a second."
+            " Latency: from the call that queues a job to its first line, with one idle worker. Memory (PSS) and"
+            " idle: one idle worker. Redis: its processor time for each job.",
             "",
             table(
                 [
@@ -96,28 +97,28 @@ def report(results: dict[str, Any]) -> str:
                 [
                     [
                         f"**{name}**" if name in OURS else name,
-                        f"{one['rate']:,.0f}",
-                        f"{ours['rate'] / one['rate']:.2f}",
-                        f"{one['p50']:.2f}",
-                        f"{one['p99']:.2f}",
-                        f"{one['memory_mib']:.0f}",
-                        f"{one['cpu_percent']:.2f}",
-                        f"{one['redis_us']:.0f}",
+                        f"{figures['rate']:,.0f}",
+                        f"{ours['rate'] / figures['rate']:.2f}",
+                        f"{figures['p50']:.2f}",
+                        f"{figures['p99']:.2f}",
+                        f"{figures['memory_mib']:.0f}",
+                        f"{figures['cpu_percent']:.2f}",
+                        f"{figures['redis_us']:.0f}",
                     ]
-                    for name, one in peers.items()
+                    for name, figures in peers.items()
                 ],
             ),
             "",
-            f"Against the best peer: {ours['rate'] / best:.2f} times. The bare loop is no peer: it tries nothing"
-            " again, and loses the job of a worker that dies.",
+            f"Against the best peer: {ours['rate'] / best:.2f} times. The bare loop is no peer: it retries"
+            " nothing, and loses the job of a worker that dies.",
             "",
             "## One worker with more horses",
             "",
             table(
                 ["horses", "drain, jobs/s", "memory, MiB"],
                 [
-                    [name, f"{one['rate']:,.0f}" if "rate" in one else "", f"{one['memory_mib']:.0f}"]
-                    for name, one in horses.items()
+                    [name, f"{figures['rate']:,.0f}" if "rate" in figures else "", f"{figures['memory_mib']:.0f}"]
+                    for name, figures in horses.items()
                 ],
             ),
             "",
@@ -126,8 +127,8 @@ def report(results: dict[str, Any]) -> str:
             table(
                 ["waiting", "drain, jobs/s", "Redis, µs/job"],
                 [
-                    [f"{int(count):,}", f"{one['rate']:,.0f}", f"{one['redis_us']:.0f}"]
-                    for count, one in waiting.items()
+                    [f"{int(count):,}", f"{figures['rate']:,.0f}", f"{figures['redis_us']:.0f}"]
+                    for count, figures in waiting.items()
                 ],
             ),
             "",
@@ -136,7 +137,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def main(parts: list[str]) -> None:
-    """All parts, or those that are named."""
+    """Measure the named parts, or all, and draw results.svg."""
     measures = {"peers": beside_peers, "horses": by_horses, "waiting": by_waiting}
     if run(RESULTS, measures, parts, report) and install(PLOT):
         subprocess.run([PLOT.programs / "python", ROOT / "benchmarks" / "apps" / "plot.py", RESULTS], check=True)

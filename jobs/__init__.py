@@ -1,1 +1,1 @@
-"""The job types: one file each. Add a file here, and it can be posted to `/tasks`."""
+"""The job types: one file each. Add a file here, and clients can submit its tasks to `POST /tasks`."""

@@ -1,4 +1,4 @@
-"""The feeds that `sync` reads: bytes into rows, one at a time, in bounded memory."""
+"""Reads the feeds of `sync`: bytes become rows, one at a time, in limited memory."""
 
 import codecs
 import csv
@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from taskqueue import PermanentFailure
 from taskqueue.run.outbound import Response
 
-MAX_ROW_BYTES = 256 * 1024  # a batch of rows is held in memory
+MAX_ROW_BYTES = 256 * 1024  # `sync` has a batch of rows in memory
 
 Row = dict[str, Any]
 Format = Literal["json", "ndjson", "csv"]
@@ -27,24 +27,27 @@ ENDINGS: dict[str, Format] = {".json": "json", ".ndjson": "ndjson", ".jsonl": "n
 
 
 def format_of(answer: Response) -> Format:
+    """Return the format of a feed by its media type or the ending of its URL. Raises `PermanentFailure`."""
     media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    found = MEDIA_TYPES.get(media_type) or ENDINGS.get(Path(urlsplit(answer.url).path).suffix.lower())
-    if found is None:
-        raise PermanentFailure(f"Is {media_type or 'this'} json, ndjson or csv? Say so: format.")
-    return found
+    kind = MEDIA_TYPES.get(media_type) or ENDINGS.get(Path(urlsplit(answer.url).path).suffix.lower())
+    if kind is None:
+        raise PermanentFailure(
+            f"The feed's format is unknown ({media_type or 'no media type'}): set format to json, ndjson or csv."
+        )
+    return kind
 
 
 def rows_of(answer: Response, kind: Format) -> Iterator[Row]:
-    """The feed's rows. Raises `PermanentFailure` with the number of a row that is none."""
+    """Yield the feed's rows. Raises `PermanentFailure` with the number of the row that cannot be read."""
     parse = {"json": _json_rows, "ndjson": _ndjson_rows, "csv": _csv_rows}[kind]
     number = 0
     try:
         for number, row in enumerate(parse(answer.chunks()), 1):
             if not isinstance(row, dict):
-                raise PermanentFailure(f"Row {number} is no object with named fields.")
+                raise PermanentFailure(f"Row {number} is not an object with named fields.")
             yield row
     except (ijson.JSONError, csv.Error, ValueError) as error:
-        raise PermanentFailure(f"Behind row {number} the feed is not {kind.upper()}: {error}") from error
+        raise PermanentFailure(f"After row {number} the feed is not valid {kind.upper()}: {error}") from error
 
 
 def _json_rows(chunks: Iterator[bytes]) -> Iterator[Any]:
@@ -57,7 +60,7 @@ def _json_rows(chunks: Iterator[bytes]) -> Iterator[Any]:
 
 
 class _Reader:
-    """The chunks as the file that ijson reads."""
+    """Makes the chunks a file that ijson can read."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -65,7 +68,7 @@ class _Reader:
         self.first_byte = b""
 
     def read(self, size: int) -> bytes:
-        if size == 0:  # ijson asks for nothing to see whether it gets bytes
+        if size == 0:  # ijson reads nothing first, to see whether the file has bytes or text
             return b""
         chunk = next(self._chunks, b"")
         self.first_byte = self.first_byte or chunk.lstrip()[:1]
@@ -92,7 +95,7 @@ def _csv_rows(chunks: Iterator[bytes]) -> Iterator[Any]:
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Lines with their ends, of a bounded length."""
+    """Yield the lines with their line ends. Raises `PermanentFailure` for a line that is too long."""
     rest = ""
     for piece in codecs.iterdecode(chunks, "utf-8-sig"):
         *lines, rest = (rest + piece).split("\n")

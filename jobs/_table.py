@@ -1,4 +1,4 @@
-"""The table that `sync` writes: rows into SQLite or PostgreSQL, and what was fetched last."""
+"""Writes the table of `sync`: rows into SQLite or PostgreSQL, and what was fetched last."""
 
 import json
 import re
@@ -19,9 +19,9 @@ from jobs._feed import Row
 from taskqueue import PermanentFailure, progress
 from taskqueue.run.outbound import Response
 
-MAX_COLUMNS = 500  # PostgreSQL ends at 1,600
+MAX_COLUMNS = 500  # PostgreSQL allows 1,600
 BATCH_ROWS = 250
-STATEMENT_VALUES = 30_000  # SQLite takes 32,766 values in a statement
+STATEMENT_VALUES = 30_000  # SQLite allows 32,766 values in a statement
 SQLITE_WAIT_SECONDS = 60  # for another sync that writes the same file
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
@@ -34,12 +34,12 @@ _state = sa.Table(
     sa.Column("last_modified", sa.Text),
     sa.Column("synced_at", sa.Text),
 )
-"""The last success of each feed. It stands beside the data and is written with it, so the two cannot disagree."""
+"""The last success of each feed, written in the transaction of the data, so that the two cannot disagree."""
 
 
 @dataclass
 class SyncResult:
-    """What became of the feed's rows. `not_modified`: the feed is as it was at the last success."""
+    """How many rows of the feed were written. `not_modified`: the feed has not changed since the last success."""
 
     not_modified: bool = False
     fetched: int = 0
@@ -50,7 +50,7 @@ class SyncResult:
 
 @contextmanager
 def transaction(url: sa.URL) -> Iterator[sa.Connection]:
-    """One transaction. What the database refuses for good is a `PermanentFailure`, without the row's values."""
+    """Open one transaction. Raises `PermanentFailure` if the database refuses for good; it names no values."""
     options: dict[str, Any] = {}
     if url.get_backend_name() == "sqlite":
         if url.database:
@@ -59,7 +59,7 @@ def transaction(url: sa.URL) -> Iterator[sa.Connection]:
     engine = sa.create_engine(url, hide_parameters=True, poolclass=sa.pool.NullPool, **options)
     try:
         if engine.dialect.name == "sqlite":
-            # Python's driver would begin only at the first write, and outside of it for CREATE TABLE.
+            # Python's driver would begin only at the first write, and never for CREATE TABLE.
             sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         with engine.begin() as db:
             yield db
@@ -70,13 +70,13 @@ def transaction(url: sa.URL) -> Iterator[sa.Connection]:
 
 
 class Target:
-    """The table that a feed is brought into."""
+    """The table that a feed is written to."""
 
     def __init__(self, db: sa.Connection, name: str, key: str) -> None:
         """Raises `PermanentFailure` for a table in which `key` is not unique."""
         self._db = db
         self._key = key
-        if db.dialect.name == "postgresql":  # two syncs of one table, one after the other
+        if db.dialect.name == "postgresql":  # two syncs of one table run one after the other
             db.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"taskqueue.sync.{name}"))))
         inspector = sa.inspect(db)
         self.exists = inspector.has_table(name)
@@ -89,24 +89,24 @@ class Target:
     def _check_unique(self, inspector: sa.Inspector, name: str) -> None:
         unique = [
             inspector.get_pk_constraint(name)["constrained_columns"],
-            *(found["column_names"] for found in inspector.get_unique_constraints(name)),
-            *(found["column_names"] for found in inspector.get_indexes(name) if found["unique"]),
+            *(constraint["column_names"] for constraint in inspector.get_unique_constraints(name)),
+            *(index["column_names"] for index in inspector.get_indexes(name) if index["unique"]),
         ]
         if [self._key] not in unique:
             raise PermanentFailure(
-                f"In the table {name!r} the column {self._key!r} is not unique, so its rows cannot be told apart:"
+                f"In the table {name!r} the column {self._key!r} is not unique, so it cannot identify a row:"
                 " make it the primary key, or give it a unique index."
             )
 
     def upsert(self, rows: Iterator[Row]) -> SyncResult:
-        """Insert what is new, update what differs, and count."""
+        """Insert new rows, update rows that differ, and return how many of each there were."""
         result = SyncResult()
         while batch := list(islice(rows, BATCH_ROWS)):
             self._add_columns(batch, result.fetched)
             by_key = {
                 row[self._key]: row
-                for number, given in enumerate(batch, result.fetched + 1)
-                for row in [self._typed(given, number)]
+                for number, feed_row in enumerate(batch, result.fetched + 1)
+                for row in [self._typed(feed_row, number)]
             }
             stored = self._stored(list(by_key))
             differing = [row for key, row in by_key.items() if not _contains(stored.get(key), row)]
@@ -117,7 +117,7 @@ class Target:
             result.unchanged += len(batch) - len(differing)
             progress(result.fetched, None, f"{result.fetched:,} rows")
         if not self.exists and not result.fetched:
-            self._table.create(self._db)  # an empty feed is a feed
+            self._table.create(self._db)  # an empty feed makes an empty table
         return result
 
     def _add_columns(self, batch: Sequence[Row], before: int) -> None:
@@ -129,8 +129,8 @@ class Target:
             if not NAME.fullmatch(name) or name.lower() in existing:
                 where = f"within rows {before + 1} to {before + len(batch)}"
                 raise PermanentFailure(
-                    f"A field is called {name[:80]!r} ({where}); a column's name is letters, digits and _,"
-                    " and no two may differ only in their case."
+                    f"A field has the name {name[:80]!r} ({where}); a column's name is letters, digits and _,"
+                    " and no two names may differ only in upper and lower case."
                 )
             if len(existing) >= MAX_COLUMNS:
                 raise PermanentFailure(f"The feed has more than {MAX_COLUMNS} different fields.")
@@ -146,7 +146,7 @@ class Target:
             self.exists = True
 
     def _typed(self, row: Row, number: int) -> Row:
-        """The row with a value for each field of the feed, in the types of the table's columns."""
+        """Return the row with its values in the types of the table's columns."""
         if row.get(self._key) in (None, ""):
             raise PermanentFailure(f"Row {number} has no {self._key!r}.")
         typed = {}
@@ -158,13 +158,13 @@ class Target:
         return typed
 
     def _stored(self, keys: Sequence[Any]) -> dict[Any, Row]:
-        """The stored rows of these keys, with the columns that a row of the feed may have."""
+        """Return the stored rows with these keys."""
         column = self._table.columns[self._key]
-        found = self._db.execute(sa.select(self._table).where(column.in_(keys))).mappings()
-        return {row[self._key]: dict(row) for row in found}
+        rows = self._db.execute(sa.select(self._table).where(column.in_(keys))).mappings()
+        return {row[self._key]: dict(row) for row in rows}
 
     def _write(self, rows: Iterable[Row]) -> None:
-        # One statement for rows of the same fields: nearly always that is one statement for all.
+        # Rows with the same fields share a statement: nearly always that is one statement for all rows.
         by_fields: dict[tuple[str, ...], list[Row]] = {}
         for row in rows:
             by_fields.setdefault(tuple(sorted(row)), []).append(row)
@@ -187,53 +187,55 @@ def _contains(stored: Row | None, row: Row) -> bool:
 
 
 def _value(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
-    """A value of the feed in the type of its column."""
+    """Return a value of the feed in the type of its column. Raises ValueError, TypeError, ArithmeticError."""
     if isinstance(kind, sa.JSON):
         return value
-    written = value if isinstance(value, str) else _as_json(value)
+    as_text = value if isinstance(value, str) else _as_json(value)
     match kind:
         case sa.String():
-            return written
-        case _ if written == "":
-            return None  # CSV has no other way to say nothing
+            return as_text
+        case _ if as_text == "":
+            return None  # CSV has no other null
         case sa.Boolean():
-            return _boolean(written)
+            return _boolean(as_text)
         case sa.DateTime():
-            return datetime.fromisoformat(written)
-    return kind.python_type.fromisoformat(written) if isinstance(kind, sa.Date) else kind.python_type(written)
+            return datetime.fromisoformat(as_text)
+    return kind.python_type.fromisoformat(as_text) if isinstance(kind, sa.Date) else kind.python_type(as_text)
 
 
-def _boolean(written: str) -> bool:
+def _boolean(as_text: str) -> bool:
     try:
-        return {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}[written.lower()]
+        return {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}[as_text.lower()]
     except KeyError:
-        raise ValueError(f"{written[:40]!r} is neither true nor false") from None
+        raise ValueError(f"{as_text[:40]!r} is neither true nor false") from None
 
 
 def _as_json(value: Any) -> str:
-    if isinstance(value, Decimal):  # as ijson reads numbers with a fraction
+    if isinstance(value, Decimal):  # ijson reads numbers with a fraction as Decimal
         return str(value)
     return json.dumps(value, ensure_ascii=False, default=float)
 
 
-# What was fetched last, so that the server need not send it again (RFC 9110, 13.1).
+# What was fetched last, so that the server need not send an unchanged feed again (RFC 9110, 13.1).
 
 
 def last_success(db: sa.Connection, source: str, table: str) -> dict[str, str]:
+    """Return the request headers that ask for the feed only if it has changed; none before the first success."""
     if not sa.inspect(db).has_table(_state.name):
         return {}
-    found = db.execute(
+    last = db.execute(
         sa.select(_state.c.etag, _state.c.last_modified).where(
             _state.c.source == source, _state.c.table_name == table
         )
     ).one_or_none()
-    if found is None:
+    if last is None:
         return {}
-    headers = {"If-None-Match": found.etag, "If-Modified-Since": found.last_modified}
+    headers = {"If-None-Match": last.etag, "If-Modified-Since": last.last_modified}
     return {name: value for name, value in headers.items() if value}
 
 
 def note_success(db: sa.Connection, source: str, table: str, answer: Response) -> None:
+    """Store what the server said about the version of the feed that was fetched."""
     _state.create(db, checkfirst=True)
     insert = sqlite.insert if db.dialect.name == "sqlite" else postgresql.insert
     facts = {

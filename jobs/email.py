@@ -1,4 +1,4 @@
-"""Sends an email over SMTP; without SMTP_URL it keeps the message as a file and says that it was not sent."""
+"""Sends an email over SMTP. Without SMTP_URL it stores the message as a file, and logs that it was not sent."""
 
 import logging
 import os
@@ -27,13 +27,13 @@ from taskqueue.settings import Environment, process_settings, text, url
 
 log = logging.getLogger(__name__)
 
-SOCKET_TIMEOUT_SECONDS = 10.0  # for each answer of the server; the job's own timeout ends the whole
+SOCKET_TIMEOUT_SECONDS = 10.0  # for each answer of the server; the job's timeout limits the whole conversation
 MAX_RECIPIENTS = 100  # a mailing list is not one message
 MAX_ATTACHMENTS = 20
-MAX_ATTACHED_BYTES = 18 * 1024 * 1024  # as base64 they are 25 MB, which most servers take
+MAX_ATTACHED_BYTES = 18 * 1024 * 1024  # 25 MB as base64, which most servers take
 PERMANENT = range(500, 600)  # RFC 5321, 4.2.1
-# What begins a new line, for Python's email package, too; and "=?", behind which it decodes such a character
-# (CVE-2024-6923, in Python before 3.11.10 and 3.12.5).
+# Characters that begin a new line for Python's email package or a server; and "=?", after which Python before
+# 3.11.10 and 3.12.5 decodes such a character (CVE-2024-6923).
 UNSAFE_IN_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|=\?")
 
 
@@ -44,11 +44,11 @@ def _header_text(value: str) -> str:
 
 
 def _ascii_domain(address: str) -> str:
-    """With its domain in ASCII (IDNA): only what is before the @ may need a server with SMTPUTF8."""
+    """Return the address with its domain in ASCII (IDNA): only the part before the @ may then need SMTPUTF8."""
     if address.isascii():
-        return address  # EmailStr has checked it; to do so again would take a tenth of a POST
-    found = validate_email(address, check_deliverability=False)
-    return f"{found.local_part}@{found.ascii_domain}"
+        return address  # EmailStr has checked it; a second check would take a tenth of the time of a POST
+    checked = validate_email(address, check_deliverability=False)
+    return f"{checked.local_part}@{checked.ascii_domain}"
 
 
 def _list(addresses: Any) -> Any:
@@ -59,23 +59,23 @@ HeaderText = Annotated[str, Field(max_length=998), AfterValidator(_header_text)]
 Address = Annotated[EmailStr, AfterValidator(_header_text), AfterValidator(_ascii_domain)]
 Filename = Annotated[str, Field(min_length=1)]
 AddressList = Annotated[list[Address], Field(max_length=MAX_RECIPIENTS)]
-# One address or a list. Not written as a union: its errors would speak of both, and point to neither.
+# One address or a list. Not a union: its errors would name both forms, and point to neither.
 Addresses = Annotated[AddressList, BeforeValidator(_list, json_schema_input_type=Address | AddressList)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MailServer:
-    """Who takes our messages."""
+    """The SMTP server, and how to log in to it."""
 
     host: str
     port: int
-    tls_at_once: bool  # smtps://; otherwise STARTTLS where it is offered
+    tls_at_once: bool  # smtps://; otherwise STARTTLS if the server offers it
     user: str  # "": no login
     password: str = field(repr=False)
 
     @classmethod
     def parse(cls, smtp_url: str) -> Self:
-        """From `smtp://user:password@host:port`. Raises `InvalidSetting`, without repeating the URL."""
+        """Read `smtp://user:password@host:port`. Raises `InvalidSetting`, without repeating the URL."""
         parts = urlsplit(smtp_url)
         if not parts.hostname:
             raise InvalidSetting("SMTP_URL must name a host, as in smtp://mail.example.com:587")
@@ -85,14 +85,14 @@ class MailServer:
             )
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         if not (user + password).isascii():
-            raise InvalidSetting("SMTP_URL: the user and the password must be ASCII, which is all that SMTP takes")
+            raise InvalidSetting("SMTP_URL: the user and the password must be ASCII; SMTP takes nothing else")
         tls_at_once = parts.scheme == "smtps"
         port = parts.port or (465 if tls_at_once else 587)
         return cls(host=parts.hostname, port=port, tls_at_once=tls_at_once, user=user, password=password)
 
     @property
     def is_this_machine(self) -> bool:
-        """Whether what is sent to it stays on this machine."""
+        """Whether the server runs on this machine."""
         try:
             return self.host == "localhost" or ip_address(self.host).is_loopback
         except ValueError:
@@ -101,18 +101,18 @@ class MailServer:
 
 @dataclass(frozen=True, kw_only=True)
 class EmailSettings:
-    """How mail is sent."""
+    """The server and the sender of all messages."""
 
-    server: MailServer | None  # None: messages are kept as files
+    server: MailServer | None  # None: messages are stored as files
     sender: Mailbox
 
     @classmethod
     def read(cls, env: Environment) -> Self:
-        """From SMTP_URL and MAIL_FROM. Raises `InvalidSetting`."""
+        """Read SMTP_URL and MAIL_FROM. Raises `InvalidSetting`."""
         smtp_url = url(env, "SMTP_URL", ("smtp", "smtps"), None)
         mail_from = text(env, "MAIL_FROM", "taskqueue@localhost")
         name, address = parseaddr(mail_from)
-        # ASCII behind the @, because it is in the Message-ID, too.
+        # The part after the @ is ASCII, because the Message-ID contains it, too.
         if UNSAFE_IN_HEADER.search(mail_from) or not re.fullmatch(r"[^@\s]+@[A-Za-z0-9.-]+", address):
             raise InvalidSetting(
                 f"MAIL_FROM must be an address, such as 'Shop <shop@example.com>', got {mail_from!r}"
@@ -123,7 +123,7 @@ class EmailSettings:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A recipient whom the server refused for good."""
+    """A recipient that the server refused for good, and why."""
 
     address: str
     reason: str
@@ -131,13 +131,13 @@ class Refusal:
 
 @dataclass
 class SentEmail:
-    """What became of the message."""
+    """Which recipients the server accepted or refused; or the file that has the message."""
 
     message_id: str
     sent: bool
     accepted: list[str] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
-    file: str | None = None  # where the message is kept, when it was not sent
+    file: str | None = None  # the filename of a message that was not sent
 
 
 @job(
@@ -155,18 +155,18 @@ def send_email(
 ) -> SentEmail:
     """Send one message over SMTP.
 
-    `attachments` are filenames that `POST /files` gave. A temporary refusal (4xx, no connection) is tried
-    again, and then only for the recipients who have not got it; a permanent one (5xx) is not.
+    `attachments` are filenames from `POST /files`. After a temporary refusal (4xx, no connection) the next attempt
+    sends the message only to the recipients that do not have it yet. After a permanent one (5xx) there is none.
     """
     settings = EmailSettings.read(os.environ)
     to, cc, bcc = _list(to), _list(cc), _list(bcc)
     recipients = list(dict.fromkeys([*to, *cc, *bcc]))
     if len(recipients) > MAX_RECIPIENTS:
         raise PermanentFailure(
-            f"The message has {len(recipients)} recipients; at most {MAX_RECIPIENTS} are taken."
+            f"The message has {len(recipients)} recipients; at most {MAX_RECIPIENTS} are allowed."
         )
     shown = "".join([*to, *cc, reply_to or "", settings.sender.addr_spec])
-    # 7bit: not every server takes other bytes in a body. utf8: an address has no other way (RFC 6532).
+    # 7bit: not every server takes other bytes in a body. utf8: an address has no other form (RFC 6532).
     message = EmailMessage(policy=SMTP.clone(cte_type="7bit", utf8=not shown.isascii()))
     message["From"] = settings.sender
     message["To"] = ", ".join(to)
@@ -185,12 +185,12 @@ def send_email(
             message.add_alternative(html, subtype="html")
     _attach(message, attachments)
     if settings.server is None:
-        return _keep(message)
+        return _store(message)
     return _send(message, settings.server, settings.sender.addr_spec, recipients)
 
 
 def _message_id(domain: str) -> str:
-    """The same for each attempt of a task, so that a second copy can be recognised."""
+    """Return the Message-ID: the same in each attempt, so that mail programs recognise a second copy."""
     task = current_task()
     return f"<{task.id if task else uuid4()}@{domain}>"
 
@@ -208,63 +208,68 @@ def _attach(message: EmailMessage, filenames: list[str]) -> None:
         main, _, sub = file.content_type.strip().partition("/")
         if main == "message":  # an .eml: it may not be base64 under its own type (RFC 2046, 5.2.1)
             main, sub = "application", "octet-stream"
-        shown = filename.partition("-")[2] or filename  # without what makes it unique
+        shown = filename.partition("-")[2] or filename  # without the part that makes it unique
         message.add_attachment(content, maintype=main, subtype=sub, filename=shown)
 
 
-def _keep(message: EmailMessage) -> SentEmail:
+def _store(message: EmailMessage) -> SentEmail:
     task = current_task()
     try:
         file = files().write(message.as_bytes(), "email.eml", key=task.id if task else None)
     except FileTooLarge as error:
-        raise PermanentFailure(f"SMTP_URL is not set, and the message is too large to keep. {error}") from error
-    log.warning("The email was not sent: SMTP_URL is not set. It is kept as /files/%s", file.filename)
+        raise PermanentFailure(f"SMTP_URL is not set, and the message is too large to store. {error}") from error
+    log.warning("Email not sent, because SMTP_URL is not set; it is stored as /files/%s", file.filename)
     return SentEmail(message["Message-ID"], sent=False, file=file.filename)
 
 
 def _send(message: EmailMessage, server: MailServer, sender: str, recipients: list[str]) -> SentEmail:
-    """Send to those who have not got it; raise for those to whom it must be sent again."""
-    had = _accepted_before()
-    accepted = [recipient for recipient in recipients if recipient in had]
-    open_recipients = [recipient for recipient in recipients if recipient not in had]
+    """Send the message to the recipients that do not have it yet.
+
+    Raises SMTPException if the server refused some of them for now; `PermanentFailure` if it refused all for good.
+    """
+    accepted_before = _accepted_before()
+    accepted = [recipient for recipient in recipients if recipient in accepted_before]
+    open_recipients = [recipient for recipient in recipients if recipient not in accepted_before]
     refused, later = list[Refusal](), list[Refusal]()
     if open_recipients:
         with _connection(server) as smtp:
             answers = _hand_over(smtp, message, sender, open_recipients)
             now_accepted = [recipient for recipient in open_recipients if recipient not in answers]
-            # Between the server's answer and this line the process may die, or Redis be away: then they get it
-            # twice, with one Message-ID. SMTP has no way to close that gap (RFC 1047).
+            # If the process dies or Redis is away between the server's answer and this line, these recipients get
+            # the message twice, with one Message-ID. SMTP has no way to close that gap (RFC 1047).
             _note_accepted(now_accepted)
         accepted += now_accepted
-        for address, (code, words) in answers.items():
-            (refused if code in PERMANENT else later).append(Refusal(address, f"{code} {_words(words)}"))
+        for address, (code, reply) in answers.items():
+            (refused if code in PERMANENT else later).append(Refusal(address, f"{code} {_one_line(reply)}"))
     if later:
         raise smtplib.SMTPException(f"{len(later)} of {len(recipients)} recipients must wait: {later[0].reason}")
     if not accepted:
         raise PermanentFailure(f"Every recipient was refused: {refused[0].reason}")
-    log.info("Sent %s to %d recipients, %d were refused", message["Message-ID"], len(accepted), len(refused))
+    log.info("Sent %s to %d recipients; the server refused %d", message["Message-ID"], len(accepted), len(refused))
     return SentEmail(message["Message-ID"], sent=True, accepted=accepted, refused=refused)
 
 
 def _hand_over(
     smtp: smtplib.SMTP, message: EmailMessage, sender: str, recipients: list[str]
 ) -> dict[str, tuple[int, bytes]]:
-    """Give the message to the server; the recipients for whom it did not take it, each with its answer."""
+    """Give the message to the server, and return the recipients that it refused, each with its answer."""
     content = message.as_bytes()
     is_ascii = content.isascii() and "".join([sender, *recipients]).isascii()
     try:
         return smtp.sendmail(sender, recipients, content, () if is_ascii else ("SMTPUTF8", "BODY=8BITMIME"))
     except smtplib.SMTPRecipientsRefused as error:
-        # Nobody got it. With a 421 the server hangs up: it was not asked about the others, and they wait, too.
+        # No recipient has the message. After a 421 the server hangs up before it was asked about the other
+        # recipients, so they must wait, too.
         last_answer = list(error.recipients.values())[-1]
         return dict.fromkeys(recipients, last_answer) | error.recipients
 
 
 @contextmanager
 def _connection(server: MailServer) -> Iterator[smtplib.SMTP]:
-    """A connection that is ready to send: encrypted where there is a password, and logged in.
+    """Open a connection that is ready to send: logged in, and encrypted if there is a password.
 
-    What the server refuses for good, now or while the connection is used, is a `PermanentFailure`.
+    Raises `PermanentFailure` for what the server refuses for good, now or while the connection is used;
+    `ConnectionError`.
     """
     try:
         with closing(_connect(server)) as smtp:
@@ -278,13 +283,15 @@ def _connection(server: MailServer) -> Iterator[smtplib.SMTP]:
             if server.user:
                 smtp.login(server.user, server.password)
             yield smtp
-            with suppress(smtplib.SMTPException):  # the message is sent: how the server says goodbye is nothing
+            with suppress(smtplib.SMTPException):  # the message is sent; a failed goodbye changes nothing
                 smtp.quit()
     except smtplib.SMTPNotSupportedError as error:
         raise PermanentFailure(f"The server cannot do what this message or SMTP_URL needs: {error}") from error
     except smtplib.SMTPResponseException as error:
         if error.smtp_code in PERMANENT:
-            raise PermanentFailure(f"The server refused: {error.smtp_code} {_words(error.smtp_error)}") from error
+            raise PermanentFailure(
+                f"The server refused: {error.smtp_code} {_one_line(error.smtp_error)}"
+            ) from error
         raise
     except OSError as error:
         what = "TLS" if isinstance(error, ssl.SSLError) else "The connection"
@@ -298,9 +305,9 @@ def _connect(server: MailServer) -> smtplib.SMTP:
     return smtplib.SMTP(server.host, server.port, timeout=SOCKET_TIMEOUT_SECONDS)
 
 
-def _words(answer: bytes | str) -> str:
-    words = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
-    return " ".join(words.split())[:200]
+def _one_line(reply: bytes | str) -> str:
+    reply_text = reply.decode(errors="replace") if isinstance(reply, bytes) else reply
+    return " ".join(reply_text.split())[:200]
 
 
 def _accepted_before() -> set[str]:
@@ -313,7 +320,7 @@ def _note_accepted(recipients: list[str]) -> None:
     if task and recipients:
         with task.connection.pipeline() as pipeline:
             pipeline.sadd(_accepted_key(task.id), *recipients)
-            # A failed task can be sent again for as long as it is kept.
+            # A failed task can be requeued until Redis deletes it.
             pipeline.expire(_accepted_key(task.id), process_settings().failure_ttl_seconds)
             pipeline.execute()
 

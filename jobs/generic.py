@@ -1,4 +1,4 @@
-"""The smallest job type: it logs that it ran, and returns what it was given. Copy it to write your own."""
+"""The smallest job type: it logs the names of its fields and returns them. Copy this file to write your own."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""Makes a smaller (or larger) picture of one that was uploaded, and keeps it as a new file."""
+"""Makes a smaller or larger copy of an uploaded picture, and stores it as a new file."""
 
 import logging
 import re
@@ -17,24 +17,24 @@ from taskqueue.errors import FileTooLarge, UnknownFile
 
 log = logging.getLogger(__name__)
 
-MAX_PIXELS = 50_000_000  # of a picture, read from its header before anything is decoded: 200 MB as RGBA
+MAX_PIXELS = 50_000_000  # of a picture, by its header, before anything is decoded: 200 MB as RGBA
 MAX_ANIMATION_PIXELS = 100_000_000  # of all frames of one animation together, before and after
 MAX_FRAMES = 1_000
-MAX_SIDE = 10_000  # pixels of what is asked for
+MAX_SIDE = 10_000  # pixels, of the result
 
 Format = Literal["jpeg", "png", "webp", "gif", "avif"]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
-READABLE = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")  # no other decoder can be reached by an upload
+READABLE = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")  # an upload can reach no other decoder
 ANIMATED = ("GIF", "WEBP", "AVIF")
 NO_TRANSPARENCY = ("JPEG",)
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, struct.error)
-"""What Pillow's decoders raise for damaged files."""
+"""The exceptions that Pillow's decoders raise for damaged files."""
 RESAMPLING = Image.Resampling.LANCZOS
 
 
 @dataclass(frozen=True)
 class ResizedImage:
-    """The new file."""
+    """The new file, and the size of its picture."""
 
     filename: str
     size: int  # bytes
@@ -53,12 +53,12 @@ def resize_image(
     format: Format | None = None,  # noqa: A002  the field's name
     quality: Annotated[int, Field(ge=1, le=100)] = 85,
 ) -> ResizedImage:
-    """Resize a picture that `POST /files` took.
+    """Resize a picture from `POST /files`.
 
-    `contain` keeps the proportions and fits into width × height (one of them is enough); `cover` keeps them,
-    fills width × height and cuts off what is outside the middle; `fill` stretches. The picture is turned as
-    its EXIF says, and all metadata is dropped. Without `format` it keeps its own; an animation stays one
-    where the format can.
+    `contain` keeps the proportions and fits into width × height (one of them is enough); `cover` keeps them, fills
+    width × height and cuts off what is outside the middle; `fill` stretches. The picture is turned as its EXIF
+    says, and loses all metadata. Without `format` it keeps its format; an animation stays one if the format allows
+    it.
     """
     if width is None and height is None and format is None:
         raise PermanentFailure("Nothing to do: give width, height or format.")
@@ -69,10 +69,10 @@ def resize_image(
     except (UnknownFile, FileTooLarge) as error:
         raise PermanentFailure(str(error)) from error
 
-    with _plain_words(filename):
+    with _readable_errors(filename):
         image = Image.open(BytesIO(content), formats=READABLE)
         _check_size(image)
-        # A photograph with a second picture in it is an MPO: a JPEG, and more JPEGs behind it.
+        # A photograph with a second picture in it is an MPO: a JPEG with more JPEGs after it.
         wanted = (format or image.format or "").upper().replace("MPO", "JPEG")
         if wanted == "AVIF" and not features.check("avif"):
             raise PermanentFailure("This installation cannot write AVIF; ask for webp.")
@@ -88,15 +88,15 @@ def resize_image(
 
 
 @contextmanager
-def _plain_words(filename: str) -> Iterator[None]:
-    """What Pillow raises for a file that is no good picture: another attempt would meet the same file."""
+def _readable_errors(filename: str) -> Iterator[None]:
+    """Turn Pillow's errors for a bad file into `PermanentFailure`: the next attempt would read the same file."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PermanentFailure(f"{filename} has more pixels than the {MAX_PIXELS:,} that are taken.") from error
+        raise PermanentFailure(f"{filename} has more than {MAX_PIXELS:,} pixels.") from error
     except UnidentifiedImageError as error:
         raise PermanentFailure(
-            f"{filename} is no picture that can be read (JPEG, PNG, WebP, GIF, AVIF)."
+            f"{filename} is not a picture in a format that can be read (JPEG, PNG, WebP, GIF, AVIF)."
         ) from error
     except BROKEN as error:
         raise PermanentFailure(f"{filename} is a broken picture: {error}") from error
@@ -106,48 +106,48 @@ def _check_size(image: Image.Image) -> None:
     pixels, frames = image.width * image.height, getattr(image, "n_frames", 1)
     if pixels > MAX_PIXELS:
         raise PermanentFailure(
-            f"The picture has {image.width} × {image.height} pixels; at most {MAX_PIXELS:,} are taken."
+            f"The picture has {image.width} × {image.height} pixels; the maximum is {MAX_PIXELS:,}."
         )
     if frames > MAX_FRAMES or pixels * frames > MAX_ANIMATION_PIXELS:
         raise PermanentFailure(
-            f"The animation has {frames:,} frames of {image.width} × {image.height} pixels; at most"
-            f" {MAX_FRAMES:,} frames and {MAX_ANIMATION_PIXELS:,} pixels in all are taken."
+            f"The animation has {frames:,} frames of {image.width} × {image.height} pixels; the maximum is"
+            f" {MAX_FRAMES:,} frames and {MAX_ANIMATION_PIXELS:,} pixels in all."
         )
 
 
 def _frames(image: Image.Image, wanted: str, width: int | None, height: int | None, fit: str) -> list[Image.Image]:
-    """The frames as they will be written. Only resized ones are held: an animation is read frame by frame."""
+    """Return the resized frames. An animation is read frame by frame, so only resized frames are in memory."""
     total = getattr(image, "n_frames", 1)
     if wanted not in ANIMATED or total == 1:
         image.draft(image.mode, _draft_size(image, width, height))
-        return [_one(image, wanted, width, height, fit)]
+        return [_resized(image, wanted, width, height, fit)]
     frames = []
     for number, frame in enumerate(ImageSequence.Iterator(image), 1):
-        made = _one(frame, wanted, width, height, fit)
-        if made.width * made.height * total > MAX_ANIMATION_PIXELS:
+        resized = _resized(frame, wanted, width, height, fit)
+        if resized.width * resized.height * total > MAX_ANIMATION_PIXELS:
             raise PermanentFailure(f"The animation would have more than {MAX_ANIMATION_PIXELS:,} pixels in all.")
-        made.info["duration"] = frame.info.get("duration", 100)
-        frames.append(made)
+        resized.info["duration"] = frame.info.get("duration", 100)
+        frames.append(resized)
         progress(number, total, "resizing")
     return frames
 
 
 def _draft_size(image: Image.Image, width: int | None, height: int | None) -> tuple[int, int]:
-    """A JPEG can be decoded at half, a quarter or an eighth of its size, in as much less memory.
+    """Return the size to decode at: a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, with less memory.
 
-    Twice what is wanted on its longer side keeps all that the last step can show, whichever way it is turned.
+    Twice the longer side of the result keeps all detail that the last step can show, in whichever direction.
     """
     side = 2 * max(width or 0, height or 0)
     return (side, side) if width and height else (image.width, image.height)
 
 
-def _one(image: Image.Image, wanted: str, width: int | None, height: int | None, fit: str) -> Image.Image:
+def _resized(image: Image.Image, wanted: str, width: int | None, height: int | None, fit: str) -> Image.Image:
     picture = _true_colours(ImageOps.exif_transpose(image), wanted)
     size = _size(picture, width, height, fit)
     if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
         raise PermanentFailure(
             f"The result would have {size[0]} × {size[1]} pixels;"
-            f" at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all are made."
+            f" the maximum is {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all."
         )
     resized = ImageOps.fit(picture, size, RESAMPLING) if fit == "cover" else picture.resize(size, RESAMPLING)
     resized.info.clear()  # EXIF, GPS, comments, text
@@ -155,16 +155,16 @@ def _one(image: Image.Image, wanted: str, width: int | None, height: int | None,
 
 
 def _size(picture: Image.Image, width: int | None, height: int | None, fit: str) -> tuple[int, int]:
-    """The size of the result. Where one side is not given, the proportions decide it."""
+    """Return the size of the result. The proportions decide a side that is not given."""
     if width and height and fit != "contain":
         return width, height
-    scales = [asked / side for asked, side in ((width, picture.width), (height, picture.height)) if asked]
+    scales = [wanted / side for wanted, side in ((width, picture.width), (height, picture.height)) if wanted]
     scale = min(scales, default=1.0)
     return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
 
 
 def _true_colours(image: Image.Image, wanted: str) -> Image.Image:
-    """RGB, or RGBA where it is transparent and may stay so, in sRGB: the profile goes with the metadata."""
+    """Return the picture as RGB, or RGBA if it stays transparent, in sRGB: its profile goes with the metadata."""
     transparent = image.has_transparency_data
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16") or image.mode == "I":
@@ -185,7 +185,7 @@ def _to_srgb(image: Image.Image, profile: bytes, mode: str) -> Image.Image:
             image, ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode=mode
         )
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a broken profile says nothing about the colours
+        return image  # a broken profile is ignored
     return converted or image
 
 
@@ -201,7 +201,7 @@ def _encode(frames: list[Image.Image], wanted: str, quality: int, info: dict[Any
         if "loop" in info:
             options["loop"] = info["loop"]  # 0: for ever
         elif wanted == "WEBP":
-            options["loop"] = 1  # a GIF that says nothing of it plays once
+            options["loop"] = 1  # a GIF without this field plays once
         if wanted == "GIF":
             options["disposal"] = 2
     out = BytesIO()

@@ -1,4 +1,4 @@
-"""Copies a feed (JSON, NDJSON or CSV) into a table of a database, and asks only for what has changed."""
+"""Copies a feed (JSON, NDJSON or CSV) into a table of a database, if the feed has changed."""
 
 import logging
 import os
@@ -19,8 +19,8 @@ from taskqueue.settings import Environment, text
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 600
-FETCH_SECONDS = TIMEOUT_SECONDS - 30  # what is left is for the last batch and the commit
-MAX_FEED_BYTES = 1024**3  # after decompression; it is streamed, so this bounds time and disk, not memory
+FETCH_SECONDS = TIMEOUT_SECONDS - 30  # the rest is for the last batch and the commit
+MAX_FEED_BYTES = 1024**3  # after decompression; a feed is streamed, so this limits time and disk, not memory
 RETRIED_STATUSES = (408, 425, 429)  # besides 5xx
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
@@ -29,14 +29,14 @@ DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg",
 
 @dataclass(frozen=True, kw_only=True)
 class SyncSettings:
-    """Where feeds may come from, and where they go."""
+    """Where feeds may come from, and the database that they go to."""
 
     database_url: sa.URL
     outbound: OutboundSettings
 
     @classmethod
     def read(cls, env: Environment) -> Self:
-        """From SYNC_DATABASE_URL and OUTBOUND_ALLOW. Raises `InvalidSetting`."""
+        """Read SYNC_DATABASE_URL and OUTBOUND_ALLOW. Raises `InvalidSetting`."""
         try:
             url = sa.make_url(text(env, "SYNC_DATABASE_URL", "sqlite:///var/sync.db"))
         except sa.exc.ArgumentError:
@@ -68,11 +68,11 @@ def sync_table(
 ) -> SyncResult:
     """Fetch a feed of rows and bring a table of the database up to date, in one transaction.
 
-    `key` names the field that tells the rows apart. A JSON feed is an array of objects, an NDJSON feed one
-    object a line, a CSV feed has its names in the first line; without `format` the answer's media type or the
-    URL's ending decides. A table or column that is missing is created, with columns of text: nested values
-    are kept as JSON. In a table that you made, values are turned into the types of its columns. Rows that are
-    no longer in the feed, and fields that a row does not have, stay as they are.
+    `key` names the field that identifies a row. A JSON feed is an array of objects, an NDJSON feed has one object
+    on each line, a CSV feed has its names in the first line; without `format` the answer's media type or the URL's
+    ending decides. A missing table or column is created, with columns of text: nested values are stored as JSON.
+    In a table that you made, values are converted to the types of its columns. Rows that have left the feed,
+    and fields that a row does not have, stay unchanged.
     """
     if re.match(r"(?i)_taskqueue|sqlite_|pg_", table):
         raise PermanentFailure(f"The table {table!r} has a reserved name; choose another.")
@@ -100,7 +100,7 @@ def sync_table(
 def _check_status(answer: Response) -> None:
     if answer.status == 200:
         return
-    said = f"The feed answered {answer.status}"
+    message = f"The feed answered {answer.status}"
     if answer.status >= 500 or answer.status in RETRIED_STATUSES:
-        raise ConnectionError(said)
-    raise PermanentFailure(f"{said}; another attempt will not help.")
+        raise ConnectionError(message)
+    raise PermanentFailure(f"{message}; another attempt will not help.")

@@ -1,6 +1,11 @@
-"""Background jobs on RQ. What an application's author needs is here:
+"""Background jobs on RQ. The author of an application needs only the names of this module:
 
-from taskqueue import callback, job, progress, submit, PermanentFailure, files
+from taskqueue import job, progress, PermanentFailure
+
+@job("greet")
+def greet(name: str) -> str:
+    progress(1, 2, "thinking")
+    return f"Hello, {name}!"
 """
 
 from taskqueue.errors import PermanentFailure, TaskQueueError

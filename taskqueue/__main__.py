@@ -1,4 +1,4 @@
-"""`python -m taskqueue`: tasks, queues, workers and keys from a shell."""
+"""Runs the command line: `python -m taskqueue`."""
 
 import sys
 

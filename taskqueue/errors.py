@@ -1,31 +1,31 @@
-"""Everything that can go wrong here, in one tree.
+"""All errors that the task queue raises, in one tree.
 
 TaskQueueError
 ├── InvalidSetting        an environment variable cannot be used; the program does not start
 ├── InvalidJobType        a file in jobs/ cannot be used; the program does not start
-├── UnknownJobType        no such job type
+├── UnknownJobType        no such task type
 ├── UnknownQueue          no such queue
-├── InvalidPayload        the payload does not fit the job type's signature
-├── InvalidJson           a body of many tasks is no JSON
+├── InvalidPayload        the payload does not fit the task type
+├── InvalidJson           the body of a bulk request is not JSON
 ├── InvalidBatch          tasks of a batch cannot be queued, so none of them is
 ├── BatchTooLarge         more tasks than one batch may have
 ├── UnknownBatch          no such batch, or it has expired
 ├── InvalidScheduleName   a schedule cannot have this name
-├── TooManySchedules      there are as many schedules as there may be
+├── TooManySchedules      the maximum number of schedules exists already
 ├── UnknownSchedule       no such schedule
-├── UnknownParent         a task that another shall depend on is not there
-├── IdempotencyMismatch   an idempotency key came again with another request
+├── UnknownParent         a task in depends_on does not exist
+├── IdempotencyMismatch   an idempotency key was sent before, with another request
 ├── StillProcessing       the first request of an idempotency key has no answer yet
 ├── UnknownTask           no such task, or it has expired
-├── WrongStatus           a task is not in a state in which that can be done
+├── WrongStatus           the task's status does not allow this action
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
-├── OutsideOfJob          what only a running job can do was called elsewhere
+├── OutsideOfJob          a function that only a running job can use was called elsewhere
 ├── QueueUnavailable      Redis did not answer, or refused
 ├── ApiRefused            for the command line: the HTTP API did not answer, or refused
 └── PermanentFailure      raised by a job: another attempt cannot help
-    ├── AddressRefused    raised for a job: an address that OUTBOUND_ALLOW does not let it reach
-    └── InvalidResult     raised for a job: what it returned is not JSON, or too large
+    ├── AddressRefused    raised for a job: run/outbound.py may not reach an address
+    └── InvalidResult     raised for a job: its result is not JSON, or too large
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 
 class TaskQueueError(Exception):
-    """The base of all of them: `except TaskQueueError` catches no bug of yours."""
+    """The base of all errors of the task queue: `except TaskQueueError` catches no bug of your own code."""
 
 
 class InvalidSetting(TaskQueueError):
@@ -41,20 +41,20 @@ class InvalidSetting(TaskQueueError):
 
 
 class InvalidJobType(TaskQueueError):
-    """A job type cannot be used; the message names its file and the mend."""
+    """A job type cannot be used; the message names its file and line, and says how to fix it."""
 
 
 class UnknownJobType(TaskQueueError):
-    """There is no job type of this name; `known` lists those that there are."""
+    """There is no task type of this name; `known` lists those that exist."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name = name
         self.known = list(known)
-        super().__init__(f"There is no job type {name!r}. Known: {', '.join(self.known) or 'none'}.")
+        super().__init__(f"There is no task type {name!r}. Known: {', '.join(self.known) or 'none'}.")
 
 
 class UnknownQueue(TaskQueueError):
-    """There is no queue of this name; `known` lists those that there are."""
+    """There is no queue of this name; `known` lists those that exist."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name = name
@@ -63,34 +63,33 @@ class UnknownQueue(TaskQueueError):
 
 
 class PayloadError(NamedTuple):
-    """One thing that is wrong with a payload."""
+    """One error in a payload."""
 
     pointer: str  # where: a JSON Pointer (RFC 6901) into the payload, "/to/0"; "" is the payload itself
-    message: str  # what, and what it should be
+    message: str  # what is wrong, and what it should be
 
 
 class InvalidPayload(TaskQueueError):
-    """A payload does not fit its job type's signature. Its message repeats no value of the payload."""
+    """A payload does not fit its task type's signature. The message repeats no value of the payload."""
 
     def __init__(self, job_type: str, errors: Sequence[PayloadError]) -> None:
         self.job_type = job_type
         self.errors = list(errors)
-        what = "; ".join(f"{error.pointer or 'the payload'}: {error.message}" for error in self.errors)
-        super().__init__(f"The payload does not fit {job_type!r}: {what}")
+        details = "; ".join(f"{error.pointer or 'the payload'}: {error.message}" for error in self.errors)
+        super().__init__(f"The payload does not fit {job_type!r}: {details}")
 
     def inside(self, pointer: str) -> "InvalidPayload":
-        """The same, of a document that has the payload at this pointer."""
-        return InvalidPayload(
-            self.job_type, [PayloadError(pointer + found.pointer, found.message) for found in self.errors]
-        )
+        """Return this error for a document that has the payload at `pointer`."""
+        errors = [PayloadError(pointer + error.pointer, error.message) for error in self.errors]
+        return InvalidPayload(self.job_type, errors)
 
 
 class InvalidJson(TaskQueueError):
-    """A body of many tasks is no JSON; the message names the item, counted from 0."""
+    """The body of a bulk request is not JSON; the message names the item, counted from 0."""
 
 
 class InvalidBatch(TaskQueueError):
-    """Tasks of a batch cannot be queued, so none of them is. The pointers begin with the number of the item."""
+    """Tasks of a batch cannot be queued, so none of them is. Each pointer begins with the number of the item."""
 
     def __init__(self, errors: Sequence[PayloadError], wrong: int, total: int) -> None:
         self.errors = list(errors)
@@ -121,7 +120,7 @@ class InvalidScheduleName(TaskQueueError):
 
 
 class TooManySchedules(TaskQueueError):
-    """There are as many schedules as there may be."""
+    """The maximum number of schedules exists already."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"There are {limit:,} schedules already; delete one first.")
@@ -135,7 +134,7 @@ class UnknownSchedule(TaskQueueError):
 
 
 class UnknownParent(TaskQueueError):
-    """A task that another shall depend on is not there, or has expired."""
+    """A task in `depends_on` does not exist, or has expired."""
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
@@ -143,11 +142,11 @@ class UnknownParent(TaskQueueError):
 
 
 class IdempotencyMismatch(TaskQueueError):
-    """An idempotency key came again with another request."""
+    """An idempotency key was sent before, with another request."""
 
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key came with another query or body before; send a new key with a new request."
+            "This Idempotency-Key was sent before with another query or body; send a new key with a new request."
         )
 
 
@@ -167,7 +166,7 @@ class UnknownTask(TaskQueueError):
 
 
 class WrongStatus(TaskQueueError):
-    """A task is not in a state in which that can be done; nothing was changed."""
+    """The task's status does not allow this action; nothing was changed."""
 
     def __init__(self, task_id: str, status: str, why: str) -> None:
         self.task_id = task_id
@@ -184,7 +183,7 @@ class UnknownFile(TaskQueueError):
 
 
 class FileTooLarge(TaskQueueError):
-    """A file has more bytes than may be kept."""
+    """A file has more bytes than MAX_FILE_BYTES."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -192,17 +191,16 @@ class FileTooLarge(TaskQueueError):
 
 
 class OutsideOfJob(TaskQueueError):
-    """What only a running job can do was called elsewhere."""
+    """A function that only a running job can use was called elsewhere."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} works in a job that a worker runs, and here none is running.")
+    def __init__(self, function: str) -> None:
+        super().__init__(f"{function} works only in a job that a worker runs; no job runs here.")
 
 
 class QueueUnavailable(TaskQueueError):
     """Redis did not answer, or refused; the driver's own error is the cause.
 
-    `task_id` is set where a job was on its way: whether Redis took it cannot be known then, and
-    reading that task tells.
+    `task_id` is set if a task was being queued: Redis may have taken it or not. Read the task to find out.
     """
 
     def __init__(self, message: str, task_id: str | None = None) -> None:
@@ -211,31 +209,35 @@ class QueueUnavailable(TaskQueueError):
 
     @property
     def with_cause(self) -> str:
-        """The message, and the driver's own words where it does not repeat them."""
+        """The message, and the driver's message unless it is part of the first."""
         cause = str(self.__cause__ or "")
         return str(self) if cause in str(self) else f"{self} ({cause})"
 
 
 class ApiRefused(TaskQueueError):
-    """The HTTP API did not do what the command line asked, or did not answer.
+    """The HTTP API did not answer the command line, or refused what it asked.
 
-    `status` is that of its answer; None where none came.
+    `message` says what happened, `fix` what to do; `status` is the HTTP status of the answer, None without one.
     """
 
-    def __init__(self, found: str, mend: str = "", status: int | None = None) -> None:
-        self.found = found
-        self.mend = mend
+    def __init__(self, message: str, fix: str = "", status: int | None = None) -> None:
+        self.message = message
+        self.fix = fix
         self.status = status
-        super().__init__(f"{found} {mend}".rstrip())
+        super().__init__(f"{message} {fix}".rstrip())
 
 
 class PermanentFailure(TaskQueueError):
-    """Raise it in a job where another attempt cannot help: `PermanentFailure("the page is gone (410)")`."""
+    """Raise this in a job when another attempt cannot help: `raise PermanentFailure("the page is gone (410)")`.
+
+    The task fails at once: its remaining attempts are not made. `GET /tasks/<id>` shows the message. Any other
+    exception that a job raises is followed by the next attempt, while there are attempts left.
+    """
 
 
 class AddressRefused(PermanentFailure):
-    """A job asked for an address that is not public, and OUTBOUND_ALLOW does not name it."""
+    """A job asked run/outbound.py for an address that is not public, and OUTBOUND_ALLOW does not name it."""
 
 
 class InvalidResult(PermanentFailure):
-    """A job returned what JSON cannot say, or more than MAX_RESULT_BYTES."""
+    """A job's result cannot be written as JSON, or has more than MAX_RESULT_BYTES."""

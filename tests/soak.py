@@ -1,8 +1,8 @@
-"""`make soak`: three workers, mixed jobs, a fault every few seconds; then every accepted job is accounted for.
+"""`make soak`: run three workers on mixed jobs under random faults; then account for every accepted job.
 
     make soak SECONDS=60
 
-It exits with 1 where a job was lost, stands in two places, or ended as it should not.
+Exits with 1 if a job was lost, is in two registries, or ended otherwise than expected.
 """
 
 import argparse
@@ -34,23 +34,23 @@ from tests.taskqueue.worker.stage import RunningWorker, places_of
 
 WORKERS, HORSES = 3, 2
 JOBS_PER_SECOND = 600
-MOST_WAITING = 20_000  # more are not submitted until the workers have caught up
+MOST_WAITING = 20_000  # above this, nothing is submitted until the workers have caught up
 FAULT_SECONDS = (2.0, 5.0)  # from one to the next
 FREEZE_SECONDS = (1.0, 15.0)  # a lease is 10 seconds: some freezes outlast it
 ABSENCE_SECONDS = (0.0, 3.0)  # of Redis
 SETTLE_SECONDS = 300
-MANY = SubmitOptions(attempts=100)  # of what must be complete in the end, however often its horse is killed
+MANY = SubmitOptions(attempts=100)  # for jobs that must complete, however often their horse is killed
 
 
 class Kind(NamedTuple):
-    """One kind of jobs, and how each must end."""
+    """A kind of jobs, and how each must end."""
 
     share: float
     job_type: str
     payload: dict[str, object]
     options: SubmitOptions
-    ending: str  # RQ's status, and the registry in which it rests
-    runs: int = 0  # that it counts itself if nothing dies; 0: it does not count them
+    ending: str  # RQ's status, and the registry in which the job is then
+    runs: int = 0  # that the job counts if nothing dies; 0: the job does not count
 
 
 MIX = [
@@ -63,7 +63,7 @@ MIX = [
 
 
 class Soak:
-    """One run of it."""
+    """One soak: a Redis, three workers, a thread that submits, and the faults."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
         self._chance = chance
@@ -80,7 +80,7 @@ class Soak:
         self.faults: Counter[str] = Counter()
 
     def run(self, seconds: float) -> None:
-        """Submit and do harm for so long; return when all is settled."""
+        """Submit jobs and inject faults for `seconds`."""
         self._server.start()
         self._workers = [self._start() for _ in range(WORKERS)]
         feeder = threading.Thread(target=self._feed)
@@ -88,7 +88,7 @@ class Soak:
         end = time.monotonic() + seconds
         while time.monotonic() + FAULT_SECONDS[1] < end:
             time.sleep(self._chance.uniform(*FAULT_SECONDS))
-            self._do_harm()
+            self._inject_fault()
         self._stop.set()
         feeder.join()
 
@@ -119,7 +119,7 @@ class Soak:
 
     # Faults
 
-    def _do_harm(self) -> None:
+    def _inject_fault(self) -> None:
         faults: list[Callable[[], None]] = [
             self._kill_horses, self._kill_worker, self._restart_worker, self._freeze_worker,
             self._restart_redis, self._hang_redis, self._cut_connections,
@@ -166,7 +166,7 @@ class Soak:
     # The account
 
     def settle(self) -> None:
-        """Wait until nothing waits and nothing runs; stop everything but Redis."""
+        """Wait until no job waits or runs; stop everything but Redis."""
         with connect_for_worker(self._server.url) as redis:
             wait_until(
                 lambda: (
@@ -180,12 +180,12 @@ class Soak:
             worker.stop()
 
     def account(self) -> "Account":
-        """Where each accepted job stands now."""
+        """Return the account of all accepted jobs."""
         with connect_for_worker(self._server.url) as redis:
             return Account.of(redis, self.accepted)
 
     def close(self) -> None:
-        """StopRequest everything."""
+        """Stop everything."""
         self._stop.set()
         for worker in self._workers:
             worker.stop()
@@ -193,15 +193,15 @@ class Soak:
 
 
 class Account(NamedTuple):
-    """What has become of the accepted jobs."""
+    """The final states of the accepted jobs."""
 
     endings: Counter[str]
     wrong: dict[str, str]  # task id: why
-    again: Counter[int]  # how many jobs ran so often more than they had to
+    again: Counter[int]  # how many jobs ran so many times more than expected
 
     @classmethod
     def of(cls, redis: Redis, accepted: dict[str, Kind]) -> Self:
-        """Where each of them stands, against how it must have ended."""
+        """Compare the registries of each job with how its kind must end."""
         account = cls(Counter(), {}, Counter())
         for task_id, places in places_of(redis, *accepted).items():
             status = (redis.hget(f"rq:job:{task_id}", "status") or b"gone").decode()
@@ -209,16 +209,18 @@ class Account(NamedTuple):
             kind = accepted[task_id]
             again = int(redis.get(f"test:runs:{task_id}") or 0) - kind.runs
             if places != [kind.ending] or status != kind.ending or again < 0:
-                account.wrong[task_id] = f"{kind}: is {status}, stands in {places}, ran {again + kind.runs} times"
+                account.wrong[task_id] = f"{kind}: is {status}, is in {places}, ran {again + kind.runs} times"
             account.again[again] += again > 0
         return account
 
 
 def main() -> int:
-    """Soak, and print the account; the exit code."""
+    """Soak, print the account, and return the exit code."""
     parser = argparse.ArgumentParser(prog="make soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("seconds", type=int)
-    parser.add_argument("--seed", type=int, default=random.randrange(1000), help="for the same chance again")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(1000), help="repeats the random choices of an earlier run"
+    )
     asked = parser.parse_args()
     folder = Path(mkdtemp(prefix="taskqueue-soak-"))
     print(f"Soaking for {asked.seconds} s, seed {asked.seed}, in {folder} …", flush=True)
@@ -233,10 +235,9 @@ def main() -> int:
     print(f"faults          {soak.faults.total():,}: {faults}")
     print(f"accepted        {len(soak.accepted):,} (refused while Redis was away: {soak.refused:,})")
     print(f"final states    {', '.join(f'{name} {count:,}' for name, count in account.endings.items())}")
-    print(f"lost, or wrong  {len(account.wrong):,}")
-    print(
-        f"run again       {account.again.total():,} after a fault, at most {max(+account.again, default=0)} times"
-    )
+    print(f"lost or wrong   {len(account.wrong):,}")
+    most = max(+account.again, default=0)
+    print(f"run again       {account.again.total():,} after a fault; one job at most {most}")
     for task_id, why in list(account.wrong.items())[:20]:
         print(f"{task_id} {why}")
     if account.wrong:

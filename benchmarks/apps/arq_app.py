@@ -1,4 +1,4 @@
-"""arq, as it comes: it looks for jobs every half second."""
+"""arq with default settings: a worker polls every half second."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ async def stamp(context: dict[str, object], at: float) -> None:
 
 
 class WorkerSettings:
-    """What `arq arq_app.WorkerSettings` reads."""
+    """The settings of `arq arq_app.WorkerSettings`."""
 
     functions = (noop, stamp)
     redis_settings = redis_settings

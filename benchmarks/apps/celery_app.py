@@ -1,4 +1,4 @@
-"""Celery, which keeps its results in Redis, too."""
+"""Celery, with its broker and its results in Redis."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What tutorials show with FastAPI: the task as one JSON text, pushed on a list, and its state under its id."""
+"""FastAPI as tutorials show it: the task is one JSON text, pushed on a list; its state is a key."""
 
 import json
 import os

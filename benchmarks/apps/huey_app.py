@@ -1,4 +1,4 @@
-"""Huey, with its Redis storage as it comes."""
+"""Huey with its Redis storage, default settings."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The loop that tutorials show: BRPOP, run, store. A worker that dies takes its job along; nothing is retried."""
+"""The loop that tutorials show: BRPOP, run, store. A worker that dies loses its job; nothing is retried."""
 
 import json
 import sys

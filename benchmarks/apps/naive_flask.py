@@ -1,4 +1,4 @@
-"""What a Flask application does with RQ as its documentation shows it."""
+"""A Flask application that uses RQ as RQ's documentation shows it."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""This project. Its worker finds the two job types in benchmarks/jobs."""
+"""This project. Its worker finds two job types in benchmarks/jobs."""
 
 import os
 
@@ -9,7 +9,7 @@ from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import discover
 from taskqueue.settings import Settings
 
-MANY = 100_000  # jobs; so many take their time one by one
+MANY = 100_000  # jobs; above this they are queued in batches, which is faster
 BATCH = 10_000
 
 settings = Settings.read(os.environ)

@@ -13,15 +13,15 @@ OURS, OTHERS = "#c0392b", "#8395a7"
 
 name = sys.argv[1]
 results = json.loads(Path(f"{name}.json").read_text())
-peers = dict(sorted(results["peers"].items(), key=lambda one: one[1]["rate"]))
+peers = dict(sorted(results["peers"].items(), key=lambda peer: peer[1]["rate"]))
 colours = [OURS if "this project" in peer else OTHERS for peer in peers]
 figure, ((drain, latency), (horses, waiting)) = pyplot.subplots(2, 2, figsize=(11, 8), layout="constrained")
 
-drain.barh(list(peers), [one["rate"] for one in peers.values()], color=colours)
+drain.barh(list(peers), [figures["rate"] for figures in peers.values()], color=colours)
 drain.set_title("No-op jobs a second, two workers (log scale)")
 drain.set_xscale("log")
 
-latency.barh(list(peers), [one["p50"] for one in peers.values()], color=colours)
+latency.barh(list(peers), [figures["p50"] for figures in peers.values()], color=colours)
 latency.set_title("From enqueue to start, idle worker: p50 in ms (log scale)")
 latency.set_xscale("log")
 

@@ -1,4 +1,4 @@
-"""RQ itself, with JSON as ours has it."""
+"""RQ itself, with the JSON serializer, like this project."""
 
 from drive import connection, started
 from rq import Queue

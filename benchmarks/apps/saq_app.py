@@ -1,4 +1,4 @@
-"""SAQ, as it comes."""
+"""SAQ with default settings."""
 
 import asyncio
 import os

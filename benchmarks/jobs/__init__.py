@@ -1,1 +1,1 @@
-"""The job types of the benchmarks: a worker that starts in benchmarks/ finds these instead of the project's."""
+"""The benchmarks' job types: workers with benchmarks/ first in their path find these instead of the project's."""

@@ -1,4 +1,4 @@
-"""What the benchmarks run: nothing, and a note of when it began."""
+"""The benchmarks' jobs: one does nothing, one reports when it began."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from taskqueue import job
 
 @job("noop")
 def noop(**payload: Any) -> None:
-    """Nothing, whatever is asked."""
+    """Do nothing, whatever the payload."""
 
 
 @job("stamp")
 def stamp(at: float) -> None:
-    """Note how long after `at` (seconds since 1970) it began."""
+    """Report how long after `at` (seconds since 1970) the job began."""
     started(at)

@@ -1,12 +1,13 @@
 """The command line: `python -m taskqueue --help`.
 
-client.py        what it asks of the queue; by_redis.py and by_http.py are the two ways
-api.py           the HTTP API, and what to do where it refuses; event_stream.py reads its events
-tasks.py         submit, get, watch, cancel, requeue
-cluster.py       queues, workers
-doctor/          what is wrong with the whole, and the mend
-key.py           makes API keys
-screen.py        how an answer looks: words and colour on a terminal, JSON for a program
+parser.py        builds the commands' parsers
+tasks.py         the commands submit, get, watch, cancel, requeue
+cluster.py       the commands queues, workers
+doctor/          the command doctor: finds what is wrong, and says how to fix it
+key.py           the command key: makes API keys
+client.py        the operations that the commands need; by_redis.py and by_http.py do them
+api.py           requests to the HTTP API; event_stream.py reads its events
+screen.py        prints answers: text and colour on a terminal, JSON for a program
 """
 
 import argparse
@@ -15,34 +16,42 @@ import sys
 from collections.abc import Sequence
 
 from taskqueue.cli import cluster, doctor, key, tasks
+from taskqueue.cli.parser import PROGRAM
 from taskqueue.cli.screen import clean
 from taskqueue.errors import QueueUnavailable, TaskQueueError
 
 EXIT_FAILED, EXIT_NOT_DONE = 1, 2
-EPILOG = """\
-It speaks to the Redis at TASK_QUEUE_URL or, with --url (or TASK_QUEUE_API), to the HTTP API, with the key in
-TASK_QUEUE_KEY. Exit codes: 0 well, 1 not (a task failed, the doctor found something), 2 it could not be done."""
+EPILOG = f"""\
+`{PROGRAM} COMMAND --help` describes a command.
+
+The program connects to the Redis at TASK_QUEUE_URL. With --url or TASK_QUEUE_API it
+uses the HTTP API instead, with the key in TASK_QUEUE_KEY.
+
+exit codes:
+  0  success
+  1  failure: a watched task has not completed, the doctor found something, Ctrl-C
+  2  not done: wrong arguments, no such task, no answer, a key without permission"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the arguments ask; the exit code."""
+    """Run the command that the arguments name, and return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m taskqueue",
-        description="Tasks, queues, workers and keys from a shell.",
+        prog=PROGRAM,
+        description="Submit and watch tasks, list queues and workers, find what is wrong, make API keys.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for part in (tasks, cluster, doctor, key):
-        part.add(commands)
+    for module in (tasks, cluster, doctor, key):
+        module.add(commands)
     _add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False)
-    for command in commands.choices.values():  # behind the command, too
+    for command in commands.choices.values():  # so that they may follow the command, too
         _add_shared(command, url=argparse.SUPPRESS, json=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        code: int = asked.run(asked)
+        code: int = args.run(args)
     except TaskQueueError as error:
-        print(f"taskqueue: {clean(_told(error))}", file=sys.stderr)
+        print(f"taskqueue: {clean(_message(error))}", file=sys.stderr)
         return EXIT_NOT_DONE
     except KeyboardInterrupt:
         return EXIT_FAILED
@@ -53,12 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_shared(parser: argparse.ArgumentParser, *, url: str | None, json: bool | str) -> None:
-    parser.add_argument("--url", default=url, help="the HTTP API, not Redis")
+    parser.add_argument("--url", default=url, help="use the HTTP API at this URL instead of Redis")
     parser.add_argument("--json", action="store_true", default=json, help="print JSON, for a program")
 
 
-def _told(error: TaskQueueError) -> str:
+def _message(error: TaskQueueError) -> str:
     if not isinstance(error, QueueUnavailable):
         return str(error)
-    unknown = f" Whether task {error.task_id} is queued is not known: get it then." if error.task_id else ""
-    return f"{error.with_cause} `python -m taskqueue doctor` tells the mend.{unknown}"
+    unknown = f" Task {error.task_id} may have been queued: get it to find out." if error.task_id else ""
+    return f"{error.with_cause} `{PROGRAM} doctor` says how to fix it.{unknown}"

@@ -1,4 +1,4 @@
-"""The command line's way to the HTTP API."""
+"""The client of the command line that goes over the HTTP API."""
 
 import json
 import time
@@ -12,13 +12,13 @@ from taskqueue.cli.screen import flat
 from taskqueue.errors import ApiRefused, UnknownTask
 from taskqueue.store.keys import ENDED
 
-TASK = ("id", "type", "status", "attempt", "attempts")  # what an answer must have to be a task
-OUTAGE_SECONDS = 60.0  # a task is followed over an outage of so long: a web server starts anew in less
-PASSES = (None, 429, 502, 503, 504)  # the status of what is over in a while; None: no answer
+TASK = ("id", "type", "status", "attempt", "attempts")  # the fields that a task must have
+OUTAGE_SECONDS = 60.0  # following a task survives an outage of so long: a web server restarts in less
+TEMPORARY = (None, 429, 502, 503, 504)  # statuses of failures that pass; None: no answer
 
 
 class HttpClient:
-    """See `taskqueue.cli.client.Client`."""
+    """A client over HTTP: see `taskqueue.cli.client.Client`."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -29,11 +29,11 @@ class HttpClient:
         return self._api.ask("POST", f"/tasks?{query}", *TASK, json=payload)
 
     def get(self, task_id: str) -> dict[str, Any]:
-        """A task, now."""
+        """Return a task as it is now."""
         return self._api.ask("GET", _address(task_id), *TASK)
 
     def follow(self, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Its events. Where the connection breaks, the next one goes on behind the last event."""
+        """Yield the events of a task. When a connection breaks, the next one goes on after the last event."""
         stream = EventStream()
         while True:
             try:
@@ -45,8 +45,8 @@ class HttpClient:
                     if event == "status" and row["status"] in ENDED:
                         return
             except ApiRefused as refused:
-                began = stream.heard_at
-                if began is None or refused.status not in PASSES or time.monotonic() - began > OUTAGE_SECONDS:
+                last = stream.received_at
+                if last is None or refused.status not in TEMPORARY or time.monotonic() - last > OUTAGE_SECONDS:
                     raise
             time.sleep(stream.retry_seconds)
 
@@ -55,19 +55,19 @@ class HttpClient:
         return self._api.stream(f"{_address(task_id)}/events", headers)
 
     def cancel(self, task_id: str) -> dict[str, Any]:
-        """Cancel it."""
+        """Cancel a task."""
         return self._api.ask("POST", f"{_address(task_id)}/cancel", *TASK)
 
     def requeue(self, task_id: str) -> dict[str, Any]:
-        """Send it again."""
+        """Queue a failed or canceled task again."""
         return self._api.ask("POST", f"{_address(task_id)}/requeue", *TASK)
 
     def queues(self) -> list[dict[str, Any]]:
-        """Each queue, with how much waits."""
+        """Return all queues with their counts of tasks."""
         return [flat(queue, "tasks") for queue in self._api.ask("GET", "/queues", "queues")["queues"]]
 
     def workers(self) -> list[dict[str, Any]]:
-        """Each worker that lives."""
+        """Return the workers that Redis has not forgotten."""
         return list(self._api.ask("GET", "/workers", "workers")["workers"])
 
 

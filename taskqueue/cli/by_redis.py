@@ -1,4 +1,4 @@
-"""The command line's way to Redis."""
+"""The client of the command line that goes to Redis."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -26,7 +26,7 @@ from taskqueue.tasks.task import Task
 
 
 class RedisClient:
-    """See `taskqueue.cli.client.Client`."""
+    """A client over Redis: see `taskqueue.cli.client.Client`."""
 
     def __init__(self, settings: Settings, job_types: JobTypes) -> None:
         self._connection: Redis = connect_for_requests(settings.redis_url)
@@ -39,24 +39,24 @@ class RedisClient:
         try:
             checked = SubmitOptions.model_validate(dict(options))
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
             raise InvalidPayload(
-                task_type, [PayloadError(f"--{one['loc'][0]}", one["msg"]) for one in found]
+                task_type, [PayloadError(f"--{entry['loc'][0]}", entry["msg"]) for entry in errors]
             ) from None
         return _row(self._queue.submit(task_type, payload, checked))
 
     def get(self, task_id: str) -> dict[str, Any]:
-        """A task, now."""
+        """Return a task as it is now."""
         return _row(self._queue.get(task_id))
 
     def follow(self, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What happens to it, as it happens."""
-        seen = EventCursor()
-        # With short timeouts: somebody sits before it.
+        """Yield the events of a task as they happen, until it has ended."""
+        cursor = EventCursor()
+        # With short timeouts: a person is waiting.
         with closing(Subscriptions(self._connection, self._connection)) as subscriptions:
-            while True:  # what follows a task ends after an hour, too
-                for event in follow(self._queue, subscriptions, task_id, seen):
-                    seen = event.seen
+            while True:  # one stream of events ends after an hour
+                for event in follow(self._queue, subscriptions, task_id, cursor):
+                    cursor = event.cursor
                     if event.kind == "gone":
                         raise UnknownTask(task_id)
                     if event.line:
@@ -67,21 +67,21 @@ class RedisClient:
                             return
 
     def cancel(self, task_id: str) -> dict[str, Any]:
-        """Cancel it."""
+        """Cancel a task."""
         self._operations.cancel(task_id)
         return self.get(task_id)
 
     def requeue(self, task_id: str) -> dict[str, Any]:
-        """Send it again."""
+        """Queue a failed or canceled task again."""
         self._operations.requeue(task_id)
         return self.get(task_id)
 
     def queues(self) -> list[dict[str, Any]]:
-        """Each queue, with how much waits."""
+        """Return all queues with their counts of tasks."""
         return [flat(asdict(queue), "counts") for queue in self._cluster_state.queues()]
 
     def workers(self) -> list[dict[str, Any]]:
-        """Each worker that lives."""
+        """Return the workers that Redis has not forgotten."""
         return [_plain(asdict(worker)) for worker in self._cluster_state.workers()]
 
 

@@ -1,4 +1,4 @@
-"""What the command line asks of the queue, and which way it goes: to Redis, or to the HTTP API."""
+"""The operations that the command line needs, and the choice of a client for them: over Redis or over HTTP."""
 
 import argparse
 import os
@@ -16,36 +16,39 @@ Row = dict[str, Json]
 
 
 class Client(Protocol):
-    """A task is told as in `GET /tasks/<id>`."""
+    """Operations of the command line. A task has the fields of `GET /tasks/<id>`. All raise `TaskQueueError`."""
 
     def submit(self, task_type: str, payload: Json, options: Mapping[str, str]) -> Row:
-        """Queue a task."""
+        """Queue a task, and return it."""
 
     def get(self, task_id: str) -> Row:
-        """A task, now."""
+        """Return a task as it is now."""
 
     def follow(self, task_id: str) -> Iterator[tuple[str, Row]]:
-        """What happens to it, until it has ended: the events of `GET /tasks/<id>/events`, their names and data.
+        """Yield the names and data of the events of `GET /tasks/<id>/events`, until the task has ended.
 
-        Instead of `gone` it raises `UnknownTask`.
+        Raises `UnknownTask` where the API sends the event `gone`.
         """
 
     def cancel(self, task_id: str) -> Row:
-        """Cancel it."""
+        """Cancel a task, and return it."""
 
     def requeue(self, task_id: str) -> Row:
-        """Send it again."""
+        """Queue a failed or canceled task again, and return it."""
 
     def queues(self) -> list[Row]:
-        """Each queue, with how much waits."""
+        """Return all queues with their counts of tasks."""
 
     def workers(self) -> list[Row]:
-        """Each worker that lives."""
+        """Return the workers that Redis has not forgotten."""
 
 
-def client_of(asked: argparse.Namespace) -> Client:
-    """The client that the arguments and the environment ask for. Raises `InvalidSetting`, `InvalidJobType`."""
-    if asked.url:
-        return HttpClient(Api(asked.url, os.environ.get("TASK_QUEUE_KEY")))
+def client_for(args: argparse.Namespace) -> Client:
+    """Return the client that the arguments and the environment ask for.
+
+    Raises `InvalidSetting`, `InvalidJobType`.
+    """
+    if args.url:
+        return HttpClient(Api(args.url, os.environ.get("TASK_QUEUE_KEY")))
     settings = Settings.read(os.environ)
     return RedisClient(settings, discover(queues=settings.queues))

@@ -1,4 +1,4 @@
-"""Server-Sent Events, read (WHATWG HTML, section 9.2)."""
+"""Reads Server-Sent Events (WHATWG HTML, section 9.2)."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -7,15 +7,15 @@ MAX_RETRY_SECONDS = 30.0
 
 
 class EventStream:
-    """Events as they come, over as many connections as it takes."""
+    """A reader of events that go on over several connections."""
 
     def __init__(self) -> None:
-        self.last_id = ""  # where the next connection goes on
-        self.retry_seconds = 2.0  # until the next connection; the server may say another number
-        self.heard_at: float | None = None  # when something came, on the monotonic clock
+        self.last_id = ""  # the next connection asks for the events after this one
+        self.retry_seconds = 2.0  # until the next connection; the server may set it
+        self.received_at: float | None = None  # when bytes last came, on the monotonic clock
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[tuple[str, str]]:
-        """The name and the data of each event that one connection brings whole."""
+        """Yield the name and the data of each event that one connection delivers completely."""
         name, data, last_id = "", list[str](), self.last_id
         for line in self._lines(chunks):
             field, _, value = line.partition(":")
@@ -36,9 +36,9 @@ class EventStream:
                     self.retry_seconds = min(int(value) / 1000, MAX_RETRY_SECONDS)
 
     def _lines(self, chunks: Iterable[bytes]) -> Iterator[str]:
-        begun = b""
+        incomplete = b""
         for chunk in chunks:
-            self.heard_at = time.monotonic()
-            *lines, begun = (begun + chunk).split(b"\n")
+            self.received_at = time.monotonic()
+            *lines, incomplete = (incomplete + chunk).split(b"\n")
             for line in lines:
                 yield line.removesuffix(b"\r").decode(errors="replace")

@@ -1,40 +1,42 @@
-"""`python -m taskqueue key NAME`: make an API key."""
+"""The command `key`: makes an API key."""
 
 import argparse
 import sys
 from typing import Any
 
+from taskqueue.cli.parser import add_command
 from taskqueue.settings.api_keys import SCOPES, new_key
 
 
 def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    parser = commands.add_parser(
+    """Add the command to the parser."""
+    parser = add_command(
+        commands,
         "key",
-        help="make an API key",
-        description="Make an API key: the key is for its user; its entry, which has a hash only, for API_KEYS.",
+        "make an API key",
+        "Make an API key and print two lines: the key, which its user needs, and the entry for API_KEYS, which has"
+        " only a hash of the key. Nothing is stored: a lost key cannot be shown again.",
+        examples=["key shop --scope submit", "key mailer --scope submit --types email,newsletter"],
     )
-    parser.add_argument(
-        "name", metavar="NAME", help="whose key it is, as it shall be shown: letters, digits, . _ -"
-    )
+    parser.add_argument("name", metavar="NAME", help="a name for the key's user: letters, digits, . _ -")
     parser.add_argument(
         "--scope",
         choices=SCOPES,
         default="submit",
-        help="the most that it may do; each one includes those before it (default: %(default)s)",
+        help="what the key allows; each scope includes those before it (default: %(default)s)",
     )
     parser.add_argument(
         "--types",
         default="",
         metavar="TYPE,TYPE",
-        help="the only task types that it sees (default: all)",
+        help="the only task types that the key may see and submit (default: all)",
     )
     parser.set_defaults(run=run)
 
 
-def run(asked: argparse.Namespace) -> int:
-    """Print the key, this once, and its entry."""
-    secret, key = new_key(asked.name, asked.scope, asked.types.split(",") if asked.types else ())
+def run(args: argparse.Namespace) -> int:
+    """Print a new key and its entry for API_KEYS."""
+    secret, key = new_key(args.name, args.scope, args.types.split(",") if args.types else ())
     print("The key, which is shown only now. Its user sends it as `Authorization: Bearer KEY`:", file=sys.stderr)
     print(secret)
     print("Its entry. Add it to API_KEYS, or to the file that API_KEYS names:", file=sys.stderr)

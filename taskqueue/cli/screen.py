@@ -1,8 +1,10 @@
-"""How an answer looks: words, tables and colour on a terminal, JSON for a program."""
+"""Prints answers: text, tables and colour on a terminal, JSON for a program."""
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,30 +13,46 @@ BAR_CHARACTERS = 30
 
 
 def print_json(value: Any) -> None:
-    """For a program."""
+    """Print a value as JSON, for a program."""
     print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
 
 
 def coloured(word: str) -> str:
-    """The word in the colour that it has, where standard output is a terminal (no-color.org)."""
+    """Return a status in its colour if standard output is a terminal and NO_COLOR is not set (no-color.org)."""
     code = COLOURS.get(word)
-    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return f"\033[{code}m{word}\033[0m" if code and wanted else word
+    with_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return f"\033[{code}m{word}\033[0m" if code and with_colour else word
 
 
 def clean(text: str) -> str:
-    """The text in one line that no terminal takes for a command: a job, or whoever queued it, has written it."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.splitlines()).expandtabs())
+    """Return text of jobs and clients as one line without control characters, which a terminal would obey."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text.splitlines()).expandtabs())
+
+
+def columns() -> int:
+    """Return how many characters fit into a line of standard output: any number where it is not a terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def print_indented(text: str, margin: int, heading: str = "") -> None:
+    """Print text behind a margin, wrapped to the terminal between words; a no-break space joins two words.
+
+    `heading` is printed in place of the first margin, and is as wide on the screen.
+    """
+    lines = textwrap.wrap(text, max(1, columns() - margin), break_long_words=False, break_on_hyphens=False)
+    for line in lines or [""]:
+        print(f"{heading or ' ' * margin}{line}".replace("\N{NO-BREAK SPACE}", " "))
+        heading = ""
 
 
 class LiveLine:
-    """The last line, which changes in its place while others are printed above it. Without a terminal all stay."""
+    """The last line of a terminal, which changes in place under the others. In a pipe, each state is a line."""
 
     def __init__(self) -> None:
         self._line = ""
 
     def show(self, line: str) -> None:
-        """Put this in its place."""
+        """Replace the live line; nothing happens if it is the same."""
         if line == self._line:
             return
         self._line = line
@@ -44,7 +62,7 @@ class LiveLine:
             print(line, flush=True)
 
     def print_above(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays, above the live line."""
         if sys.stdout.isatty():
             print(f"\r\033[K{clean(text)}")
             self._draw()
@@ -52,18 +70,18 @@ class LiveLine:
             print(clean(text), flush=True)
 
     def clear(self) -> None:
-        """Take it away."""
+        """Remove the live line."""
         if sys.stdout.isatty():
             self._line = ""
             self._draw()
 
     def _draw(self) -> None:
-        # Not wrapped (DECAWM): of a line that has become two, only the second would be drawn over.
+        # Not wrapped (DECAWM): if one line became two, only the second would be overwritten.
         print(f"\r\033[K\033[?7l{self._line}\033[?7h", end="", flush=True)
 
 
 def print_task(task: Mapping[str, Any]) -> None:
-    """A task in a few lines."""
+    """Print a task, one field a line."""
     print(f"{clean(task['id'])}  {clean(task['type'])}  {coloured(task['status'])}")
     for name in ("queue", "created_at", "scheduled_for", "started_at", "ended_at", "worker", "payload", "result"):
         value = task.get(name)
@@ -78,19 +96,33 @@ def print_task(task: Mapping[str, Any]) -> None:
 
 
 def flat(row: Mapping[str, Any], inner: str) -> dict[str, Any]:
-    """A row with the fields of one of its fields in the place of that one."""
+    """Return a row in which the fields of the object `inner` replace that object."""
     return {name: value for name, value in row.items() if name != inner} | dict(row[inner])
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], none: str) -> None:
-    """Rows with the same fields; `none` is said where there are none."""
+def print_table(rows: Sequence[Mapping[str, Any]], if_empty: str) -> None:
+    """Print rows with the same fields as a table; without rows, print `if_empty`.
+
+    On a terminal that is too narrow for the table, each row is a paragraph, so that no id is cut.
+    """
     if not rows:
-        print(none)
+        print(if_empty)
         return
-    shown = [{name: _cell(value) for name, value in row.items() if not isinstance(value, dict)} for row in rows]
-    widths = {name: max(len(name), *(len(row.get(name, "")) for row in shown)) for name in shown[0]}
-    for row in [{name: name for name in widths}, *shown]:
+    cells = [{name: _cell(value) for name, value in row.items() if not isinstance(value, dict)} for row in rows]
+    widths = {name: max(len(name), *(len(row.get(name, "")) for row in cells)) for name in cells[0]}
+    if sum(widths.values()) + 2 * (len(widths) - 1) > columns():
+        for row in cells:
+            _print_paragraph(row)
+        return
+    for row in [{name: name for name in widths}, *cells]:
         print("  ".join(row.get(name, "").ljust(width) for name, width in widths.items()).rstrip())
+
+
+def _print_paragraph(row: Mapping[str, str]) -> None:
+    title, *fields = row.items()
+    words = [f"{name}:\N{NO-BREAK SPACE}{value.replace(',', ', ')}" for name, value in fields if value]
+    print(title[1])
+    print_indented("  ".join(words), 2)
 
 
 def _cell(value: Any) -> str:
@@ -100,8 +132,8 @@ def _cell(value: Any) -> str:
 
 
 def bar(done: float, total: float | None, message: str) -> str:
-    """`[######------] 3/10 resizing`."""
+    """Return a progress bar: `[######------] 3/10 resizing`; without a total: `3 resizing`."""
     if not total:
         return f"{done:g} {message}".rstrip()
-    full = round(BAR_CHARACTERS * min(max(done / total, 0), 1))
-    return f"[{'#' * full}{'-' * (BAR_CHARACTERS - full)}] {done:g}/{total:g} {message}".rstrip()
+    filled = round(BAR_CHARACTERS * min(max(done / total, 0), 1))
+    return f"[{'#' * filled}{'-' * (BAR_CHARACTERS - filled)}] {done:g}/{total:g} {message}".rstrip()

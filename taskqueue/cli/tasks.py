@@ -1,4 +1,4 @@
-"""`submit`, `get`, `watch`, `cancel`, `requeue`: one task."""
+"""The commands for one task: `submit`, `get`, `watch`, `cancel`, `requeue`."""
 
 import argparse
 import json
@@ -7,53 +7,101 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from taskqueue.cli.client import Client, Row, client_of
+from taskqueue.cli.client import Client, Row, client_for
+from taskqueue.cli.parser import add_command
 from taskqueue.cli.screen import LiveLine, bar, clean, coloured, print_json, print_task
 from taskqueue.errors import InvalidSetting
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.keys import ENDED
 
+ID = "5c1f7c1e-8d0b-4f7e-9a0e-2b7d4c1f0a11"  # in examples
+OPTIONS = {
+    "queue": ("NAME", "the queue, instead of the task type's own"),
+    "delay": ("SECONDS", "how long the task waits before it may begin"),
+    "at": ("TIME", "when the task may begin, with its time zone: 2026-12-24T18:00:00Z"),
+    "attempts": ("NUMBER", "how often the task is tried, the first time included"),
+    "timeout": ("SECONDS", "how long one attempt may take"),
+    "tags": ("TAG,TAG", "names to find the task by"),
+    "dedupe": ("KEY", "while a task of this type with the same key waits or runs, queue no other one"),
+}
+
 
 def add(commands: Any) -> None:
-    """Add the commands to the parser's."""
-    parser = commands.add_parser("submit", help="queue a task", description="Queue a task, and print it.")
-    parser.add_argument("task_type", metavar="TYPE", help="what to run")
-    parser.add_argument(
-        "payload", nargs="?", default="{}", metavar="JSON", help="its payload; @FILE, or @- to read it"
+    """Add the commands to the parser."""
+    _add_submit(commands)
+    _add_for_id(
+        commands,
+        "get",
+        "show a task",
+        "Show a task: its status, its times, its payload and its result or error.",
+    ).set_defaults(run=_run(Client.get))
+    _add_for_id(
+        commands,
+        "watch",
+        "follow a task until it has ended",
+        "Follow a task until it has ended: print each change of its status and progress, and each line that its"
+        " job logs or prints. The exit code is 0 if the task is complete, and 1 if it failed or was canceled.",
+    ).set_defaults(run=lambda args: watch(client_for(args), args.task_id, as_json=args.json))
+    _add_for_id(
+        commands,
+        "cancel",
+        "cancel a task",
+        "Cancel a task, and show it. A task that waits is canceled at once; a running one is stopped within a"
+        " second.",
+    ).set_defaults(run=_run(Client.cancel))
+    _add_for_id(
+        commands,
+        "requeue",
+        "queue a failed or canceled task again",
+        "Queue a task again that failed or was canceled, and show it. It keeps its id and has all attempts again.",
+    ).set_defaults(run=_run(Client.requeue))
+
+
+def _add_submit(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "submit",
+        "queue a task",
+        "Queue a task, and show it. The payload must fit the task type's signature: GET /task-types describes"
+        " each.",
+        examples=[
+            """submit email '{"to": "ada@example.com", "subject": "Welcome", "body": "Hello"}' --watch""",
+            "submit generic @payload.json --queue high --delay 60 --tags nightly,eu",
+        ],
     )
-    parser.add_argument("--watch", action="store_true", help="then watch it to its end")
-    for option in ("queue", "delay", "at", "attempts", "timeout", "tags", "dedupe"):
-        parser.add_argument(f"--{option}", metavar=option.upper(), help="as in POST /tasks")
+    parser.add_argument("task_type", metavar="TYPE", help="the task type: what to run")
+    parser.add_argument(
+        "payload",
+        nargs="?",
+        default="{}",
+        metavar="JSON",
+        help="the payload, a JSON object; @FILE reads it from a file, @- from standard input (default: {})",
+    )
+    parser.add_argument("--watch", action="store_true", help="then follow the task until it has ended")
+    for name, (metavar, help_) in OPTIONS.items():
+        parser.add_argument(f"--{name}", metavar=metavar, help=help_)
     parser.set_defaults(run=submit)
-    for name, does, help_ in (
-        ("get", Client.get, "show a task"),
-        ("cancel", Client.cancel, "cancel a task: one that waits at once, one that runs within a second"),
-        ("requeue", Client.requeue, "send a task again that failed or was canceled"),
-    ):
-        parser = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}, and print it.")
-        parser.add_argument("task_id", metavar="ID")
-        parser.set_defaults(run=_one(does))
-    parser = commands.add_parser("watch", help="follow a task to its end", description="Follow a task to its end.")
-    parser.add_argument("task_id", metavar="ID")
-    parser.set_defaults(run=lambda asked: watch(client_of(asked), asked.task_id, as_json=asked.json))
 
 
-def submit(asked: argparse.Namespace) -> int:
+def _add_for_id(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+    parser = add_command(commands, name, summary, description, examples=[f"{name} {ID}"])
+    parser.add_argument("task_id", metavar="ID", help="the id of the task, as `submit` printed it")
+    return parser
+
+
+def submit(args: argparse.Namespace) -> int:
     """Queue a task."""
-    client = client_of(asked)
-    named = {
-        name: getattr(asked, name) for name in ("queue", "delay", "at", "attempts", "timeout", "tags", "dedupe")
-    }
-    options = {name: value for name, value in named.items() if value is not None}
-    task = client.submit(asked.task_type, _payload(asked.payload), options)
-    if asked.watch:
-        return watch(client, task["id"], as_json=asked.json)
-    _show(asked, task)
+    client = client_for(args)
+    options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    task = client.submit(args.task_type, _payload(args.payload), options)
+    if args.watch:
+        return watch(client, task["id"], as_json=args.json)
+    _show(args, task)
     return 0
 
 
 def watch(client: Client, task_id: str, *, as_json: bool) -> int:
-    """Tell each change, and each line that its job says, until the task has ended; 0 if it is complete."""
+    """Print each change and log line of a task until it has ended; return 0 if it is complete."""
     live = LiveLine()
     task: Row = {}
     try:
@@ -73,22 +121,22 @@ def watch(client: Client, task_id: str, *, as_json: bool) -> int:
 
 
 def _line(task: Row) -> str:
-    run = f" (attempt {task['attempt']} of {task['attempts']})" if task["attempt"] > 1 else ""
+    attempt = f" (attempt {task['attempt']} of {task['attempts']})" if task["attempt"] > 1 else ""
     progress = task.get("progress")
-    told = f" {bar(progress['done'], progress['total'], clean(progress['message']))}" if progress else ""
-    return f"{clean(task['type'])} {coloured(task['status'])}{run}{told}"
+    shown = f" {bar(progress['done'], progress['total'], clean(progress['message']))}" if progress else ""
+    return f"{clean(task['type'])} {coloured(task['status'])}{attempt}{shown}"
 
 
-def _one(does: Callable[[Client, str], Row]) -> Callable[[argparse.Namespace], int]:
-    def run(asked: argparse.Namespace) -> int:
-        _show(asked, getattr(client_of(asked), does.__name__)(asked.task_id))
+def _run(operation: Callable[[Client, str], Row]) -> Callable[[argparse.Namespace], int]:
+    def run(args: argparse.Namespace) -> int:
+        _show(args, getattr(client_for(args), operation.__name__)(args.task_id))
         return 0
 
     return run
 
 
-def _show(asked: argparse.Namespace, task: Row) -> None:
-    (print_json if asked.json else print_task)(task)
+def _show(args: argparse.Namespace, task: Row) -> None:
+    (print_json if args.json else print_task)(task)
 
 
 def _payload(text: str) -> Json:

@@ -1,1 +1,1 @@
-"""To act: cancel, requeue and delete tasks, pause queues, find the failures to send again."""
+"""Acts on tasks and queues: cancel, requeue and delete tasks, find failed ones, pause queues."""

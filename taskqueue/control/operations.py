@@ -1,4 +1,4 @@
-"""What an operator does to a task: cancel it, send it again, delete it. Each is one script: a worker waits."""
+"""Cancels, requeues and deletes single tasks. Each action is one script, so no worker can act in between."""
 
 from datetime import UTC, datetime
 from typing import Literal, cast
@@ -14,11 +14,11 @@ from taskqueue.store import scripts
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import QUEUES, STATUSES, job_key
 
-RUNS = "What runs is not deleted: its worker would write it again. Cancel it first."
+RUNNING = "A running task cannot be deleted: its worker would write it again. Cancel it first."
 
 
 class Operations:
-    """Changes of single tasks. Each raises `UnknownTask`, `WrongStatus`, `QueueUnavailable`."""
+    """Changes single tasks. Each method raises `UnknownTask`, `WrongStatus`, `QueueUnavailable`."""
 
     def __init__(self, connection: Redis, failure_ttl_seconds: int) -> None:
         self._connection = connection
@@ -30,8 +30,8 @@ class Operations:
     def cancel(self, task_id: str) -> Literal["canceled", "stopping"]:
         """Cancel a task that has not ended.
 
-        One that waits is canceled at once; of one that runs its worker is told, and stops it within a second. What
-        depends on it stays deferred, as RQ has it, until it is sent again and completes.
+        A waiting task is canceled at once. A running task is "stopping": its worker stops it within a second. As
+        in RQ, tasks that depend on it stay deferred, until it is requeued and completes.
         """
         key = _key(task_id)
         with redis_errors():
@@ -42,11 +42,11 @@ class Operations:
             case "canceled" | "stopping":
                 return outcome
             case "refused":
-                raise WrongStatus(task_id, _word(status), "Only a task that has not ended can be canceled.")
+                raise WrongStatus(task_id, _task_status(status), "Only a task that has not ended can be canceled.")
         raise UnknownTask(task_id)
 
     def requeue(self, task_id: str) -> None:
-        """Send a task again that has failed or was canceled, with all its attempts."""
+        """Queue a failed or canceled task again, with all its attempts."""
         key = _key(task_id)
         with redis_errors():
             answer = self._requeue([key, QUEUES], [task_id, _now()])
@@ -58,23 +58,23 @@ class Operations:
             case "queued" | "deferred":
                 return
             case "refused" | "limited":
-                raise WrongStatus(task_id, _word(status), "Only a failed or canceled task can be sent again.")
+                raise WrongStatus(task_id, _task_status(status), "Only a failed or canceled task can be requeued.")
         raise UnknownTask(task_id)
 
     def delete(self, task_id: str) -> None:
-        """Remove all that is kept of a task. What depends on it and is deferred will never run, as RQ has it."""
+        """Delete all data of a task that does not run. As in RQ, tasks that wait for it will never run."""
         key = _key(task_id)
         with redis_errors():
             answer = self._delete([key, QUEUES], [task_id])
             outcome, limit = map(bytes.decode, cast("list[bytes]", answer))
             self._release(limit, task_id)
         if outcome == "running":
-            raise WrongStatus(task_id, STATUSES[JobStatus.STARTED], RUNS)
+            raise WrongStatus(task_id, STATUSES[JobStatus.STARTED], RUNNING)
         if outcome == "unknown":
             raise UnknownTask(task_id)
 
     def _release(self, limit: str, task_id: str) -> None:
-        """Give the place of a task under one of RQ's own limits to the next."""
+        """Let the next task begin in place of one that one of RQ's own limits counts."""
         if limit:
             RateLimitRegistry(limit, self._connection).cancel(task_id)
 
@@ -84,7 +84,7 @@ def _now() -> str:
 
 
 def _key(task_id: str) -> str:
-    """Where RQ keeps the job."""
+    """Return the key of the task's job. Raises `UnknownTask` for a text that cannot be an id."""
     try:
         validate_job_id(task_id)
     except ValueError:
@@ -92,7 +92,7 @@ def _key(task_id: str) -> str:
     return job_key(task_id)
 
 
-def _word(status: str) -> str:
-    """RQ's status in the words of the HTTP contract; as it is where RQ does not know it."""
-    known = {found.value: word for found, word in STATUSES.items()}
-    return known.get(status, status)
+def _task_status(status: str) -> str:
+    """Return the task's status for RQ's status of a job; an unknown status is returned unchanged."""
+    statuses = {rq_status.value: task_status for rq_status, task_status in STATUSES.items()}
+    return statuses.get(status, status)

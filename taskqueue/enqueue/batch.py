@@ -1,8 +1,8 @@
-"""Batches: many tasks that are queued at once, counted together, and followed by one more when all have ended."""
+"""Batches: many tasks that are queued at once and counted together; another task may run when all have ended."""
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import get_args
 from uuid import uuid4
@@ -14,7 +14,7 @@ from rq.utils import as_text, utcparse
 
 from taskqueue.enqueue.batch_draft import MAX_TASKS, BatchDraft, Queued
 from taskqueue.enqueue.idempotency import RECORD_SECONDS, IdempotencyKey
-from taskqueue.enqueue.options import PlainTask
+from taskqueue.enqueue.options import TaskSpec
 from taskqueue.enqueue.submission import Submissions
 from taskqueue.errors import IdempotencyMismatch, StillProcessing, UnknownBatch
 from taskqueue.jobtypes.registry import JobTypes
@@ -25,8 +25,8 @@ from taskqueue.store.scripts import FastScript
 from taskqueue.store.transaction import packed, transact
 
 ID = re.compile(r"[0-9a-f]{32}")
-PROCESSING_SECONDS = 30  # after this a request that Redis has not taken may be sent again
-COUNTED_AT_ONCE = 1000  # by one script: Redis answers others in between
+PROCESSING_SECONDS = 30  # after this time, a request whose batch is not in Redis may be sent again
+COUNTED_AT_ONCE = 1000  # tasks, by one call of the script: between two calls Redis answers other clients
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Batch:
 
     id: str
     created_at: datetime
-    ended_at: datetime | None  # when all had ended
+    ended_at: datetime | None  # when the last of its tasks ended
     counts: dict[Status, int]
-    forgotten: int  # ended so long ago that they are kept no longer
-    on_complete: str | None  # the id of the task that runs when all have ended
+    forgotten: int  # tasks that ended so long ago that Redis has deleted them
+    on_complete: str | None  # the id of the task that runs when all others have ended
 
     @property
     def total(self) -> int:
@@ -47,12 +47,12 @@ class Batch:
 
     @property
     def ended(self) -> int:
-        """How many of them have ended, however."""
+        """How many of its tasks have ended, with success or without."""
         return self.counts["complete"] + self.counts["failed"] + self.counts["canceled"] + self.forgotten
 
 
 class Batches:
-    """Batches in Redis."""
+    """Queues batches in Redis, and reads them."""
 
     def __init__(self, connection: Redis, submissions: Submissions, job_types: JobTypes) -> None:
         self._connection = connection
@@ -61,42 +61,42 @@ class Batches:
         self._begin_script = FastScript(connection, "begin_record")
         self._counts_script = FastScript(connection, "batch_counts").registered
 
-    def prepare(self, items: Iterable[Json], *, on_complete: PlainTask | None = None) -> BatchDraft:
+    def prepare(self, items: Iterable[Json], *, on_complete: TaskSpec | None = None) -> BatchDraft:
         """Validate the tasks, one by one as they come.
 
-        Raises `BatchTooLarge`, `InvalidJson`; and for `on_complete` what a single task raises.
+        Raises `BatchTooLarge`, `InvalidJson`, `QueueUnavailable`; for `on_complete`, what a single task raises.
         """
-        batch = BatchDraft(uuid4().hex, self._submissions, self._job_types, on_complete)
+        draft = BatchDraft(uuid4().hex, self._submissions, self._job_types, on_complete)
         for item in items:
-            batch.add(item)
+            draft.add(item)
         with redis_errors():
-            batch.look_for_parents(self._connection)
-        return batch
+            draft.look_for_parents(self._connection)
+        return draft
 
     def submit(
-        self, batch: BatchDraft, *, atomic: bool = True, idempotency: IdempotencyKey | None = None
+        self, draft: BatchDraft, *, atomic: bool = True, idempotency: IdempotencyKey | None = None
     ) -> Queued:
-        """Queue what can be queued, all of it in one transaction: Redis takes all or nothing.
+        """Queue the valid tasks of a draft in one transaction: Redis takes all of them, or none.
 
-        Raises `InvalidBatch` where nothing can be, or with `atomic` not everything; `IdempotencyMismatch`,
+        Raises `InvalidBatch` if no task is valid or, with `atomic`, if any is not; `IdempotencyMismatch`,
         `StillProcessing`, `QueueUnavailable`.
         """
-        if not batch.taken or (atomic and batch.refused):
-            raise batch.error()
+        if not draft.accepted or (atomic and draft.refused):
+            raise draft.error()
         with redis_errors():
-            before = self._begin(idempotency) if idempotency else None
-        if before:
-            return self._repeated(batch, before)
-        commands = batch.commands()
+            earlier_id = self._begin(idempotency) if idempotency else None
+        if earlier_id:
+            return self._repeated(draft, earlier_id)
+        commands = draft.commands()
         if idempotency:
-            commands.append(packed("HSET", idempotency.record, "outcome", "batch", "id", batch.id))
+            commands.append(packed("HSET", idempotency.record, "outcome", "batch", "id", draft.id))
             commands.append(packed("EXPIRE", idempotency.record, RECORD_SECONDS))
         with redis_errors():
             answers = transact(self._connection, self._submissions.load, commands)
-        return batch.told(batch.ids(answers))
+        return draft.answer(draft.ids(answers))
 
     def get(self, batch_id: str) -> Batch:
-        """The batch of this id, counted now. Raises `UnknownBatch`."""
+        """Return the batch of this id, counted now. Raises `UnknownBatch`, `QueueUnavailable`."""
         if not ID.fullmatch(batch_id):
             raise UnknownBatch(batch_id)
         with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
@@ -126,22 +126,23 @@ class Batches:
         )
 
     def _begin(self, idempotency: IdempotencyKey) -> str | None:
-        """The batch that the same request made before; None where it is the first."""
-        kept = self._begin_script([idempotency.record], [idempotency.fingerprint, PROCESSING_SECONDS])
-        if not kept:
+        """Return the id of the batch that the same request made earlier; None for the first request."""
+        record = self._begin_script([idempotency.record], [idempotency.fingerprint, PROCESSING_SECONDS])
+        if not record:
             return None
-        fingerprint, outcome, batch_id = (word.decode() for word in kept)
+        fingerprint, outcome, batch_id = (value.decode() for value in record)
         if fingerprint != idempotency.fingerprint:
             raise IdempotencyMismatch
         if outcome != "batch":
             raise StillProcessing
         return str(batch_id)
 
-    def _repeated(self, batch: BatchDraft, batch_id: str) -> Queued:
+    def _repeated(self, draft: BatchDraft, batch_id: str) -> Queued:
+        """Return what the first request with this idempotency key was answered."""
         with redis_errors():
             ids = self._connection.lrange(batch_tasks_key(batch_id), 0, -1)
             on_complete = self._connection.hget(batch_key(batch_id), "on_complete")
-        told = batch.told([as_text(found) for found in ids])
-        return Queued(
-            batch_id, told.results, as_text(on_complete) if on_complete else None, told.queues, repeated=True
+        answer = draft.answer([as_text(task_id) for task_id in ids])
+        return replace(
+            answer, batch_id=batch_id, on_complete=as_text(on_complete) if on_complete else None, repeated=True
         )

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from redis import Redis
 from rq.utils import utcformat
 
-from taskqueue.enqueue.batch_items import JobTemplate, PlainItem, is_ordinary
-from taskqueue.enqueue.batch_items import commands as ordinary_commands
-from taskqueue.enqueue.options import BulkTask, PlainTask
+from taskqueue.enqueue import batch_items
+from taskqueue.enqueue.batch_items import JobTemplate, PlainItem, is_plain
+from taskqueue.enqueue.options import BulkTask, TaskSpec
 from taskqueue.enqueue.submission import Submission, Submissions
 from taskqueue.errors import (
     BatchTooLarge,
@@ -28,7 +28,7 @@ from taskqueue.store.keys import OPEN_BATCHES, batch_key, batch_tasks_key, job_k
 from taskqueue.store.transaction import packed
 
 MAX_TASKS = 10_000
-MAX_ERRORS = 100  # told at the most; whoever has more wrong has one thing wrong in all
+MAX_ERRORS = 100  # of one answer; a client that has more wrong has one thing wrong in all of them
 
 
 class Refused(NamedTuple):
@@ -43,12 +43,12 @@ class AcceptedItem(NamedTuple):
     task_id: str
     queue: str
     depends_on: tuple[str, ...]
-    stored: PlainItem | bytes  # the ordinary ones are queued together; the others have a command each
+    stored: PlainItem | bytes  # plain tasks are queued together; any other has a command of its own
 
 
 @dataclass(frozen=True)
 class Queued:
-    """What became of the tasks that were sent: an id for each, or what is wrong with it."""
+    """The answer to a batch: for each task its id, or what is wrong with it."""
 
     batch_id: str
     results: list[str | Refused]
@@ -58,112 +58,117 @@ class Queued:
 
 
 class BatchDraft:
-    """Tasks that are validated and not queued yet."""
+    """A batch whose tasks are validated and not queued yet."""
 
     def __init__(
-        self, batch_id: str, submissions: Submissions, job_types: JobTypes, on_complete: PlainTask | None
+        self, batch_id: str, submissions: Submissions, job_types: JobTypes, on_complete: TaskSpec | None
     ) -> None:
         self.id = batch_id
         self.created = datetime.now(UTC)
-        self.refused: dict[int, Refused] = {}  # by their place among all
-        self.taken: dict[int, AcceptedItem] = {}
+        self.refused: dict[int, Refused] = {}  # by their number among all tasks of the request
+        self.accepted: dict[int, AcceptedItem] = {}  # likewise
         self._list = batch_tasks_key(batch_id)
-        self._scripts: list[tuple[int, int]] = []  # which commands are calls of enqueue.lua, for which place
-        self._likes: dict[str, JobTemplate] = {}  # by job type
+        self._calls: list[tuple[int, int]] = []  # which commands call enqueue.lua, and for which task
+        self._templates: dict[str, JobTemplate] = {}  # by job type
         self._submissions = submissions
         self._job_types = job_types
-        self._last: Submission | None = None
+        self._on_complete: Submission | None = None
         if on_complete:
             job_type = job_types.find(on_complete.task_type)
-            self._last = submissions.prepare(job_type, on_complete.payload, on_complete.options, held=True)
+            self._on_complete = submissions.prepare(
+                job_type, on_complete.payload, on_complete.options, deferred=True
+            )
 
     @property
     def total(self) -> int:
         """How many tasks were sent."""
-        return len(self.taken) + len(self.refused)
+        return len(self.accepted) + len(self.refused)
 
     def add(self, item: Json) -> None:
-        """Validate one more."""
-        place = self.total
-        if place == MAX_TASKS:
+        """Validate one more task. Raises `BatchTooLarge`."""
+        number = self.total
+        if number == MAX_TASKS:
             raise BatchTooLarge(MAX_TASKS)
         try:
             task = BulkTask.model_validate(item)
-            self.taken[place] = self._ordinary_task(task) if is_ordinary(task) else self._other_task(task)
+            self.accepted[number] = self._plain_task(task) if is_plain(task) else self._other_task(task)
         except (ValidationError, InvalidPayload, UnknownJobType, UnknownQueue) as error:
-            self.refused[place] = Refused([*_errors(error)])
+            self.refused[number] = Refused([*_errors(error)])
 
-    def _ordinary_task(self, task: BulkTask) -> AcceptedItem:
-        like = self._likes.get(task.task_type)
-        if like is None:
-            like = JobTemplate(self._submissions, self._job_types.find(task.task_type), self.created)
-            self._likes[task.task_type] = like
-        ordinary = like.task(task.payload)
-        return AcceptedItem(ordinary.task_id, like.queue, (), ordinary)
+    def _plain_task(self, task: BulkTask) -> AcceptedItem:
+        template = self._templates.get(task.task_type)
+        if template is None:
+            template = JobTemplate(self._submissions, self._job_types.find(task.task_type), self.created)
+            self._templates[task.task_type] = template
+        item = template.item(task.payload)
+        return AcceptedItem(item.task_id, template.queue, (), item)
 
     def _other_task(self, task: BulkTask) -> AcceptedItem:
         job_type = self._job_types.find(task.task_type)
-        made = self._submissions.prepare(job_type, task.payload, task, batch=self._list, created=self.created)
-        return AcceptedItem(made.task.id, made.task.queue, task.depends_on, self._submissions.command(made))
+        submission = self._submissions.prepare(
+            job_type, task.payload, task, batch=self._list, created=self.created
+        )
+        command = self._submissions.command(submission)
+        return AcceptedItem(submission.task.id, submission.task.queue, task.depends_on, command)
 
     def look_for_parents(self, connection: Redis) -> None:
-        """Refuse those that depend on a task which is not there."""
-        parents = sorted({parent for taken in self.taken.values() for parent in taken.depends_on})
+        """Refuse the tasks that depend on a task which does not exist. Raises the driver's errors."""
+        parents = sorted({parent for item in self.accepted.values() for parent in item.depends_on})
         if not parents:
             return
         with connection.pipeline(transaction=False) as pipeline:
             for parent in parents:
                 pipeline.exists(job_key(parent))
-            missing = {parent for parent, there in zip(parents, pipeline.execute(), strict=True) if not there}
-        for place, taken in list(self.taken.items()):
-            for parent in missing.intersection(taken.depends_on):
-                self.refused[place] = Refused([PayloadError("/depends_on", str(UnknownParent(parent)))])
-                self.taken.pop(place, None)
+            missing = {parent for parent, exists in zip(parents, pipeline.execute(), strict=True) if not exists}
+        for number, item in list(self.accepted.items()):
+            for parent in missing.intersection(item.depends_on):
+                self.refused[number] = Refused([PayloadError("/depends_on", str(UnknownParent(parent)))])
+                self.accepted.pop(number, None)
 
     def commands(self) -> list[bytes]:
-        """What queues the tasks, in their order, and then what makes the batch."""
+        """Return the commands that queue the tasks, in their order, and then those that make the batch."""
         commands: list[bytes] = []
-        ordinary: list[PlainItem] = []
-        for place, taken in self.taken.items():
-            if isinstance(taken.stored, PlainItem):
-                ordinary.append(taken.stored)
+        plain: list[PlainItem] = []
+        for number, item in self.accepted.items():
+            if isinstance(item.stored, PlainItem):
+                plain.append(item.stored)
                 continue
-            if ordinary:
-                commands += ordinary_commands(ordinary, self._list)
-                ordinary = []
-            self._scripts.append((len(commands), place))
-            commands.append(taken.stored)
-        if ordinary:
-            commands += ordinary_commands(ordinary, self._list)
+            if plain:
+                commands += batch_items.commands(plain, self._list)
+                plain = []
+            self._calls.append((len(commands), number))
+            commands.append(item.stored)
+        if plain:
+            commands += batch_items.commands(plain, self._list)
         commands.append(packed("HSET", batch_key(self.id), "created_at", utcformat(self.created)))
         commands.append(packed("ZADD", OPEN_BATCHES, self.created.timestamp(), self.id))
-        if self._last:
-            commands.append(self._submissions.command(self._last))
-            commands.append(packed("HSET", batch_key(self.id), "on_complete", self._last.task.id))
+        if self._on_complete:
+            commands.append(self._submissions.command(self._on_complete))
+            commands.append(packed("HSET", batch_key(self.id), "on_complete", self._on_complete.task.id))
         return commands
 
     def ids(self, answers: Sequence[Any]) -> list[str | Refused]:
-        """The tasks that were queued, by what Redis answered to `commands`."""
-        ids: dict[int, str | Refused] = {place: taken.task_id for place, taken in self.taken.items()}
-        for number, place in self._scripts:
-            ids[place] = _id_or_refusal(answers[number])
+        """Return the ids of the queued tasks; `answers` are those of Redis to `commands`."""
+        ids: dict[int, str | Refused] = {number: item.task_id for number, item in self.accepted.items()}
+        for index, number in self._calls:
+            ids[number] = _id_or_refusal(answers[index])
         return list(ids.values())
 
-    def told(self, ids: Iterable[str | Refused]) -> Queued:
-        """The results in the order of the tasks; `ids` are those of the tasks that were not refused."""
-        results = self.refused | dict(zip(self.taken, ids, strict=False))
+    def answer(self, ids: Iterable[str | Refused]) -> Queued:
+        """Return the results in the order of the tasks; `ids` are those of the tasks that were not refused."""
+        results = self.refused | dict(zip(self.accepted, ids, strict=False))
         return Queued(
             batch_id=self.id,
-            results=[results[place] for place in sorted(results)],
-            on_complete=self._last.task.id if self._last else None,
-            queues=frozenset(taken.queue for taken in self.taken.values()),
+            results=[results[number] for number in sorted(results)],
+            on_complete=self._on_complete.task.id if self._on_complete else None,
+            queues=frozenset(item.queue for item in self.accepted.values()),
         )
 
     def error(self) -> InvalidBatch:
-        """Why nothing is queued."""
+        """Return the error that says why nothing is queued."""
         errors = [
-            PayloadError(f"/{place}{error.pointer}", error.message)
-            for place, refused in sorted(self.refused.items())[:MAX_ERRORS]
+            PayloadError(f"/{number}{error.pointer}", error.message)
+            for number, refused in sorted(self.refused.items())[:MAX_ERRORS]
             for error in refused.errors
         ]
         if not self.total:
@@ -180,14 +185,14 @@ def _errors(error: ValidationError | InvalidPayload | UnknownJobType | UnknownQu
         case UnknownQueue():
             yield PayloadError("/queue", str(error))
         case ValidationError():
-            for one in error.errors(include_url=False, include_context=False, include_input=False):
-                pointer = "".join(f"/{part}" for part in one["loc"])
-                yield PayloadError(pointer, one["msg"].removeprefix("Value error, "))
+            for detail in error.errors(include_url=False, include_context=False, include_input=False):
+                pointer = "".join(f"/{part}" for part in detail["loc"])
+                yield PayloadError(pointer, detail["msg"].removeprefix("Value error, "))
 
 
 def _id_or_refusal(answer: list[bytes]) -> str | Refused:
-    """What enqueue.lua has made of a task."""
+    """Read the answer of enqueue.lua for one task."""
     outcome, _, task_id, *_ = answer
-    if outcome == b"unknown":  # it has expired in the moment since it was looked for
+    if outcome == b"unknown":  # the parent has expired since `look_for_parents`
         return Refused([PayloadError("/depends_on", str(UnknownParent(task_id.decode())))])
     return task_id.decode()

@@ -1,7 +1,7 @@
-"""PlainItem tasks, thousands at a time: those that say nothing but their type and their payload.
+"""Plain tasks, thousands at a time: those that say nothing but their type and their payload.
 
-What enqueue.lua does for one is here a few commands for all: one for hundreds of hashes, which says once what they
-share, and one for all the ids that go on a list. They must not be sent twice.
+enqueue.lua queues one task. Here a few commands queue all: one for hundreds of hashes, which names only once the
+fields that they share, and one for all the ids that go on a list. They must not be sent twice.
 """
 
 from collections import defaultdict
@@ -11,8 +11,9 @@ from itertools import chain
 from typing import NamedTuple
 from uuid import uuid4
 
-from taskqueue.enqueue.options import ORDINARY, BulkTask
-from taskqueue.enqueue.submission import Submissions
+from taskqueue.enqueue.job_fields import job_fields
+from taskqueue.enqueue.options import DEFAULT_OPTIONS, BulkTask
+from taskqueue.enqueue.submission import Submissions, checked_data, trace_text
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store import scripts
@@ -20,77 +21,72 @@ from taskqueue.store.keys import INDEX, QUEUES, job_key, queue_key, type_index_k
 from taskqueue.store.scripts import Word
 from taskqueue.store.times import microseconds
 from taskqueue.store.transaction import packed
-from taskqueue.tasks.task import Task
 
-ORDINARY_FIELDS = {"task_type", "payload"}
-AT_ONCE = 500  # hashes by one call of the script
+PLAIN = {"task_type", "payload"}  # what a plain task says
+HASHES_AT_ONCE = 500  # by one call of the script
 WRITE_JOBS = scripts.source("write_jobs")
 
 
 class PlainItem(NamedTuple):
-    """An ordinary task: what it has for itself, two fields of its hash, and what it shares with its like."""
+    """A plain task: its id, the two fields of its hash that are its own, and the template with the others."""
 
     task_id: str
     data: bytes
     retry_intervals: str
-    like: "JobTemplate"
+    template: "JobTemplate"
 
 
 class JobTemplate:
-    """What the ordinary tasks of one job type share that were created at one moment."""
+    """The fields that the plain tasks of one job type share in one batch."""
 
     def __init__(self, submissions: Submissions, job_type: JobType, created: datetime) -> None:
         """Raises `UnknownQueue`."""
-        self.queue = submissions.queue_of(job_type, ORDINARY)
+        self.queue = submissions.queue_of(job_type, DEFAULT_OPTIONS)
         self.index = type_index_key(job_type.name)
         self.score = microseconds(created)
-        self._submissions = submissions
         self._job_type = job_type
-        task = Task(
-            id="", type=job_type.name, status="queued", queue=self.queue, payload=None, created_at=created,
-            attempts=job_type.attempts,
-        )  # fmt: skip
-        stored = submissions.job_hash(task, job_type, ORDINARY, b"")
-        del stored["data"], stored["retry_intervals"]
-        self._fields: list[Word] = [*chain.from_iterable(stored.items())]
+        fields = job_fields(job_type, DEFAULT_OPTIONS, b"", created, submissions.settings, trace_text())
+        del fields["data"], fields["retry_intervals"]
+        self._fields: list[Word] = [*chain.from_iterable(fields.items())]
 
-    def task(self, payload: Json) -> PlainItem:
-        """One more. Raises `InvalidPayload`."""
-        data = self._submissions.stored_data(self._job_type, payload)
+    def item(self, payload: Json) -> PlainItem:
+        """Return one more task. Raises `InvalidPayload`."""
+        data = checked_data(self._job_type, payload)
         delays = self._job_type.retry_delays.seconds(self._job_type.attempts - 1)
         return PlainItem(str(uuid4()), data, str(delays), self)
 
-    def hashes(self, tasks: Sequence[PlainItem]) -> bytes:
-        """The command that writes them."""
-        keys = [job_key(task.task_id) for task in tasks]
-        own = [word for task in tasks for word in (task.data, task.retry_intervals)]
+    def hashes(self, items: Sequence[PlainItem]) -> bytes:
+        """Return the command that writes the hashes of these tasks."""
+        keys = [job_key(item.task_id) for item in items]
+        own = [word for item in items for word in (item.data, item.retry_intervals)]
         return packed("EVAL", WRITE_JOBS, len(keys), *keys, len(self._fields), *self._fields, *own)
 
 
-def commands(tasks: Sequence[PlainItem], batch: str) -> list[bytes]:
-    """What queues them, in their order: their hashes, their queues, the list of their batch, and the indexes."""
-    by_like, by_queue = defaultdict[JobTemplate, list[PlainItem]](list), defaultdict[str, list[str]](list)
-    for task in tasks:
-        by_like[task.like].append(task)
-        by_queue[queue_key(task.like.queue)].append(task.task_id)
+def commands(items: Sequence[PlainItem], batch: str) -> list[bytes]:
+    """Return what queues the tasks in their order: their hashes, queues, the list of their batch, the indexes."""
+    by_template = defaultdict[JobTemplate, list[PlainItem]](list)
+    by_queue = defaultdict[str, list[str]](list)
+    for item in items:
+        by_template[item.template].append(item)
+        by_queue[queue_key(item.template.queue)].append(item.task_id)
     return [
         *[
-            like.hashes(some[at : at + AT_ONCE])
-            for like, some in by_like.items()
-            for at in range(0, len(some), AT_ONCE)
+            template.hashes(alike[start : start + HASHES_AT_ONCE])
+            for template, alike in by_template.items()
+            for start in range(0, len(alike), HASHES_AT_ONCE)
         ],
         packed("SADD", QUEUES, *by_queue),
         *[packed("RPUSH", key, *ids) for key, ids in by_queue.items()],
-        packed("RPUSH", batch, *[task.task_id for task in tasks]),
-        packed("ZADD", INDEX, *_scored(tasks)),
-        *[packed("ZADD", like.index, *_scored(some)) for like, some in by_like.items()],
+        packed("RPUSH", batch, *[item.task_id for item in items]),
+        packed("ZADD", INDEX, *_scores_and_ids(items)),
+        *[packed("ZADD", template.index, *_scores_and_ids(alike)) for template, alike in by_template.items()],
     ]
 
 
-def _scored(tasks: Sequence[PlainItem]) -> list[Word]:
-    return [word for task in tasks for word in (task.like.score, task.task_id)]
+def _scores_and_ids(items: Sequence[PlainItem]) -> list[Word]:
+    return [word for item in items for word in (item.template.score, item.task_id)]
 
 
-def is_ordinary(task: BulkTask) -> bool:
-    """Whether it says nothing but its type and its payload."""
-    return task.model_fields_set <= ORDINARY_FIELDS
+def is_plain(task: BulkTask) -> bool:
+    """Return whether a task says nothing but its type and its payload."""
+    return task.model_fields_set <= PLAIN

@@ -1,4 +1,4 @@
-"""A request that is sent twice is done once: what the Idempotency-Key header asks for.
+"""The Idempotency-Key header: a request that a client sends twice takes effect once.
 
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
@@ -8,18 +8,18 @@ from hashlib import sha256
 
 from taskqueue.store.keys import idempotency_record_key
 
-RECORD_SECONDS = 86_400  # a client that tries again the next day has forgotten its key
+RECORD_SECONDS = 86_400  # a client that tries again a day later no longer has its key
 
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A caller's key, and what it stands for."""
+    """A caller's key, and the request that it belongs to."""
 
-    record: str  # the key in Redis of what was answered
-    fingerprint: str  # of all that was asked
+    record: str  # the Redis key of the stored answer
+    fingerprint: str  # a digest of the whole request
 
     @classmethod
     def of(cls, key: str, caller: bytes, fingerprint: str) -> "IdempotencyKey":
-        """The key that one caller gave to one request: nobody else's, whatever they call theirs."""
+        """Return the key that one caller gave to one request; two callers may use the same text."""
         record = sha256(caller + b"\0" + key.encode()).hexdigest()
         return cls(idempotency_record_key(record), fingerprint)

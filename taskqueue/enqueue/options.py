@@ -1,4 +1,4 @@
-"""What can be said of one task besides its type and its payload. Each default is the job type's own."""
+"""The options of a task: how and when it runs. An option that is not given is decided by the job type."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ LAST_SPACE = re.compile(r" (?=\d\d:\d\d$)")
 
 
 def parts(value: object) -> object:
-    """A text such as "a,b" as a list: how a query parameter says several values."""
+    """Return "a,b" as a list: a query parameter holds several values this way. Other values pass unchanged."""
     return value.split(",") if isinstance(value, str) else value
 
 
@@ -42,11 +42,11 @@ def _once_each(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _moment(value: object) -> object:
+def _time_text(value: object) -> object:
     if isinstance(value, str):
         if not RFC_3339.match(value):
-            raise ValueError("A time is written as in RFC 3339: 2026-11-24T10:43:05Z")
-        return LAST_SPACE.sub("+", value)  # a + in a query that nobody has encoded arrives as a space
+            raise ValueError("A time has the form of RFC 3339: 2026-11-24T10:43:05Z")
+        return LAST_SPACE.sub("+", value)  # a + that a client did not encode in a query arrives as a space
     return value
 
 
@@ -72,51 +72,51 @@ TaskIds = Annotated[
     AfterValidator(_once_each),
 ]
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_time_text)]
 
 
 class RunOptions(BaseModel):
-    """How a task runs. Raises `pydantic.ValidationError`; an option that is misspelt is an error, too."""
+    """The options that say how a task runs. Raises `pydantic.ValidationError`, for a misspelt option too."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
     queue: str | None = None
-    """Instead of the task type's own."""
+    """The queue, instead of the task type's own."""
     priority: Literal["front"] | None = None
-    """`front`: before everything that waits in its queue."""
+    """`front`: before all tasks that wait in its queue."""
     attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
-    """How often it is tried, the first time included."""
+    """The most attempts, the first one included."""
     timeout: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
     """Seconds that one attempt may take."""
     expires_in: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] | None = None
-    """Seconds: if it has not begun by then, it never does."""
+    """Seconds from now: a task that has not begun by then is dropped."""
     tags: Tags = ()
-    """Names to find it by."""
+    """Names to find the task by."""
     callback_url: Annotated[str, Field(max_length=2048), AfterValidator(_callback_url)] | None = None
-    """Where to tell how it ended."""
+    """A URL to call when the task has ended."""
 
     def expires(self, created: datetime) -> datetime | None:
-        """When a task that was created then expires; None: never."""
+        """Return when a task that was created at this time expires; None: never."""
         return created + timedelta(seconds=self.expires_in) if self.expires_in else None
 
 
 class SubmitOptions(RunOptions):
-    """The options of one task."""
+    """The options of one task: how it runs, and when."""
 
     delay: Seconds | None = None
-    """Seconds until it may begin."""
+    """Seconds until the task may begin."""
     at: Moment | None = None
-    """When it may begin."""
+    """When the task may begin."""
     depends_on: TaskIds = ()
     """Ids of tasks that must complete first."""
     allow_failure: bool = False
-    """Those that it depends on may fail, too."""
+    """Begin even if tasks in depends_on fail."""
     dedupe: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """A key: while a task of its type with the same key waits or runs, that one is the answer."""
+    """A key: while a task of this type with the same key waits or runs, it is the answer, and none is queued."""
 
-    # A validator runs only where its field was given: the ordinary task pays nothing.
+    # A validator runs only if its field is given: a plain task pays nothing.
 
     @field_validator("delay")
     @classmethod
@@ -130,7 +130,7 @@ class SubmitOptions(RunOptions):
     @classmethod
     def _within_a_year(cls, at: datetime | None, info: ValidationInfo) -> datetime | None:
         if at and info.data.get("delay") is not None:
-            raise ValueError("delay and at say the same thing; give one of them")
+            raise ValueError("delay and at exclude each other; give one of them")
         if at and at - datetime.now(UTC) > timedelta(seconds=MAX_DELAY_SECONDS):
             raise ValueError("It is more than a year away")
         return at
@@ -139,23 +139,24 @@ class SubmitOptions(RunOptions):
     @classmethod
     def _not_also_delayed(cls, parents: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if parents and (info.data.get("delay") is not None or info.data.get("at") is not None):
-            raise ValueError("A task waits for its time or for other tasks, not for both: take delay or at away")
+            raise ValueError("A task waits for a time or for other tasks, not for both: leave out delay or at")
         return parents
 
     @field_validator("allow_failure")
     @classmethod
     def _of_parents(cls, allow: bool, info: ValidationInfo) -> bool:
         if allow and not info.data.get("depends_on"):
-            raise ValueError("It says something of depends_on, which is missing")
+            raise ValueError("It has an effect only with depends_on, which is missing")
         return allow
 
     def due(self, created: datetime) -> datetime | None:
-        """When a task that was created then may begin; None: at once."""
+        """Return when a task that was created at this time may begin; None: at once."""
         due = created + timedelta(seconds=self.delay) if self.delay else self.at
         return due if due and due > created else None
 
 
-ORDINARY = SubmitOptions()
+DEFAULT_OPTIONS = SubmitOptions()
+"""The options of a plain task: its job type decides everything."""
 
 
 class BulkTask(SubmitOptions):
@@ -165,13 +166,13 @@ class BulkTask(SubmitOptions):
     payload: Json = Field(default_factory=dict)
 
 
-class PlainTask(RunOptions):
-    """A task that something else than a request sets off: it says how it runs, not when."""
+class TaskSpec(RunOptions):
+    """A task to queue later, for a schedule or at the end of a batch: it says how it runs, not when."""
 
     task_type: str
     payload: Json = Field(default_factory=dict)
 
     @property
     def options(self) -> SubmitOptions:
-        """How it runs."""
+        """The options to submit it with."""
         return SubmitOptions(**self.model_dump(include=set(RunOptions.model_fields)))

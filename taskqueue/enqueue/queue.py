@@ -1,4 +1,4 @@
-"""The queue, as the web application sees it: submit a task, read one, and ask whether Redis can take more."""
+"""Submits a task, and reads one back."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +11,7 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 
 from taskqueue.enqueue.idempotency import IdempotencyKey
-from taskqueue.enqueue.options import ORDINARY, SubmitOptions
+from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
 from taskqueue.enqueue.submission import Accepted, Submissions, accepted
 from taskqueue.errors import UnknownTask
 from taskqueue.jobtypes.registry import JobType, JobTypes, system
@@ -23,8 +23,8 @@ from taskqueue.tasks.log_lines import StoredLine, stored_lines
 from taskqueue.tasks.task import Task, read_task
 from taskqueue.telemetry.spans import attribute, span
 
-MAX_CALLBACKS = 10  # a task that is sent again has another one for each end
-MAX_ERRORS = 100  # at most this many of a task's failed attempts are read
+MAX_CALLBACKS = 10  # are read; a task that is requeued has one more for each end
+MAX_ERRORS = 100  # of a task's failed attempts are read, the latest ones
 
 
 class TaskQueue:
@@ -36,26 +36,26 @@ class TaskQueue:
         self._connection = connection
         self.submissions = Submissions(connection, settings)
 
-    def submit(self, type_name: str, payload: Json, options: SubmitOptions = ORDINARY) -> Task:
-        """As `accept`: the task alone."""
+    def submit(self, type_name: str, payload: Json, options: SubmitOptions = DEFAULT_OPTIONS) -> Task:
+        """Validate a payload, queue its job and return the task. Raises what `accept` raises."""
         return self.accept(type_name, payload, options).task
 
     def accept(
         self,
         type_name: str,
         payload: Json,
-        options: SubmitOptions = ORDINARY,
+        options: SubmitOptions = DEFAULT_OPTIONS,
         idempotency: IdempotencyKey | None = None,
     ) -> Accepted:
-        """Validate a payload and queue its job, in one round trip (two where another task stands in for it).
+        """Validate a payload and queue its job, in one round trip (two for a duplicate, whose task is read).
 
         Raises `UnknownJobType`, `UnknownQueue`, `InvalidPayload`, `UnknownParent`, `IdempotencyMismatch`;
-        `QueueUnavailable` if Redis did not acknowledge it.
+        `QueueUnavailable` if Redis did not acknowledge the job.
         """
         return self._accept(self.job_types.find(type_name), payload, options, idempotency)
 
-    def submit_own(self, type_name: str, payload: Json, options: SubmitOptions = ORDINARY) -> Task:
-        """Queue a job of the system's own (run/builtin), which nobody can post."""
+    def submit_own(self, type_name: str, payload: Json, options: SubmitOptions = DEFAULT_OPTIONS) -> Task:
+        """Queue a task of a built-in type (run/builtin), which no client can post. Raises what `accept` raises."""
         return self._accept(system[type_name], payload, options).task
 
     def _accept(
@@ -66,29 +66,33 @@ class TaskQueue:
             attribute("task.id", submission.task.id)
             with redis_errors(submission.task.id):
                 answer = self.submissions.send(submission)
-        found = accepted(submission, answer)
-        return replace(found, task=self.get(found.task.id)) if found.outcome == "duplicate" else found
+        outcome = accepted(submission, answer)
+        return replace(outcome, task=self.get(outcome.task.id)) if outcome.outcome == "duplicate" else outcome
 
     def get(self, task_id: str) -> Task:
-        """The task of this id, in one round trip (two while it is scheduled).
+        """Return the task of this id, in one round trip (two while it is scheduled).
 
         Raises `UnknownTask`, `QueueUnavailable`.
         """
         return self._read(task_id, None)[0]
 
     def get_with_lines(self, task_id: str, after: str) -> tuple[Task, list[StoredLine]]:
-        """The same, and the lines of its log behind that id: all of them, where the task has ended."""
+        """Return a task and the lines of its log after the line `after`; all of them, if the task has ended.
+
+        Raises `UnknownTask`, `QueueUnavailable`.
+        """
         return self._read(task_id, after)
 
     def _read(self, task_id: str, after: str | None) -> tuple[Task, list[StoredLine]]:
         job = self._job(task_id)
-        # No transaction: a full Redis would refuse it. The hash first: where it is complete, the rest is there.
+        # Not in a transaction, which a full Redis would refuse. The hash comes first: if it says that the task has
+        # ended, the results and the log are complete.
         with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
             pipeline.hgetall(job.key)
             pipeline.xrevrange(results_key(job.id), count=MAX_ERRORS)
             if after is not None:
                 pipeline.xrange(log_key(task_id), min=f"({after}")
-            stored, results, *said = pipeline.execute()
+            stored, results, *logs = pipeline.execute()
         if b"data" not in stored:
             raise UnknownTask(task_id)
         job.restore(stored)
@@ -105,15 +109,15 @@ class TaskQueue:
         count = int(stored.get(Field.CALLBACKS.encode(), 0))
         if count:
             task = replace(task, callbacks=self._callbacks(task_id, count))
-        return task, stored_lines(said[0]) if said else []
+        return task, stored_lines(logs[0]) if logs else []
 
     def _callbacks(self, task_id: str, count: int) -> tuple[Task, ...]:
-        """The last of its callbacks that are still known."""
-        found = []
+        """Return the latest callbacks of a task that Redis still has, oldest first."""
+        callbacks = []
         for number in range(max(1, count + 1 - MAX_CALLBACKS), count + 1):
             with suppress(UnknownTask):
-                found.append(self.get(f"{task_id}-callback-{number}"))
-        return tuple(found)
+                callbacks.append(self.get(f"{task_id}-callback-{number}"))
+        return tuple(callbacks)
 
     def _due(self, task: Task) -> datetime | None:
         registry = ScheduledJobRegistry(task.queue, connection=self._connection)
@@ -124,5 +128,5 @@ class TaskQueue:
     def _job(self, task_id: str) -> Job:
         try:
             return Job(task_id, connection=self._connection, serializer=JSONSerializer)
-        except ValueError:  # not even the form of an id
+        except ValueError:  # it cannot be an id of RQ
             raise UnknownTask(task_id) from None

@@ -1,4 +1,4 @@
-"""A schedule: which task, how often, and what becomes of the times that were missed. Nothing here asks Redis."""
+"""A schedule: which task, how often, and whether to make up for missed times. Nothing here asks Redis."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 
-from taskqueue.enqueue.options import MAX_DELAY_SECONDS, PlainTask
+from taskqueue.enqueue.options import MAX_DELAY_SECONDS, TaskSpec
 
-ON_TIME_SECONDS = 60  # a time that passed so lately was not missed: a worker looks every second, or restarts
-MAX_CAUGHT_UP = 100  # runs in one go, the newest
-LOOKED_BACK = timedelta(days=1)  # older times than these are one
+ON_TIME_SECONDS = 60  # a time that passed this recently was not missed: a worker looks each second, or restarts
+MAX_CAUGHT_UP = 100  # missed runs that are made up for at once, the latest ones
+LOOKED_BACK = timedelta(days=1)  # all times before that count as one
 
 
 def _cron(value: str) -> str:
@@ -32,12 +32,12 @@ def _cron(value: str) -> str:
 def _timezone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (KeyError, ValueError, OSError):  # what it raises for a name that is unknown, no name, or a folder
+    except (KeyError, ValueError, OSError):  # raised for an unknown name, no name, or a folder's
         raise ValueError("There is no such time zone; write one like 'Europe/Berlin'") from None
     return value
 
 
-class Schedule(PlainTask):
+class Schedule(TaskSpec):
     """What `PUT /schedules/<name>` takes."""
 
     interval: Annotated[int, Field(ge=1, le=MAX_DELAY_SECONDS)] | None = None
@@ -45,27 +45,27 @@ class Schedule(PlainTask):
     cron: Annotated[str, Field(max_length=200), AfterValidator(_cron)] | None = None
     """Minute, hour, day, month, weekday."""
     timezone: Annotated[str, Field(max_length=64), AfterValidator(_timezone)] = "UTC"
-    """By whose clock `cron` is meant."""
+    """The time zone of `cron`."""
     overlap: Literal["skip", "queue", "replace"] = "skip"
-    """What becomes of a run while the last one waits or runs."""
+    """What to do when a run is due and the last one has not ended."""
     catch_up: Literal["skip", "once", "all"] = "once"
-    """What becomes of the times that passed while no worker was there."""
+    """Which of the times to make up for that passed while no worker ran."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if (self.interval is None) == (self.cron is None):
-            raise ValueError("Say how often: either interval (seconds) or cron")
+            raise ValueError("Give either interval (seconds) or cron")
         return self
 
     def times(self, after: datetime, anchor: datetime) -> Iterator[datetime]:
-        """When it is due after a moment, in UTC, without end. `anchor`: from where intervals are counted.
+        """Yield the times after `after` at which it is due, in UTC, without end. Intervals count from `anchor`.
 
-        When the clocks change: what would fall in the hour that is left out comes at its end; what is at a fixed
-        time in the hour that comes twice comes once.
+        When the clocks change, a time in the skipped hour moves to the end of that hour, and a fixed time in the
+        repeated hour comes once.
         """
         if self.cron:
-            for moment in CronSim(self.cron, after.astimezone(ZoneInfo(self.timezone))):
-                yield moment.astimezone(UTC)
+            for local_time in CronSim(self.cron, after.astimezone(ZoneInfo(self.timezone))):
+                yield local_time.astimezone(UTC)
         else:
             step = timedelta(seconds=self.interval or 1)
             count = floor((after - anchor) / step) + 1
@@ -74,21 +74,21 @@ class Schedule(PlainTask):
                 count += 1
 
     def next_time(self, after: datetime, anchor: datetime) -> datetime:
-        """When it is due next after a moment."""
+        """Return the first time after `after` at which it is due."""
         return next(self.times(after, anchor))
 
     def next_times(self, after: datetime, anchor: datetime, count: int) -> list[datetime]:
-        """The same, several."""
+        """Return the first `count` times after `after` at which it is due."""
         return list(islice(self.times(after, anchor), count))
 
     def due_times(self, due: datetime, now: datetime, anchor: datetime) -> list[datetime]:
-        """The times that shall be made up for now, if `due` was the first one and nobody has looked since."""
+        """Return the times to run for now, if it was due first at `due` and no worker has looked since."""
         passed = deque([due], MAX_CAUGHT_UP)
-        for moment in self.times(max(due, now - LOOKED_BACK), anchor):
-            if moment > now:
+        for time in self.times(max(due, now - LOOKED_BACK), anchor):
+            if time > now:
                 break
-            passed.append(moment)
-        on_time = [moment for moment in passed if now - moment < timedelta(seconds=ON_TIME_SECONDS)]
+            passed.append(time)
+        on_time = [time for time in passed if now - time < timedelta(seconds=ON_TIME_SECONDS)]
         match self.catch_up:
             case "all":
                 return list(passed)

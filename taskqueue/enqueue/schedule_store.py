@@ -1,4 +1,4 @@
-"""Schedules in Redis: store, list, pause, run by hand. The workers fire what is due."""
+"""Schedules in Redis: store, list, pause, run by hand. The workers run those that are due."""
 
 import re
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ MAX_SCHEDULES = 1000
 
 @dataclass(frozen=True)
 class StoredSchedule:
-    """A schedule as it stands in Redis."""
+    """A schedule as Redis has it, with its next and its last run."""
 
     name: str
     schedule: Schedule
@@ -33,17 +33,17 @@ class StoredSchedule:
     last_run: datetime | None
     last_task: str | None
     runs: int
-    skipped: int  # times that passed without a run: missed, or the run before had not ended
-    error: str | None  # why the last time passed without a run, where that is an error
+    skipped: int  # times without a run: no worker was there, or the run before had not ended
+    error: str | None  # why its task could not be queued the last time
 
     @property
     def paused(self) -> bool:
-        """Whether it waits for somebody to resume it."""
+        """Whether it runs only after `resume`."""
         return self.next_run is None
 
 
 class Schedules:
-    """The schedules of one Redis."""
+    """Stores, reads and controls the schedules of one Redis."""
 
     def __init__(self, connection: Redis, submissions: Submissions, job_types: JobTypes) -> None:
         self._connection = connection
@@ -51,7 +51,7 @@ class Schedules:
         self._job_types = job_types
 
     def put(self, name: str, schedule: Schedule) -> tuple[StoredSchedule, bool]:
-        """Keep a schedule under a name; and whether it is new. The same one again changes nothing.
+        """Store a schedule under a name, and return it and whether the name is new. An equal one changes nothing.
 
         Raises `InvalidScheduleName`, `TooManySchedules`; and what submitting its task would raise.
         """
@@ -82,30 +82,31 @@ class Schedules:
         return self.get(name), before is None
 
     def get(self, name: str) -> StoredSchedule:
-        """The schedule of this name. Raises `UnknownSchedule`."""
-        found = self.find(name)
-        if found is None:
+        """Return the schedule of this name. Raises `UnknownSchedule`."""
+        schedule = self.find(name)
+        if schedule is None:
             raise UnknownSchedule(name)
-        return found
+        return schedule
 
     def find(self, name: str) -> StoredSchedule | None:
-        """The schedule of this name, if there is one."""
+        """Return the schedule of this name; None if there is none."""
         with redis_errors():
             stored: Any = self._connection.hgetall(schedule_key(name))
         return read(name, stored) if stored else None
 
     def all(self) -> list[StoredSchedule]:
-        """All of them, by name."""
+        """Return all schedules, sorted by name."""
         with redis_errors():
-            found: Any = self._connection.zrange(SCHEDULES, 0, MAX_SCHEDULES)
-            names = sorted(one.decode() for one in found)
+            members: Any = self._connection.zrange(SCHEDULES, 0, MAX_SCHEDULES)
+            names = sorted(member.decode() for member in members)
             with self._connection.pipeline(transaction=False) as pipeline:
                 for name in names:
                     pipeline.hgetall(schedule_key(name))
-                return [read(name, one) for name, one in zip(names, pipeline.execute(), strict=True) if one]
+                hashes = pipeline.execute()
+            return [read(name, stored) for name, stored in zip(names, hashes, strict=True) if stored]
 
     def delete(self, name: str) -> None:
-        """Forget it; tasks that it has queued stay. Raises `UnknownSchedule`."""
+        """Delete a schedule; tasks that it has queued stay. Raises `UnknownSchedule`."""
         with redis_errors(), self._connection.pipeline() as pipeline:
             pipeline.delete(schedule_key(name))
             pipeline.zrem(SCHEDULES, name)
@@ -113,7 +114,7 @@ class Schedules:
                 raise UnknownSchedule(name)
 
     def pause(self, name: str) -> StoredSchedule:
-        """No more runs, until `resume`. Raises `UnknownSchedule`."""
+        """Stop the runs of a schedule until `resume`. Raises `UnknownSchedule`."""
         if not self.get(name).paused:
             with redis_errors(), self._connection.pipeline() as pipeline:
                 pipeline.hdel(schedule_key(name), "next_run")
@@ -122,27 +123,27 @@ class Schedules:
         return self.get(name)
 
     def resume(self, name: str) -> StoredSchedule:
-        """Go on; what was due meanwhile is not made up for. Raises `UnknownSchedule`."""
-        kept = self.get(name)
-        if kept.paused:
+        """Let a paused schedule run again; times that passed meanwhile are lost. Raises `UnknownSchedule`."""
+        stored = self.get(name)
+        if stored.paused:
             with redis_errors(), self._connection.pipeline() as pipeline:
-                set_next(pipeline, name, kept.schedule.next_time(datetime.now(UTC), kept.updated_at))
+                set_next(pipeline, name, stored.schedule.next_time(datetime.now(UTC), stored.updated_at))
                 pipeline.execute()
         return self.get(name)
 
     def run(self, name: str) -> Task:
-        """Queue its task now, besides its times. Raises `UnknownSchedule`, and what submitting raises."""
-        made = submission(self._submissions, self._job_types, name, self.get(name).schedule)
-        with redis_errors(made.task.id):
-            task = accepted(made, self._submissions.send(made)).task
+        """Queue a schedule's task now, besides its times. Raises `UnknownSchedule`, and what submitting raises."""
+        run = submission(self._submissions, self._job_types, name, self.get(name).schedule)
+        with redis_errors(run.task.id):
+            task = accepted(run, self._submissions.send(run)).task
             self._connection.hset(schedule_key(name), mapping=ran(task))
         return task
 
 
 def submission(submissions: Submissions, job_types: JobTypes, name: str, schedule: Schedule) -> Submission:
-    """One run of a schedule; it has the tag schedule:<name>.
+    """Return the task of one run of a schedule, ready to be sent; it has the tag schedule:<name>.
 
-    Raises what submitting its task raises; pointers are those of the schedule's document.
+    Raises what submitting the task raises; an error's pointers refer to the schedule's document.
     """
     options = schedule.options
     tagged = options.model_copy(update={"tags": (*options.tags, f"schedule:{name}")})
@@ -153,20 +154,20 @@ def submission(submissions: Submissions, job_types: JobTypes, name: str, schedul
 
 
 def ran(task: Task) -> dict[Any, Any]:
-    """What is kept of the last run."""
+    """Return the fields of a schedule that say when it ran last, and the id of that run's task."""
     return {"last_run": str(task.created_at.timestamp()), "last_task": task.id}
 
 
-def set_next(pipeline: Any, name: str, moment: datetime) -> None:
-    """When it is due next."""
-    pipeline.hset(schedule_key(name), "next_run", moment.timestamp())
-    pipeline.zadd(SCHEDULES, {name: moment.timestamp()})
+def set_next(pipeline: Any, name: str, next_run: datetime) -> None:
+    """Set when a schedule is due next."""
+    pipeline.hset(schedule_key(name), "next_run", next_run.timestamp())
+    pipeline.zadd(SCHEDULES, {name: next_run.timestamp()})
 
 
 def read(name: str, stored: dict[bytes, bytes]) -> StoredSchedule:
-    """A schedule from its hash."""
+    """Return a schedule from its hash. Raises ValueError, KeyError for a hash that cannot be read."""
 
-    def moment(field: bytes) -> datetime | None:
+    def time(field: bytes) -> datetime | None:
         return datetime.fromtimestamp(float(stored[field]), UTC) if field in stored else None
 
     def text(field: bytes) -> str | None:
@@ -176,10 +177,10 @@ def read(name: str, stored: dict[bytes, bytes]) -> StoredSchedule:
     return StoredSchedule(
         name=name,
         schedule=Schedule.model_validate_json(stored[b"schedule"]),
-        created_at=moment(b"created_at") or never,
-        updated_at=moment(b"updated_at") or never,
-        next_run=moment(b"next_run"),
-        last_run=moment(b"last_run"),
+        created_at=time(b"created_at") or never,
+        updated_at=time(b"updated_at") or never,
+        next_run=time(b"next_run"),
+        last_run=time(b"last_run"),
         last_task=text(b"last_task"),
         runs=int(stored.get(b"runs", 0)),
         skipped=int(stored.get(b"skipped", 0)),
@@ -188,6 +189,6 @@ def read(name: str, stored: dict[bytes, bytes]) -> StoredSchedule:
 
 
 def shown_payload(job_types: JobTypes, schedule: Schedule) -> Json:
-    """Its payload, with what is secret masked."""
+    """Return the payload of a schedule's task, with secrets masked."""
     job_type = job_types.get(schedule.task_type)
     return job_type.shown(schedule.payload) if job_type else schedule.payload

@@ -1,7 +1,5 @@
-"""A task on its way to Redis: what enqueue.lua is given, and what it answers."""
+"""A task on its way to Redis: the arguments of enqueue.lua, and its answer."""
 
-import json
-import zlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,27 +8,18 @@ from uuid import uuid4
 from redis import Redis
 from redis.client import Pipeline
 from rq.job import JobStatus
-from rq.utils import utcformat
 
 from taskqueue.enqueue.idempotency import RECORD_SECONDS, IdempotencyKey
-from taskqueue.enqueue.options import ORDINARY, SubmitOptions
-from taskqueue.errors import (
-    IdempotencyMismatch,
-    InvalidPayload,
-    PayloadError,
-    StillProcessing,
-    UnknownParent,
-    UnknownQueue,
-)
-from taskqueue.jobtypes.names import function_name
-from taskqueue.jobtypes.registry import JobType, system
+from taskqueue.enqueue.job_fields import callback_fields, job_fields, payload_data
+from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.errors import IdempotencyMismatch, StillProcessing, UnknownParent, UnknownQueue
+from taskqueue.jobtypes.registry import JobType
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
 from taskqueue.store.keys import (
     INDEX,
     QUEUES,
     STATUSES,
-    Field,
     dedupe_key,
     job_key,
     queue_key,
@@ -43,16 +32,12 @@ from taskqueue.store.transaction import packed
 from taskqueue.tasks.task import Task
 from taskqueue.telemetry.trace import current_trace
 
-COMPRESSED_FROM_BYTES = 1024  # RQ reads a job's data compressed or plain; a small payload is better plain
-CALLBACK_TYPE = "tq-callback"  # run/builtin/callback.py
-DEDUPE_SECONDS = 30 * 86_400  # after the time at which it may begin
-
-_encode = json.JSONEncoder(allow_nan=False).encode
+DEDUPE_SECONDS = 30 * 86_400  # after the time at which the task may begin
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One call of enqueue.lua, and the task that it makes."""
+    """A validated task: the call of enqueue.lua that queues it, and the task as its submitter sees it."""
 
     task: Task
     options: SubmitOptions
@@ -62,7 +47,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of a submission. Redis has acknowledged it."""
+    """The outcome of a submission that Redis has acknowledged."""
 
     task: Task
     outcome: Literal["new", "repeated", "duplicate"]
@@ -70,10 +55,10 @@ class Accepted:
 
 
 class Submissions:
-    """The enqueue script on a connection."""
+    """Prepares tasks and sends them to the enqueue script of one connection."""
 
     def __init__(self, connection: Redis, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._script = FastScript(connection, "enqueue")
 
     def prepare(
@@ -83,23 +68,24 @@ class Submissions:
         options: SubmitOptions,
         *,
         idempotency: IdempotencyKey | None = None,
-        held: bool = False,
+        deferred: bool = False,
         batch: str = "",
         created: datetime | None = None,
     ) -> Submission:
-        """Validate one task. `held`: it waits until somebody releases it. `batch`: the key of a list to add it to.
+        """Validate a task, and return the call that queues it.
 
-        Raises `UnknownQueue`, `InvalidPayload`.
+        `deferred`: the task waits until some code releases it. `batch`: the key of the list that the task's id is
+        added to. Raises `UnknownQueue`, `InvalidPayload`.
         """
-        queue_name = self.queue_of(job_type, options)
-        data = self.stored_data(job_type, payload)
+        queue = self.queue_of(job_type, options)
+        data = checked_data(job_type, payload)
         created = created or datetime.now(UTC)
         due = options.due(created)
         task = Task(
             id=str(uuid4()),
             type=job_type.name,
-            status="scheduled" if due else "deferred" if held else "queued",
-            queue=queue_name,
+            status="scheduled" if due else "deferred" if deferred else "queued",
+            queue=queue,
             payload=job_type.shown(payload),
             created_at=created,
             scheduled_for=due,
@@ -108,17 +94,21 @@ class Submissions:
             depends_on=options.depends_on,
             tags=options.tags,
         )
-        words = _words(task, options, idempotency)
-        if held:
+        trace = trace_text()
+        fields = job_fields(job_type, options, data, created, self.settings, trace)
+        if options.callback_url:
+            fields |= callback_fields(task.id, options.callback_url, queue, created, self.settings, trace)
+        words = _script_options(task, options, idempotency)
+        if deferred:
             words += ("held", 1)
         if batch:
             words += ("batch", batch)
         arguments: list[Word] = [task.id, microseconds(created), len(words), *words]
-        for field, value in self.job_hash(task, job_type, options, data).items():
+        for field, value in fields.items():
             arguments += (field, value)
         keys = [
             job_key(task.id),
-            queue_key(queue_name),
+            queue_key(queue),
             QUEUES,
             INDEX,
             type_index_key(task.type),
@@ -127,89 +117,43 @@ class Submissions:
         return Submission(task, options, keys, arguments)
 
     def send(self, submission: Submission, pipeline: Pipeline | None = None) -> Any:
-        """Run the script, now or in a pipeline; `accepted` reads the answer."""
+        """Run the script, now or in a pipeline; `accepted` reads its answer. Raises the driver's errors."""
         if pipeline is not None:
             return self._script.registered(keys=submission.keys, args=submission.arguments, client=pipeline)
         return self._script(submission.keys, submission.arguments)
 
     @property
     def load(self) -> bytes:
-        """The command that must be sent before it."""
+        """The command that loads the script; it must be sent before a `command`."""
         return packed("SCRIPT", "LOAD", self._script.registered.script)
 
     def command(self, submission: Submission) -> bytes:
-        """The same as one packed command, for a transaction of many (taskqueue/transaction.py)."""
+        """Return the submission as one packed command, for a transaction of many (store/transaction.py)."""
         keys = submission.keys
         return packed("EVALSHA", self._script.registered.sha, len(keys), *keys, *submission.arguments)
 
     def queue_of(self, job_type: JobType, options: SubmitOptions) -> str:
-        """Where a task waits. Raises `UnknownQueue`."""
+        """Return the name of the queue that a task will wait in. Raises `UnknownQueue`."""
         name = options.queue or job_type.queue
-        if name not in self._settings.queues:
-            raise UnknownQueue(name, self._settings.queues)
+        if name not in self.settings.queues:
+            raise UnknownQueue(name, self.settings.queues)
         return name
 
-    def stored_data(self, job_type: JobType, payload: Json) -> bytes:
-        """RQ's data of a job, from a payload that fits. Raises `InvalidPayload`."""
-        job_type.arguments(payload)
-        try:
-            data = job_data(job_type.name, payload)
-        except ValueError:
-            raise InvalidPayload(job_type.name, [PayloadError("", "A number in it is too large")]) from None
-        return zlib.compress(data) if len(data) >= COMPRESSED_FROM_BYTES else data
 
-    def job_hash(
-        self, task: Task, job_type: JobType, options: SubmitOptions, data: bytes
-    ) -> dict[str, str | bytes | int]:
-        """The job's hash as `rq.job.Job.to_dict` writes it, without the fields that RQ may miss."""
-        retries = task.attempts - 1
-        created = utcformat(task.created_at)
-        stored: dict[str, str | bytes | int] = {
-            "created_at": created,
-            "enqueued_at": created,
-            "data": data,
-            "origin": task.queue,
-            "status": JobStatus.QUEUED.value,
-            "description": job_type.name,  # RQ's own default repeats the arguments, in logs and on pages
-            "timeout": options.timeout or job_type.timeout,
-            "result_ttl": self._settings.result_ttl_seconds,
-            "failure_ttl": self._settings.failure_ttl_seconds,
-            "retries_left": retries,
-            "retry_intervals": str(job_type.retry_delays.seconds(retries)),  # JSON, too: a list of whole numbers
-            Field.ATTEMPTS: task.attempts,
-        }
-        trace = current_trace.get()
-        if trace:
-            stored[Field.TRACE] = trace.text()
-        if job_type.limits:
-            stored[Field.LIMITED] = job_type.name
-        if task.tags:
-            stored[Field.TAGS] = ",".join(task.tags)
-        if task.expires_at:
-            stored[Field.EXPIRES_AT] = f"{task.expires_at.timestamp():.3f}"
-        if task.depends_on:
-            stored["dependency_id"] = task.depends_on[0]
-            stored["dependency_ids"] = json.dumps(task.depends_on)
-            stored["allow_dependency_failures"] = int(options.allow_failure)
-        if options.priority == "front":
-            stored["enqueue_at_front"] = 1
-        if options.callback_url:
-            stored[Field.CALLBACK_URL] = options.callback_url
-            stored[Field.CALLBACK] = json.dumps(self._callback_hash(task))
-        return stored
-
-    def _callback_hash(self, task: Task) -> dict[str, str]:
-        """The hash of the job that will call the callback_url, but for its times; see scripts/callback.lua."""
-        job_type = system[CALLBACK_TYPE]
-        data = job_data(job_type.name, {"task_id": task.id})
-        own = replace(task, attempts=job_type.attempts, tags=(), depends_on=(), expires_at=None)
-        stored = self.job_hash(own, job_type, ORDINARY, data)
-        del stored["created_at"], stored["enqueued_at"]
-        return {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in stored.items()}
+def checked_data(job_type: JobType, payload: Json) -> bytes:
+    """Return RQ's data of a job whose payload fits its type. Raises `InvalidPayload`."""
+    job_type.arguments(payload)
+    return payload_data(job_type.name, payload)
 
 
-def _words(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | None) -> list[Word]:
-    """What enqueue.lua is told besides the job's hash; nothing for the ordinary task."""
+def trace_text() -> str:
+    """Return the trace of the request that is being served, as a job's hash keeps it; "" outside a request."""
+    trace = current_trace.get()
+    return trace.text() if trace else ""
+
+
+def _script_options(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | None) -> list[Word]:
+    """Return the options of enqueue.lua, name by name with their values; none for a plain task."""
     words: list[Word] = []
     if task.scheduled_for:
         words += ("due", f"{task.scheduled_for.timestamp():.3f}")
@@ -232,44 +176,36 @@ def _words(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | Non
 
 
 def accepted(submission: Submission, answer: list[bytes]) -> Accepted:
-    """What enqueue.lua answered. A duplicate's task is not read: it has nothing but its id.
+    """Read the answer of enqueue.lua. Of a duplicate's task only the id is known.
 
     Raises `UnknownParent`, `IdempotencyMismatch`, `StillProcessing`.
     """
-    outcome, status, found, created, stalled = answer
+    outcome, status, task_id, created, blocked_by = answer
     match outcome:
         case b"new" if status == b"queued":
             return Accepted(submission.task, "new")
         case b"new":
             task = replace(submission.task, status=STATUSES[JobStatus(status.decode())])
-            return Accepted(task, "new", stalled.decode() or None)
+            return Accepted(task, "new", blocked_by.decode() or None)
         case b"repeated":
-            return Accepted(_as_answered(submission, found, status, created), "repeated")
+            return Accepted(_as_first_answered(submission, task_id, status, created), "repeated")
         case b"duplicate":
-            return Accepted(replace(submission.task, id=found.decode()), "duplicate")
+            return Accepted(replace(submission.task, id=task_id.decode()), "duplicate")
         case b"unknown":
-            raise UnknownParent(found.decode())
+            raise UnknownParent(task_id.decode())
         case b"processing":
             raise StillProcessing
     raise IdempotencyMismatch
 
 
-def _as_answered(submission: Submission, found: bytes, status: bytes, created: bytes) -> Task:
-    """The task as it was told when the same request came first."""
+def _as_first_answered(submission: Submission, task_id: bytes, status: bytes, created: bytes) -> Task:
+    """Return the task as it was answered when the first request with this idempotency key came."""
     created_at = EPOCH + int(created) * MICROSECOND
     return replace(
         submission.task,
-        id=found.decode(),
+        id=task_id.decode(),
         status=STATUSES[JobStatus(status.decode())],
         created_at=created_at,
         scheduled_for=submission.options.due(created_at),
         expires_at=submission.options.expires(created_at),
     )
-
-
-def job_data(job_type: str, payload: Json) -> bytes:
-    """RQ's data of a job: function, instance (never one here), positional and keyword arguments.
-
-    Raises ValueError for a number that JSON cannot say (1e999 is read as infinity).
-    """
-    return _encode((function_name(job_type), None, (), payload)).encode()

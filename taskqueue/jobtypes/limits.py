@@ -1,7 +1,7 @@
-"""Limits by job type: how many of its jobs run at the same time, and how many begin in a time, across all workers.
+"""The limits of a job type: how many jobs run at the same time or begin in a period, across all workers.
 
-The scripts of the workers keep them (engine/limits.lua). Each worker writes down at its start what they are: those
-of the newest code hold.
+The workers' scripts enforce them (store/lua/limits.lua). Each worker stores them in Redis when it starts, so the
+limits of the code that started last apply.
 """
 
 import re
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from taskqueue.jobtypes.registry import JobType
 
 MAX_CONCURRENCY = 10_000
-MAX_RATE_COUNT = 10_000  # so many times of starts are kept
+MAX_RATE_COUNT = 10_000  # Redis keeps the start times of as many jobs
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 RATE = re.compile(rf"(\d{{1,6}})/({'|'.join(UNITS)})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of one job type; None: not limited."""
+    """The limits of one job type; None: no limit."""
 
     concurrency: int | None = None
     rate: str | None = None  # "10/minute": at most 10 begin in any 60 seconds
@@ -46,16 +46,16 @@ class Limits:
 
     @property
     def count(self) -> int:
-        """How many may begin in `seconds`."""
+        """How many jobs may begin in `seconds`; 0 without a rate."""
         return int((self.rate or "0").partition("/")[0])
 
     @property
     def seconds(self) -> int:
-        """The time of `rate`."""
+        """The period of `rate`, in seconds; 0 without a rate."""
         return UNITS[self.rate.partition("/")[2]] if self.rate else 0
 
     def stored(self) -> dict[str, int]:
-        """As the scripts read them."""
+        """Return the fields of the hash that the scripts read."""
         return ({"concurrency": self.concurrency} if self.concurrency else {}) | (
             {"count": self.count, "seconds": self.seconds} if self.rate else {}
         )
@@ -63,20 +63,20 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitUsage:
-    """How a job type stands against its limits."""
+    """How much of its limits a job type uses now."""
 
     limits: Limits
-    running: int  # counted where there is a concurrency
-    held: int  # jobs that wait for a held_position, in their order; those before them in their queue not counted
-    next_start: datetime | None  # when the rate lets another one begin; None: now
+    running: int  # jobs; counted only if there is a concurrency
+    held: int  # jobs that a worker took off their queue and that wait for the limits; jobs in queues do not count
+    next_start: datetime | None  # when the rate lets another job begin; None: now
 
 
 def declare(connection: Redis, job_types: Mapping[str, "JobType"]) -> None:
-    """Write down what the limits are. Raises the driver's errors."""
-    had = {name.decode() for name in cast("set[bytes]", connection.smembers(LIMITED_TYPES))}
+    """Store the limits of these job types in Redis. Raises the driver's errors."""
+    limited_before = {name.decode() for name in cast("set[bytes]", connection.smembers(LIMITED_TYPES))}
     with connection.pipeline(transaction=True) as pipeline:
         for name, job_type in job_types.items():
-            if job_type.limits or name in had:
+            if job_type.limits or name in limited_before:
                 pipeline.delete(limit_key(name))
             if job_type.limits:
                 pipeline.hset(limit_key(name), mapping=job_type.limits.stored())  # type: ignore[arg-type]  # invariant
@@ -85,7 +85,7 @@ def declare(connection: Redis, job_types: Mapping[str, "JobType"]) -> None:
 
 
 def limit_usage(connection: Redis, job_type: str, limits: Limits) -> LimitUsage:
-    """How a job type stands now, in one round trip. Raises the driver's errors."""
+    """Return how much of its limits a job type uses now, in one round trip. Raises the driver's errors."""
     key = limit_key(job_type)
     with connection.pipeline(transaction=False) as pipeline:
         pipeline.scard(f"{key}:running")
@@ -104,5 +104,5 @@ def limit_usage(connection: Redis, job_type: str, limits: Limits) -> LimitUsage:
 
 
 def held_position(connection: Redis, job_type: str, task_id: str) -> int | None:
-    """How many are before a task that is held; None: it is not. Raises the driver's errors."""
+    """Return how many held tasks are ahead of a held one; None if it is not held. Raises the driver's errors."""
     return cast("int | None", connection.lpos(held_key(job_type), task_id))

@@ -1,6 +1,6 @@
-"""Sensitive values of a payload: what a signature says is `SecretStr` reaches the job, and is shown to nobody.
+"""Masks secrets in payloads: a value that the signature declares as `SecretStr` reaches only the job itself.
 
-Their places are read from the payload's JSON Schema, where pydantic marks them as `writeOnly`. A place that may be
+The payload's JSON Schema says which values are secret: pydantic marks them as `writeOnly`. A value that may be
 secret or not (a union) counts as secret.
 """
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from taskqueue.jobtypes.signature import Json
 
-MASK = "**********"  # as pydantic prints one
+MASK = "**********"  # as pydantic prints a secret
 
 
 class Masking:
-    """What to hide of the payloads of one signature."""
+    """Masks the secrets in the payloads of one signature."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
@@ -21,22 +21,22 @@ class Masking:
         self._has_secrets = _mentions_secret(schema)
 
     def __call__(self, payload: Json) -> Json:
-        """The payload with each secret masked; itself where there is none."""
+        """Return the payload with each secret masked; the payload itself if its type has no secrets."""
         return self._masked(payload, [self._schema]) if self._has_secrets else payload
 
     def _masked(self, value: Json, schemas: list[Mapping[str, Any]]) -> Json:
-        """The value, of which each of `schemas` may say something."""
-        known = list(self._resolved(schemas))
-        if any(schema.get("writeOnly") for schema in known):
+        """Return the value with its secrets masked; each of `schemas` may describe a part of it."""
+        resolved = list(self._resolved(schemas))
+        if any(schema.get("writeOnly") for schema in resolved):
             return MASK
         if isinstance(value, dict):
-            return {name: self._masked(inner, list(_of_field(known, name))) for name, inner in value.items()}
+            return {name: self._masked(inner, list(_of_field(resolved, name))) for name, inner in value.items()}
         if isinstance(value, list):
-            return [self._masked(inner, list(_of_item(known, place))) for place, inner in enumerate(value)]
+            return [self._masked(inner, list(_of_item(resolved, index))) for index, inner in enumerate(value)]
         return value
 
     def _resolved(self, schemas: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """The schemas themselves, what they refer to, and the members of their unions."""
+        """Yield the schemas, those that they refer to, and the members of their unions."""
         for schema in schemas:
             yield schema
             name = schema.get("$ref", "").removeprefix("#/$defs/")
@@ -50,17 +50,17 @@ class Masking:
 def _of_field(schemas: list[Mapping[str, Any]], name: str) -> Iterator[Mapping[str, Any]]:
     for schema in schemas:
         named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-        more = [] if name in named else [*patterns.values(), schema.get("additionalProperties")]
-        for found in [named.get(name), *more]:
-            if isinstance(found, Mapping):
-                yield found
+        unnamed = [] if name in named else [*patterns.values(), schema.get("additionalProperties")]
+        for field_schema in [named.get(name), *unnamed]:
+            if isinstance(field_schema, Mapping):
+                yield field_schema
 
 
-def _of_item(schemas: list[Mapping[str, Any]], place: int) -> Iterator[Mapping[str, Any]]:
+def _of_item(schemas: list[Mapping[str, Any]], index: int) -> Iterator[Mapping[str, Any]]:
     for schema in schemas:
-        for found in [*schema.get("prefixItems", ())[place : place + 1], schema.get("items")]:
-            if isinstance(found, Mapping):
-                yield found
+        for item_schema in [*schema.get("prefixItems", ())[index : index + 1], schema.get("items")]:
+            if isinstance(item_schema, Mapping):
+                yield item_schema
 
 
 def _mentions_secret(schema: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The name under which RQ stores a job type's function, and the way back."""
+"""The name under which RQ stores a job type's function, and how to get from it to the job type."""
 
 from taskqueue.errors import UnknownJobType
 from taskqueue.jobtypes.registry import JobType, registered, system
@@ -12,15 +12,15 @@ def function_name(job_type: str) -> str:
 
 
 def job_type_name(function_name: str) -> str:
-    """Return the job type that an RQ job calls; the function's own name where it calls something else."""
+    """Return the name of the job type that an RQ job calls; the function's own name if it calls something else."""
     return function_name.removeprefix(CALL_PREFIX)
 
 
 def registered_type(function_name: str) -> JobType:
     """Return the job type that an RQ job calls. Raises `UnknownJobType`.
 
-    Besides `taskqueue.call.email`, the function's own path (`jobs.email.send_email`) is understood, so that
-    `rq enqueue` can be used by hand.
+    Besides `taskqueue.call.email` it may have the function's own path (`jobs.email.send_email`), so that
+    `rq enqueue` works by hand.
     """
     name = job_type_name(function_name)
     if name != function_name:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 SYSTEM, SYSTEM_PREFIX = "taskqueue.run.builtin", "tq-"
-MAX_ATTEMPTS = 100  # each failed attempt is kept with its error
+MAX_ATTEMPTS = 100  # Redis keeps the error of each failed attempt
 MAX_TIMEOUT_SECONDS = 7 * 86_400
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -38,7 +38,7 @@ class JobType:
     function: Callable[..., Any]
     signature: Signature
     queue: str
-    attempts: int  # runs of one job, the first included
+    attempts: int  # the most runs of one job, the first included
     timeout: int  # seconds that one attempt may take
     retry_delays: RetryDelays
     limits: Limits
@@ -46,7 +46,7 @@ class JobType:
 
     @property
     def path(self) -> str:
-        """Where the function is: "jobs.email.send_email"."""
+        """The path of the function: "jobs.email.send_email"."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
     @property
@@ -56,11 +56,11 @@ class JobType:
 
     @cached_property
     def shown(self) -> Masking:
-        """`shown(payload)` is the payload as anybody may see it: its secrets are masked."""
+        """Masks a payload: `shown(payload)` is what anybody may see, without secrets."""
         return Masking(self.signature.schema)
 
     def arguments(self, payload: Json) -> dict[str, Any]:
-        """The function's keyword arguments, from a payload. Raises `InvalidPayload`."""
+        """Return the function's keyword arguments from a payload. Raises `InvalidPayload`."""
         try:
             return self.signature.arguments(payload)
         except ValidationError as error:
@@ -70,24 +70,24 @@ class JobType:
 
 
 class JobTypes(Mapping[str, JobType]):
-    """The registered job types by name."""
+    """Job types by name."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, JobType] = {}
 
     def add(self, job_type: JobType) -> None:
-        """Register one. Raises `InvalidJobType` where two files claim one name."""
+        """Register a job type. Raises `InvalidJobType` if another function has its name."""
         other = self._by_name.get(job_type.name)
-        # The same function again is a reload of its module, not a second claim.
+        # The same function again: its module was reloaded.
         if other is not None and other.path != job_type.path:
             raise InvalidJobType(
-                f"{_place(job_type.function)}: the job type {job_type.name!r} is already"
-                f" {_place(other.function)}; give one of them another name"
+                f"{_location(job_type.function)}: the job type {job_type.name!r} is already"
+                f" {_location(other.function)}; give one of them another name"
             )
         self._by_name[job_type.name] = job_type
 
     def find(self, name: str) -> JobType:
-        """The job type of this name. Raises `UnknownJobType`."""
+        """Return the job type of this name. Raises `UnknownJobType`."""
         try:
             return self._by_name[name]
         except KeyError:
@@ -107,12 +107,12 @@ registered = JobTypes()
 """The job types of this process: `@job` fills it, as `discover()` imports the files of `jobs/`."""
 
 system = JobTypes()
-"""The system's own job types: see run/builtin."""
+"""The built-in job types: see run/builtin."""
 
 
 def job(
     name: str = "",
-    *,
+    *positional: Never,
     queue: str = "default",
     attempts: int = 3,
     timeout: int = 180,
@@ -123,24 +123,35 @@ def job(
     settings: Callable[[Environment], object] | None = None,
     **unknown: Never,
 ) -> Callable[[Function], Function]:
-    """Register a function as the job type `name`, and return it unchanged.
+    """Register a function as the job type `name`, and return the function unchanged.
 
-    `attempts` counts the first run too. `timeout` is in seconds, for one attempt. The delay before the
-    second attempt is about `retry_delay` seconds; it doubles each time, up to `max_retry_delay`.
-    `concurrency`: at most so many run at the same time, across all workers. `rate`: at most so many begin in
-    a time, "10/minute" in any 60 seconds; another attempt begins, too. What is over a limit waits, in its order.
-    `settings` reads the environment variables that the job needs and raises `InvalidSetting`: a worker
-    calls it once, at its start, so that a bad value is found before any job is.
+        @job("thumbnail", attempts=5, timeout=60)
+        def make_thumbnail(filename: str, width: int = 200) -> str: ...
+
+    The function's parameters are the fields of the payload, with their types; its return value becomes the task's
+    result, as JSON. It may be a coroutine function. It runs at least once for each task, so make it safe to run
+    twice. An exception leads to the next attempt; raise `PermanentFailure` if another attempt cannot help.
+
+    queue: The queue that its tasks wait in, one of QUEUES.
+    attempts: The most runs of one task, 1 to 100; the first one counts.
+    timeout: The seconds that one attempt may take, up to 7 days.
+    retry_delay: About how many seconds pass before the second attempt. The delay doubles each time.
+    max_retry_delay: The most seconds between two attempts.
+    concurrency: At most this many of its tasks run at the same time, across all workers. The others wait in order.
+    rate: At most this many attempts begin in a period: "10/minute" means in any 60 seconds. Units: second, minute,
+        hour, day.
+    settings: A function that reads the job's environment variables, or raises `InvalidSetting`. A worker calls it
+        once when it starts, so that a bad value is found before a job needs it.
 
     Raises `InvalidJobType` if the name is missing or taken, an option is wrong, or the function's signature
     has no JSON form.
     """
-    if callable(name):  # `@job` without brackets: "the name" is the function
+    if callable(name):  # `@job` without brackets: the name is the function
         raise _nameless(name)
 
     def register(function: Function) -> Function:
         def refuse(what: str) -> InvalidJobType:
-            return InvalidJobType(f"{_place(function)}: {what}")
+            return InvalidJobType(f"{_location(function)}: {what}")
 
         if not inspect.isfunction(inspect.unwrap(function)):
             raise refuse("a job type is a plain function")
@@ -150,12 +161,17 @@ def job(
             raise _nameless(function)
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise refuse(f"the name {name!r} must be lower-case letters, digits, - and _, such as 'send-email'")
+        options = job.__kwdefaults__ or {}
+        if positional:
+            named = "".join(
+                f", {option}={value}" for option, value in zip(options, map(repr, positional), strict=False)
+            )
+            raise refuse(f"`@job` takes its options by name only; write @job({name!r}{named})")
         if unknown:
-            options = ", ".join(job.__kwdefaults__ or ())
-            raise refuse(f"`@job` has no option {', '.join(unknown)}; its options are {options}")
-        is_ours = function.__module__.startswith(f"{SYSTEM}.")
-        if name.startswith(SYSTEM_PREFIX) != is_ours:
-            raise refuse(f"names that begin with {SYSTEM_PREFIX!r} are the system's own; take another one")
+            raise refuse(f"`@job` has no option {', '.join(unknown)}; its options are {', '.join(options)}")
+        is_builtin = function.__module__.startswith(f"{SYSTEM}.")
+        if name.startswith(SYSTEM_PREFIX) != is_builtin:
+            raise refuse(f"names that begin with {SYSTEM_PREFIX!r} are for built-in types; take another one")
         if not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
             raise refuse(f"attempts must be a whole number, 1 to {MAX_ATTEMPTS}; got {attempts!r}")
         if not isinstance(timeout, int) or not 1 <= timeout <= MAX_TIMEOUT_SECONDS:
@@ -166,7 +182,7 @@ def job(
             limits = Limits(concurrency=concurrency, rate=rate)
         except (SignatureError, ValueError) as error:
             raise refuse(f"{name!r} cannot be a job type: {error}") from error
-        (system if is_ours else registered).add(
+        (system if is_builtin else registered).add(
             JobType(
                 name=name,
                 function=function,
@@ -187,9 +203,8 @@ def job(
 def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) -> JobTypes:
     """Import every module of `package`, and return the job types that they register.
 
-    A module whose name starts with "_" is left alone, and so are those of sub-folders. `queues`, where given,
-    are the only ones that a job type may name. Raises `InvalidJobType`; an error in importing a file is raised
-    as it is.
+    It skips modules whose name starts with "_" and sub-folders. If `queues` is given, a job type must name one of
+    them. Raises `InvalidJobType`, and any error of importing a file unchanged.
     """
     for each in (SYSTEM, package):
         folder = importlib.import_module(each)
@@ -199,7 +214,7 @@ def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) ->
     for job_type in registered.values():
         if queues is not None and job_type.queue not in queues:
             raise InvalidJobType(
-                f"{_place(job_type.function)}: there is no queue {job_type.queue!r};"
+                f"{_location(job_type.function)}: there is no queue {job_type.queue!r};"
                 f" use one of {', '.join(queues)}, or add it to QUEUES"
             )
     log.debug("job types: %s", ", ".join(sorted(registered)))
@@ -207,14 +222,14 @@ def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) ->
 
 
 def known_types() -> Mapping[str, JobType]:
-    """The job types of this process, with the system's own."""
+    """Return the job types of this process, the built-in ones included."""
     return {**registered, **system}
 
 
 def _import(module: str) -> None:
     try:
         importlib.import_module(module)
-    except SystemExit as error:  # it would end the program without a word
+    except SystemExit as error:  # it would end the program without a message
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise InvalidJobType(
             f"{last.filename}:{last.lineno}: the import of {module} ends the program (exit code {error.code!r});"
@@ -223,10 +238,10 @@ def _import(module: str) -> None:
 
 
 def _nameless(function: Callable[..., Any]) -> InvalidJobType:
-    return InvalidJobType(f'{_place(function)}: `@job` needs a name; write @job("{function.__name__}")')
+    return InvalidJobType(f'{_location(function)}: `@job` needs a name; write @job("{function.__name__}")')
 
 
-def _place(function: Callable[..., Any]) -> str:
+def _location(function: Callable[..., Any]) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)  # a class has none
     where = f"{code.co_filename}:{code.co_firstlineno}" if code else function.__module__
     return f"{where} ({function.__qualname__})"

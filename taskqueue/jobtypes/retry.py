@@ -1,4 +1,4 @@
-"""When a failed job is tried again: delays that grow, are spread by chance, and are capped."""
+"""The delays between the attempts of a job: they grow, are partly random, and have a maximum."""
 
 import random
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ MAX_DELAY_SECONDS = 7 * 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class RetryDelays:
-    """Delays in seconds: about `first`, then twice that each time, never more than `longest`."""
+    """The delays of a job type, in seconds: about `first`, then twice as long each time, at most `longest`."""
 
     first: float
     longest: float
@@ -23,13 +23,13 @@ class RetryDelays:
             )
 
     def seconds(self, retries: int) -> list[int]:
-        """One delay for each of so many retries, in whole seconds (RQ stores whole seconds).
+        """Return one delay for each retry, in whole seconds, as RQ stores them.
 
-        A third of each delay is chance: jobs that failed together, because one server was away, do not
-        all come back to it in the same second.
+        A third of each delay is random: jobs that failed together, because one server was away, do not all
+        return to it in the same second.
         """
         return [round(self._longest_wait(retry) * random.uniform(2 / 3, 1)) for retry in range(retries)]  # noqa: S311  no secret
 
     def _longest_wait(self, retry: int) -> float:
-        # Past 64 doublings every delay is at its cap; the float would overflow long after that.
+        # After 64 doublings every delay is at its maximum; the float would overflow long after that.
         return min(self.longest, self.first * 1.5 * GROWTH ** min(retry, 64))

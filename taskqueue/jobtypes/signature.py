@@ -1,4 +1,4 @@
-"""A function's signature, read as the contract of its payload (JSON in) and its result (JSON out)."""
+"""Reads a function's signature as the contract of its payload (JSON in) and its result (JSON out)."""
 
 import inspect
 import json
@@ -13,20 +13,20 @@ from pydantic_core import to_jsonable_python
 
 from taskqueue.errors import PayloadError
 
-_encode = json.JSONEncoder(allow_nan=False).encode  # NaN and Infinity are no JSON
-Json = Any  # what `json.loads` gives: no better type exists that is also pleasant to use
+_encode = json.JSONEncoder(allow_nan=False).encode  # JSON has no NaN or Infinity
+Json = Any  # what `json.loads` returns; every more exact type is tedious to use
 WITH_JSON_FORM = "str, int, float, bool, date, a list or dict of these, a dataclass, a TypedDict, a pydantic model"
 
 
 class SignatureError(Exception):
-    """The signature has no JSON form. The message says which part, and the mend."""
+    """A signature has no JSON form. The message says which part, and how to fix it."""
 
 
 class Signature:
     """What a function takes and returns, as JSON.
 
-    `schema` is the JSON Schema (2020-12) of the payload; `result_schema` that of the result, or None where
-    the function does not say what it returns.
+    `schema` is the JSON Schema (2020-12) of the payload; `result_schema` is that of the result, or None if the
+    function has no return annotation.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -43,21 +43,21 @@ class Signature:
         self.schema.pop("title", None)
 
     def arguments(self, payload: Json) -> dict[str, Any]:
-        """The keyword arguments that the payload stands for, as the types of the signature.
+        """Return the keyword arguments in a payload, in the types of the signature.
 
-        Raises `pydantic.ValidationError`; `payload_errors` puts that into words.
+        Raises `pydantic.ValidationError`; `payload_errors` describes it without the values.
         """
         model = self._model.model_validate(payload)
-        given = {name: getattr(model, name) for name in type(model).model_fields}
-        return given | (model.model_extra or {})
+        arguments = {name: getattr(model, name) for name in type(model).model_fields}
+        return arguments | (model.model_extra or {})
 
     @staticmethod
     def result_text(value: Any) -> str:
-        """What the function returned, as JSON text. Raises ValueError if JSON cannot say it."""
-        # The annotation is not held against it: what JSON can say is an answer.
+        """Return a function's return value as JSON text. Raises ValueError, TypeError if it has no JSON form."""
+        # It need not match the return annotation: any value with a JSON form is a result.
         plain = to_jsonable_python(value, inf_nan_mode="constants")
         text = _encode(plain)
-        if "\\ud" in text:  # half of a surrogate pair, perhaps
+        if "\\ud" in text:  # perhaps half of a surrogate pair
             _refuse_surrogates(plain)
         return text
 
@@ -67,16 +67,16 @@ def _refuse_surrogates(plain: Json) -> None:
         json.dumps(plain, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"UTF-8 has no {error.object[error.start]!r}, as os.listdir gives it in a file name that is not UTF-8:"
-            " os.fsencode(name).decode(errors='replace')"
+            f"UTF-8 has no {error.object[error.start]!r}, which os.listdir returns in a file name that is not"
+            " UTF-8; use os.fsencode(name).decode(errors='replace')"
         ) from error
 
 
 def payload_errors(error: ValidationError, payload: Json) -> list[PayloadError]:
-    """pydantic's findings in our form, without the values: a payload may hold secrets."""
+    """Return pydantic's errors in our form, without the values: a payload may contain secrets."""
     return [
-        PayloadError(pointer=_pointer(found["loc"], payload), message=_sentence(found["type"], found["msg"]))
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
+        PayloadError(pointer=_pointer(detail["loc"], payload), message=_sentence(detail["type"], detail["msg"]))
+        for detail in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 
 
@@ -92,11 +92,11 @@ def _sentence(kind: str, message: str) -> str:
 
 
 def _pointer(location: tuple[int | str, ...], payload: Json) -> str:
-    """A JSON Pointer (RFC 6901). Between the fields pydantic also names members of unions: they are left out."""
+    """Return a JSON Pointer (RFC 6901), without the members of unions that pydantic names between the fields."""
     pointer, value = "", payload
     for depth, part in enumerate(location):
         if isinstance(value, str):
-            break  # Python would look a character up
+            break  # an index would find a character
         try:
             value = value[part]
         except (LookupError, TypeError):
@@ -118,9 +118,7 @@ def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[
     extra: typing.Literal["forbid", "allow"] = "forbid"
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
-            raise SignatureError(
-                f"parameter {name!r} has no name in a JSON object; take `*args` or the `/` out of it"
-            )
+            raise SignatureError(f"parameter {name!r} has no name in a JSON object; take out `*args` or the `/`")
         if name.startswith("_"):
             raise SignatureError(f"parameter {name!r} cannot be a field; begin its name with a letter")
         if name in ("self", "cls") and name not in hints:
@@ -145,18 +143,18 @@ def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[
         },
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a field may be called `copy` or `json`
+        warnings.simplefilter("ignore", UserWarning)  # a field may have the name `copy` or `json`
         return create_model(function.__name__, __base__=base, **fields)
 
 
 def _without_json_form(hints: dict[str, Any]) -> str:
-    """Which of the types is refused, and why; "" where it is none of them by itself."""
+    """Return which of the types has no JSON form, and why; "" if each of them has one by itself."""
     for name, hint in hints.items():
         part = "what it returns" if name == "return" else f"parameter {name!r}"
         try:
             TypeAdapter(hint).json_schema(mode="serialization" if name == "return" else "validation")
         except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema):
-            return f"{part} has a type without a JSON form; such as have one are {WITH_JSON_FORM}"
+            return f"{part} has a type without a JSON form; types with one are {WITH_JSON_FORM}"
         except PydanticUserError as error:
             return f"{part}: {_first_line(error)}"
     return ""

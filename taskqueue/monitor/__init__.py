@@ -1,1 +1,1 @@
-"""To look: lists of tasks, queues and workers, why a task does not run, and live changes."""
+"""Read-only views: lists of tasks, queues and workers, why a task does not run, live changes, metrics."""

@@ -1,4 +1,4 @@
-"""What an operator looks at first: the queues, with what waits, and the workers, with what they run."""
+"""The state of the cluster: queues with their counts of tasks, and workers with the tasks that they run."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from taskqueue.store.liveness import GONE, lives
 
 WORKER_KEY = worker_key("")
 LOST = "lost"
-MAX_WORKERS = 1000  # that are told
-MAX_RUNNING = 100  # tasks of one worker that are told
+MAX_WORKERS = 1000  # read at most
+MAX_RUNNING = 100  # tasks of one worker, at most
 WORKER_FIELDS = (
     WorkerField.HORSES, "queues", "state", "birth", "last_heartbeat", "hostname", "pid",
     "successful_job_count", "failed_job_count",
@@ -33,41 +33,41 @@ WORKER_FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class QueueView:
-    """One queue."""
+    """A queue, its counts of tasks and how many workers take tasks from it."""
 
     name: str
     paused: bool
     oldest_waiting_seconds: float
-    workers: int  # that live, and work on it
+    workers: int  # live ones that take tasks from it
     counts: dict[str, int]  # tasks by status
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerView:
-    """One worker that Redis has not forgotten."""
+    """A worker that Redis has not forgotten, and the tasks that it runs."""
 
     name: str
-    state: str  # "busy", "idle", "suspended", …; "lost": see taskqueue/liveness.py
+    state: str  # "busy", "idle", "suspended", …; "lost": see taskqueue/store/liveness.py
     queues: tuple[str, ...]
     host: str | None
     pid: int | None
     started_at: datetime | None
     last_heartbeat: datetime | None
-    horses: int  # how many tasks it can run at the same time
-    tasks: tuple[str, ...]  # ids of those that it runs
+    horses: int  # how many tasks it can run at a time
+    tasks: tuple[str, ...]  # the ids of the tasks that it runs
     runs_finished: int  # since its start
     runs_failed: int
 
 
 class ClusterState:
-    """Reads them, in two round trips each."""
+    """Reads queues and workers, in a few round trips to Redis."""
 
     def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
         self._connection = connection
         self._queues = queues
 
     def queues(self) -> list[QueueView]:
-        """All queues, the most important first. Raises `QueueUnavailable`."""
+        """Return all queues, the most important first. Raises `QueueUnavailable`."""
         workers = self.workers()
         with redis_errors():
             with self._connection.pipeline(transaction=False) as pipeline:
@@ -101,14 +101,14 @@ class ClusterState:
         return [oldest_seconds([next(answers) for _ in front]) for front in fronts]
 
     def workers(self) -> list[WorkerView]:
-        """Those that Redis has not forgotten, by name. Raises `QueueUnavailable`."""
+        """Return the workers that Redis has not forgotten, by name. Raises `QueueUnavailable`."""
         with redis_errors():
             keys: Any = self._connection.srandmember(WORKERS, MAX_WORKERS)
-            found = self._workers(key.decode().removeprefix(WORKER_KEY) for key in keys)
-            return sorted(found, key=lambda worker: worker.name)
+            workers = self._workers(key.decode().removeprefix(WORKER_KEY) for key in keys)
+            return sorted(workers, key=lambda worker: worker.name)
 
     def worker(self, name: str) -> WorkerView | None:
-        """The one of this name; None: Redis has forgotten it. Raises `QueueUnavailable`."""
+        """Return the worker of this name; None: Redis has forgotten it. Raises `QueueUnavailable`."""
         with redis_errors():
             return next(self._workers([name]), None)
 
@@ -134,10 +134,10 @@ def _worker(name: str, ttl: int, values: Sequence[bytes | None], executions: Seq
         queues=tuple((queues or "").split(",")),
         host=host,
         pid=_number(pid) if pid else None,
-        started_at=_moment(birth),
-        last_heartbeat=_moment(heartbeat),
-        horses=_number(horses, 1),  # a stock worker has one, and says nothing of it
-        # Whatever wrote it, an entry is <job>:<execution>.
+        started_at=_time(birth),
+        last_heartbeat=_time(heartbeat),
+        horses=_number(horses, 1),  # a stock worker has one work-horse, and no such field
+        # RQ and this library write entries as <job>:<execution>.
         tasks=tuple(sorted(member.decode(errors="replace").rpartition(":")[0] for member in executions)),
         runs_finished=_number(finished),
         runs_failed=_number(failed),
@@ -148,7 +148,7 @@ def _number(text: str | None, default: int = 0) -> int:
     return int(text) if text and text.isdigit() else default
 
 
-def _moment(text: str | None) -> datetime | None:
+def _time(text: str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(text).astimezone(UTC) if text else None
     except ValueError:  # another program has written it

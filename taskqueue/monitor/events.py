@@ -1,4 +1,4 @@
-"""What happens to one task, as it happens: its status, its progress, and the lines that its job says."""
+"""Events of one task as they happen: its status, its progress, and the lines that its job logs."""
 
 import time
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from taskqueue.errors import UnknownTask
 from taskqueue.monitor.subscriptions import Subscriptions
 from taskqueue.store.keys import ENDED
 from taskqueue.tasks.log_lines import StoredLine
-from taskqueue.tasks.task import Progress, Task
+from taskqueue.tasks.task import ProgressJson, Task
 
 SILENCE_SECONDS = 15.0  # something is sent at least so often, so that a dead connection is noticed
-LAST_SECONDS = 3600.0  # then the stream ends; who wants more comes again
+MAX_STREAM_SECONDS = 3600.0  # then the stream ends, and the client connects again
 
 
 @dataclass(frozen=True)
 class EventCursor:
-    """How far somebody has followed a task; as text, the id of an event."""
+    """How far a client has followed a task. As text it is the id of an event."""
 
-    line: str = "0-0"  # the last line of its log
+    line: str = "0-0"  # the id of the last log line
     attempt: int = 0
     status: str = ""
 
@@ -29,7 +29,7 @@ class EventCursor:
 
     @classmethod
     def read(cls, text: str) -> "EventCursor":
-        """The event id that a client hands back; from the beginning where it is none of ours."""
+        """Return the cursor of an event id that a client sent; the beginning for an id that is not valid."""
         line, _, rest = text.partition("/")
         attempt, _, status = rest.partition("/")
         parts = line.split("-")
@@ -40,42 +40,44 @@ class EventCursor:
 
 @dataclass(frozen=True)
 class TaskEvent:
-    """One thing that happened. `silence`: nothing did, for a while; `gone`: the task is deleted or has expired."""
+    """A change of a task. `silence`: nothing has changed for a while; `gone`: it was deleted or has expired."""
 
     kind: Literal["status", "progress", "log", "silence", "gone"]
-    seen: EventCursor
+    cursor: EventCursor
     task: Task | None = None
     line: StoredLine | None = None
 
 
-def follow(queue: TaskQueue, subscriptions: Subscriptions, task_id: str, seen: EventCursor) -> Iterator[TaskEvent]:
-    """All that happens to a task from `seen` on, until it has ended. Raises `QueueUnavailable`."""
-    progress: Progress | None = None
-    end = time.monotonic() + LAST_SECONDS
-    with subscriptions.watch(task_id) as news:
-        told_at = time.monotonic()
+def follow(
+    queue: TaskQueue, subscriptions: Subscriptions, task_id: str, cursor: EventCursor
+) -> Iterator[TaskEvent]:
+    """Yield all events of a task after the cursor, until it has ended. Raises `QueueUnavailable`."""
+    progress: ProgressJson | None = None
+    end = time.monotonic() + MAX_STREAM_SECONDS
+    with subscriptions.watch(task_id) as changed:
+        last_event_at = time.monotonic()
         while True:
             try:
-                task, lines = queue.get_with_lines(task_id, seen.line)
+                task, lines = queue.get_with_lines(task_id, cursor.line)
             except UnknownTask:
-                yield TaskEvent("gone", seen)
+                yield TaskEvent("gone", cursor)
                 return
             for line in lines:
-                seen = EventCursor(line.id, seen.attempt, seen.status)
-                yield TaskEvent("log", seen, line=line)
-                told_at = time.monotonic()
+                cursor = EventCursor(line.id, cursor.attempt, cursor.status)
+                yield TaskEvent("log", cursor, line=line)
+                last_event_at = time.monotonic()
             if task.progress != progress:
                 progress = task.progress
-                yield TaskEvent("progress", seen, task)
-                told_at = time.monotonic()
-            if (task.attempt, task.status) != (seen.attempt, seen.status):
-                seen = EventCursor(seen.line, task.attempt, task.status)
-                yield TaskEvent("status", seen, task)
-                told_at = time.monotonic()
+                yield TaskEvent("progress", cursor, task)
+                last_event_at = time.monotonic()
+            if (task.attempt, task.status) != (cursor.attempt, cursor.status):
+                cursor = EventCursor(cursor.line, task.attempt, task.status)
+                yield TaskEvent("status", cursor, task)
+                last_event_at = time.monotonic()
             if task.status in ENDED or subscriptions.is_closed or time.monotonic() > end:
                 return
-            if time.monotonic() - told_at >= SILENCE_SECONDS:
-                yield TaskEvent("silence", seen)
-                told_at = time.monotonic()
-            news.wait(SILENCE_SECONDS)
-            news.clear()
+            if time.monotonic() - last_event_at >= SILENCE_SECONDS:
+                yield TaskEvent("silence", cursor)
+                last_event_at = time.monotonic()
+            changed.wait(SILENCE_SECONDS)
+            changed.clear()

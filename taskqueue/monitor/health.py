@@ -1,4 +1,4 @@
-"""Is Redis there, and does it take work? Asked by health checks, answered within a second."""
+"""Health checks: whether Redis answers and accepts jobs. They answer within a second."""
 
 from redis import Redis
 
@@ -7,7 +7,7 @@ from taskqueue.store.connection import connect_for_probes, redis_errors
 
 
 class Probe:
-    """Health questions on a connection of their own, which gives up early."""
+    """Checks Redis on a separate connection with short timeouts."""
 
     def __init__(self, redis_url: str) -> None:
         self._connection: Redis = connect_for_probes(redis_url)

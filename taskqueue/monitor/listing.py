@@ -1,11 +1,12 @@
-"""Pages of tasks, newest first, by what one wants to see: as fast with a million tasks as with a thousand.
+"""Pages of tasks that pass a filter, newest first: as fast with a million tasks as with a thousand.
 
-Redis has two places to begin at. The indexes (store/keys.py) have every task by the time at which it was
-created; RQ's own queues and registries have those of one status. A page walks down the index that has the fewest,
-and leaves out what does not fit, unless a status is asked for that few tasks have: then those are sorted. What a
-task's status is, only its own hash says, so that a change by any RQ tool is seen.
+A page can begin at two kinds of keys. The indexes (store/keys.py) list every task by the time at which it was
+created; RQ's own queues and registries list the tasks of one status. A page walks down the smallest index that
+fits, and skips tasks that do not pass the filter. Where the filter names a status that few tasks have, those are
+sorted instead. The status is always read from the task's own hash, so that a change by any RQ tool shows.
 
-Tasks that other programs have queued (`rq enqueue`) stand in no index: only a status that few have shows them.
+Tasks that other programs have queued (`rq enqueue`) are in no index: only a filter by a status that few tasks
+have shows them.
 """
 
 import json
@@ -33,22 +34,22 @@ from taskqueue.store.keys import (
     type_index_key,
 )
 from taskqueue.store.times import EPOCH, microseconds
-from taskqueue.tasks.task import Progress
+from taskqueue.tasks.task import ProgressJson
 
-FEW = 1000  # so many tasks of a status are sorted; where there are more, the index is walked
-STEP = 200  # ids that are looked at in one go
-MAX_EXAMINED = 2000  # for one page: it may be short then, and the next one goes on from there
+MAX_SORTED = 1000  # tasks of one status; where there are more, the page walks down the index
+STEP = 200  # tasks that are read in one round trip
+MAX_EXAMINED = 2000  # tasks read for one page, which may be short then: the next page goes on from there
 FIELDS = (
     "status", "description", "origin", "created_at", "started_at", "ended_at", "worker_name",
     Field.ATTEMPT, Field.ATTEMPTS, Field.PROGRESS, Field.TAGS, Field.FAILURE, Field.EXPIRED,
 )  # fmt: skip
 
-Place = tuple[int, str]  # where a task stands in the order: when it was created (microseconds), and its id
+Position = tuple[int, str]  # of a task in the order: when it was created (microseconds since 1970), and its id
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFilter:
-    """Which tasks. None: whatever it is."""
+    """A filter of tasks. None in a field: tasks with any value pass."""
 
     status: Status | None = None
     type: str | None = None
@@ -71,27 +72,27 @@ class Summary:
     ended_at: datetime | None
     attempt: int
     attempts: int
-    progress: Progress | None
+    progress: ProgressJson | None
     tags: tuple[str, ...]
     worker: str | None
-    failure: str | None  # why it failed for good: the kind of error, and its message
+    failure: str | None  # why it failed for good: the type of the error, and its message
 
     @property
-    def place(self) -> Place:
-        """Where it stands in the order."""
+    def position(self) -> Position:
+        """Return the position in the order of all tasks."""
         return microseconds(self.created_at), self.id
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some tasks, and where the next page begins; None: this is the last one."""
+    """A page of tasks, and the position below which the next page begins; None: this is the last page."""
 
     tasks: list[Summary]
-    next: Place | None
+    next: Position | None
 
 
 class Listing:
-    """Reads pages. One instance serves all threads of a process."""
+    """Reads pages of tasks. One instance serves all threads of a process."""
 
     def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
         self._connection = connection
@@ -101,18 +102,21 @@ class Listing:
         self,
         wanted: TaskFilter,
         limit: int,
-        below: Place | None = None,
-        sees: Callable[[str], bool] = lambda _: True,
+        below: Position | None = None,
+        may_see: Callable[[str], bool] = lambda _: True,
     ) -> Page:
-        """At most `limit` tasks below that place; `sees` says of which job types. Raises `QueueUnavailable`."""
-        with redis_errors():
-            few = self._few(wanted)
-            if few is not None:
-                return self._sorted(few, wanted, limit, below, sees)
-            return self._walk(wanted, limit, below, sees)
+        """Return at most `limit` tasks below a position, of the job types that `may_see` allows.
 
-    def _few(self, wanted: TaskFilter) -> list[str] | None:
-        """The ids of all that have this status, where they are few."""
+        Raises `QueueUnavailable`.
+        """
+        with redis_errors():
+            ids = self._ids_if_few(wanted)
+            if ids is not None:
+                return self._sorted(ids, wanted, limit, below, may_see)
+            return self._walk(wanted, limit, below, may_see)
+
+    def _ids_if_few(self, wanted: TaskFilter) -> list[str] | None:
+        """Return the ids of all tasks of the wanted status; None where they are too many to be sorted."""
         if wanted.status is None:
             return None
         queues = [wanted.queue] if wanted.queue else self._queues
@@ -120,49 +124,58 @@ class Listing:
         with self._connection.pipeline(transaction=False) as pipeline:
             for key in keys:
                 if wanted.status == "queued":
-                    pipeline.lrange(key, 0, FEW)
+                    pipeline.lrange(key, 0, MAX_SORTED)
                 else:
-                    pipeline.zrange(key, 0, FEW)
-            found = pipeline.execute()
-        ids = [member.decode(errors="replace") for members in found for member in members]
-        # In the started registry an entry is <job>:<execution>.
-        return None if len(ids) > FEW else [one.partition(":")[0] for one in dict.fromkeys(ids)]
+                    pipeline.zrange(key, 0, MAX_SORTED)
+            answers = pipeline.execute()
+        ids = [member.decode(errors="replace") for members in answers for member in members]
+        # An entry of the started registry is <job>:<execution>.
+        return None if len(ids) > MAX_SORTED else [entry.partition(":")[0] for entry in dict.fromkeys(ids)]
 
     def _sorted(
-        self, ids: list[str], wanted: TaskFilter, limit: int, below: Place | None, sees: Callable[[str], bool]
+        self,
+        ids: list[str],
+        wanted: TaskFilter,
+        limit: int,
+        below: Position | None,
+        may_see: Callable[[str], bool],
     ) -> Page:
-        read, _ = self._read(ids)
-        fitting = [task for task in read if _fits(task, wanted, sees) and (below is None or task.place < below)]
-        fitting.sort(key=lambda task: task.place, reverse=True)
-        return Page(fitting[:limit], fitting[limit - 1].place if len(fitting) > limit else None)
+        tasks, _ = self._read(ids)
+        fitting = [
+            task for task in tasks if _fits(task, wanted, may_see) and (below is None or task.position < below)
+        ]
+        fitting.sort(key=lambda task: task.position, reverse=True)
+        return Page(fitting[:limit], fitting[limit - 1].position if len(fitting) > limit else None)
 
-    def _walk(self, wanted: TaskFilter, limit: int, below: Place | None, sees: Callable[[str], bool]) -> Page:
+    def _walk(
+        self, wanted: TaskFilter, limit: int, below: Position | None, may_see: Callable[[str], bool]
+    ) -> Page:
         key = _index(wanted)
         least = microseconds(wanted.after) if wanted.after else "-inf"
-        found: list[Summary] = []
+        fitting: list[Summary] = []
         examined = 0
-        place: Place | None = below
-        if wanted.before and (place is None or place[0] >= microseconds(wanted.before)):
-            place = microseconds(wanted.before), ""
+        position: Position | None = below
+        if wanted.before and (position is None or position[0] >= microseconds(wanted.before)):
+            position = microseconds(wanted.before), ""
         while examined < MAX_EXAMINED:
-            some = self._next(key, place, least)
-            if not some:
-                return Page(found, None)
-            examined += len(some)
-            read, gone = self._read([task_id for _, task_id in some])
-            if gone:
-                self._connection.zrem(key, *gone)
-            for task in read:
-                if _fits(task, wanted, sees):
-                    found.append(task)
-                    if len(found) == limit:
-                        return Page(found, task.place)
-            place = some[-1]
-        return Page(found, place)
+            positions = self._next(key, position, least)
+            if not positions:
+                return Page(fitting, None)
+            examined += len(positions)
+            tasks, deleted = self._read([task_id for _, task_id in positions])
+            if deleted:
+                self._connection.zrem(key, *deleted)
+            for task in tasks:
+                if _fits(task, wanted, may_see):
+                    fitting.append(task)
+                    if len(fitting) == limit:
+                        return Page(fitting, task.position)
+            position = positions[-1]
+        return Page(fitting, position)
 
-    def _next(self, key: str, place: Place | None, least: int | str) -> list[Place]:
-        """The next places in an index, newest first; those of one microsecond by their ids, backwards."""
-        most = place[0] if place else "+inf"
+    def _next(self, key: str, position: Position | None, least: int | str) -> list[Position]:
+        """Return the next positions of an index, newest first; in one microsecond by their ids, backwards."""
+        most = position[0] if position else "+inf"
         skipped = 0
         while True:
             entries = cast(
@@ -171,25 +184,25 @@ class Listing:
                     key, most, least, desc=True, byscore=True, offset=skipped, num=STEP, withscores=True
                 ),
             )  # fmt: skip
-            places = [(int(score), task_id.decode(errors="replace")) for task_id, score in entries]
-            left = [one for one in places if place is None or one < place]
+            positions = [(int(score), task_id.decode(errors="replace")) for task_id, score in entries]
+            left = [entry for entry in positions if position is None or entry < position]
             if left or len(entries) < STEP:
                 return left
             skipped += len(entries)
 
     def _read(self, ids: Sequence[str]) -> tuple[list[Summary], list[str]]:
-        """The tasks of these ids, and the ids of those that are gone."""
+        """Return the tasks of these ids, and the ids of those that do not exist any more."""
         with self._connection.pipeline(transaction=False) as pipeline:
             for task_id in ids:
                 pipeline.hmget(job_key(task_id), FIELDS)
             answers = pipeline.execute(raise_on_error=False)
-        found, gone = [], []
+        tasks, deleted = [], []
         for task_id, answer in zip(ids, answers, strict=True):
             if isinstance(answer, Exception) or answer[0] is None:
-                gone.append(task_id)
+                deleted.append(task_id)
             elif task := _summary(task_id, answer):
-                found.append(task)
-        return found, gone
+                tasks.append(task)
+        return tasks, deleted
 
 
 def _index(wanted: TaskFilter) -> str:
@@ -199,17 +212,17 @@ def _index(wanted: TaskFilter) -> str:
 
 
 def _keys_of(status: Status, queue: str) -> Iterable[str]:
-    """Where RQ keeps those of a status: the lists and registries of a queue."""
+    """Yield the keys of the lists and registries in which RQ keeps the tasks of a status in a queue."""
     if status == "queued":
         yield queue_key(queue)
         yield from (held_key(name) for name, job_type in registered.items() if job_type.limits)
     else:
         yield registry_key(REGISTRIES[status], queue)
-    if status == "canceled":  # RQ's place for what was stopped while it ran
+    if status == "canceled":  # where RQ puts a task that was stopped while it ran
         yield registry_key(REGISTRIES["failed"], queue)
 
 
-def _fits(task: Summary, wanted: TaskFilter, sees: Callable[[str], bool]) -> bool:
+def _fits(task: Summary, wanted: TaskFilter, may_see: Callable[[str], bool]) -> bool:
     return (
         wanted.status in (None, task.status)
         and wanted.type in (None, task.type)
@@ -217,12 +230,12 @@ def _fits(task: Summary, wanted: TaskFilter, sees: Callable[[str], bool]) -> boo
         and (wanted.tag is None or wanted.tag in task.tags)
         and (wanted.after is None or task.created_at >= wanted.after)
         and (wanted.before is None or task.created_at < wanted.before)
-        and sees(task.type)
+        and may_see(task.type)
     )
 
 
 def _summary(task_id: str, answer: Sequence[bytes | None]) -> Summary | None:
-    """A task from FIELDS of its hash; None where another program has written what cannot be read."""
+    """Return a task from FIELDS of its hash; None where another program wrote values that cannot be read."""
     try:
         texts = [value.decode() if value else None for value in answer]
         (
@@ -245,9 +258,9 @@ def _summary(task_id: str, answer: Sequence[bytes | None]) -> Summary | None:
             type=kind or "",
             status="canceled" if expired else STATUSES[JobStatus(status)],
             queue=queue or "",
-            created_at=_moment(created) or EPOCH,
-            started_at=_moment(started),
-            ended_at=_moment(ended),
+            created_at=_time(created) or EPOCH,
+            started_at=_time(started),
+            ended_at=_time(ended),
             attempt=int(attempt or 0),
             attempts=max(int(attempts or 1), int(attempt or 0)),
             progress=_progress(progress),
@@ -259,23 +272,23 @@ def _summary(task_id: str, answer: Sequence[bytes | None]) -> Summary | None:
         return None
 
 
-def _moment(text: str | None) -> datetime | None:
+def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
-def _progress(text: str | None) -> Progress | None:
-    found: Any = json.loads(text) if text else None
-    return cast("Progress", found)
+def _progress(text: str | None) -> ProgressJson | None:
+    progress: Any = json.loads(text) if text else None
+    return cast("ProgressJson | None", progress)
 
 
-def cursor(place: Place) -> str:
-    """A place as a client hands it back."""
-    return f"{place[0]}-{place[1]}"
+def cursor(position: Position) -> str:
+    """Return a position as text, which clients send back."""
+    return f"{position[0]}-{position[1]}"
 
 
-def place_of(cursor: str) -> Place:
-    """The place that a cursor stands for. Raises ValueError."""
+def position_of(cursor: str) -> Position:
+    """Return the position that a cursor names. Raises ValueError for a text that is not a cursor."""
     created, dash, task_id = cursor.partition("-")
     if not (created.isdigit() and len(created) < 20 and dash):
-        raise ValueError("A cursor is what the page before has in `next`, unchanged")
+        raise ValueError("A cursor is copied unchanged from `next` of the page before")
     return int(created), task_id

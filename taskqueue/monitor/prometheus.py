@@ -1,6 +1,6 @@
-"""What Prometheus reads of the whole: queues, what became of tasks, workers, the scheduler, Redis.
+"""The metrics of the whole cluster for Prometheus: queues, totals of tasks, workers, the scheduler, Redis.
 
-Two round trips, whatever waits: nothing is counted one by one.
+They cost two round trips, however many tasks wait: no task is read one by one except a few at the front.
 """
 
 import time
@@ -27,19 +27,19 @@ from taskqueue.store.liveness import lives
 from taskqueue.telemetry.totals import read_totals
 from taskqueue.telemetry.worker_metrics import exposition, gauge, tally_metrics
 
-AT_THE_FRONT = 10  # of these the oldest is found: one that was put to the front is younger than those behind it
+AT_THE_FRONT = 10  # tasks whose ages are compared: one that was put to the front is younger than those behind it
 MAX_WORKERS = 10_000
 
 
 class PrometheusReport:
-    """Asks Redis, with each request of Prometheus."""
+    """Reads the metrics from Redis at each scrape."""
 
     def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
         self._connection = connection
         self._queues = queues
 
     def metrics(self) -> bytes:
-        """In Prometheus's text format. Raises `QueueUnavailable`."""
+        """Return the metrics in Prometheus's text format. Raises `QueueUnavailable`."""
         with redis_errors():
             info = self._connection.pipeline(transaction=False)
             info.info("memory", "persistence", "clients", "stats", "replication")
@@ -71,7 +71,7 @@ class PrometheusReport:
                 *self._queue_metrics(counts, ages),
                 *tally_metrics(read_totals(totals), "taskqueue", "of all workers"),
                 *_worker_metrics(
-                    [told for ttl, told in zip(answers, answers, strict=True) if lives(ttl, told[0])]
+                    [fields for ttl, fields in zip(answers, answers, strict=True) if lives(ttl, fields[0])]
                 ),
                 gauge("taskqueue_suspended", "Whether `rq suspend` holds all workers.", suspended),
                 gauge("taskqueue_scheduler_alive", "Whether a worker moves what is due.", float(all(scheduled))),
@@ -96,19 +96,19 @@ class PrometheusReport:
 
 
 def oldest_seconds(enqueued: Iterable[bytes | None]) -> float:
-    """The age in seconds of the oldest of these moments; 0 where there is none."""
-    moments = []
+    """Return the age in seconds of the oldest of these times; 0 where none can be read."""
+    times = []
     for text in enqueued:
         try:
-            moments.append(datetime.fromisoformat((text or b"").decode()).timestamp())
-        except ValueError:  # it has just been claimed or deleted; or another program wrote it
+            times.append(datetime.fromisoformat((text or b"").decode()).timestamp())
+        except ValueError:  # the job has just been claimed or deleted, or another program wrote the time
             continue
-    return max(0.0, time.time() - min(moments)) if moments else 0.0
+    return max(0.0, time.time() - min(times)) if times else 0.0
 
 
 def _worker_metrics(workers: Sequence[Sequence[bytes | None]]) -> Iterator[Metric]:
-    horses = sum(_number(own, 1) for own, _, _ in workers)  # a stock worker has one, and says nothing of it
-    busy = sum(_number(own, int(state == b"busy")) for _, own, state in workers)
+    horses = sum(_number(count, 1) for count, _, _ in workers)  # a stock worker has one, and no such field
+    busy = sum(_number(count, int(state == b"busy")) for _, count, state in workers)
     yield gauge("taskqueue_workers", "Workers that live.", len(workers))
     yield gauge("taskqueue_horses", "Work-horses: how many jobs can run at the same time.", horses)
     yield gauge("taskqueue_horses_busy", "Work-horses that run a job.", busy)

@@ -1,6 +1,6 @@
-"""What stands in the way of tasks: a queue without a worker, a pause, a Redis that forgets.
+"""Warnings about queues for clients that submit: no worker, a pause, a Redis that keeps nothing on disk.
 
-It is looked up now and then, aside: whoever submits a task is told what was seen last, and waits for nothing.
+A background thread looks at Redis now and then. A submit answers with what was last seen, and does not wait.
 """
 
 import logging
@@ -13,65 +13,59 @@ from typing import NamedTuple
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from taskqueue.monitor.finding import Finding, no_scheduler, no_worker, not_persistent, queue_paused, suspended
 from taskqueue.store.keys import PAUSED, SUSPENDED, WorkerField, queue_workers_key, scheduler_lock_key
 from taskqueue.store.liveness import lives
 
 log = logging.getLogger(__name__)
 
-FRESH_SECONDS = 2.0  # what was seen so lately is told as it is
-STALE_SECONDS = 30.0  # what was seen before that is looked up first, by whoever asks
-MAX_WORKERS = 1000  # looked at for one queue
+FRESH_SECONDS = 2.0  # younger states are used without another look
+STALE_SECONDS = 30.0  # older states are read again first: the caller waits for it
+MAX_WORKERS = 1000  # read for one queue
 
 
-class Obstacle(NamedTuple):
-    """One thing that stands in the way: `code` for programs, `message` for people, with the mend."""
+class QueueState(NamedTuple):
+    """A queue as it was last seen."""
 
-    code: str
-    message: str
-
-
-class Sight(NamedTuple):
-    """What was seen of one queue."""
-
-    workers: bool
-    paused: bool
-    scheduler: bool
+    has_worker: bool
+    is_paused: bool
+    has_scheduler: bool
 
 
-class Lookout:
-    """What stands in the way, as it was seen last. One instance serves all threads of a process."""
+class QueueWarnings:
+    """Warnings by queue, from the last look at Redis. One instance serves all threads of a process."""
 
     def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
         self._connection = connection
         self._queues = queues
-        self._seen: dict[str, Sight] = {}
-        self._everywhere: list[Obstacle] = []
-        self._seen_at = float("-inf")
-        self._looking = Lock()
+        self._states: dict[str, QueueState] = {}
+        self._for_all_queues: list[Finding] = []
+        self._read_at = float("-inf")
+        self._reading = Lock()
 
-    def obstacles(self, queue: str, *, delayed: bool = False) -> list[Obstacle]:
-        """What stands in the way of a task on this queue."""
-        age = time.monotonic() - self._seen_at
-        if age > FRESH_SECONDS and self._looking.acquire(blocking=age > STALE_SECONDS):
+    def of(self, queue: str, *, delayed: bool = False) -> list[Finding]:
+        """Return what keeps tasks of this queue from running; `delayed`: or from becoming due."""
+        age = time.monotonic() - self._read_at
+        if age > FRESH_SECONDS and self._reading.acquire(blocking=age > STALE_SECONDS):
             if age > STALE_SECONDS:
-                self._look()
+                self._read()
             else:
-                Thread(target=self._look, name="lookout", daemon=True).start()
-        seen = self._seen.get(queue)
-        return [*(_of(queue, seen, delayed) if seen else ()), *self._everywhere]
+                Thread(target=self._read, name="queue-warnings", daemon=True).start()
+        state = self._states.get(queue)
+        return [*(_findings(queue, state, delayed) if state else ()), *self._for_all_queues]
 
-    def _look(self) -> None:
-        """Look, and let the next one look. What cannot be seen is no obstacle."""
+    def _read(self) -> None:
+        """Read the states, and release the lock. Without an answer of Redis the old ones stay."""
         try:
-            if time.monotonic() - self._seen_at > FRESH_SECONDS:  # nobody else has looked meanwhile
-                self._look_at_redis()
+            if time.monotonic() - self._read_at > FRESH_SECONDS:  # no other thread has read them meanwhile
+                self._read_redis()
         except RedisError as error:
-            log.debug("Redis could not be looked at: %s", error)
+            log.debug("Cannot read the states of the queues for warnings: %s", error)
         finally:
-            self._seen_at = time.monotonic()
-            self._looking.release()
+            self._read_at = time.monotonic()
+            self._reading.release()
 
-    def _look_at_redis(self) -> None:
+    def _read_redis(self) -> None:
         with self._connection.pipeline(transaction=False) as pipeline:
             pipeline.smembers(PAUSED)
             pipeline.exists(SUSPENDED)
@@ -79,17 +73,17 @@ class Lookout:
             for queue in self._queues:
                 pipeline.srandmember(queue_workers_key(queue), MAX_WORKERS)
                 pipeline.exists(scheduler_lock_key(queue))
-            paused, suspended, persistence, *by_queue = pipeline.execute()
+            paused, is_suspended, persistence, *by_queue = pipeline.execute()
         registered = dict(zip(self._queues, by_queue[::2], strict=True))
         scheduled = dict(zip(self._queues, by_queue[1::2], strict=True))
         alive = self._alive({key for keys in registered.values() for key in keys})
-        self._seen = {
-            queue: Sight(bool(alive.intersection(keys)), queue.encode() in paused, bool(scheduled[queue]))
+        self._states = {
+            queue: QueueState(bool(alive.intersection(keys)), queue.encode() in paused, bool(scheduled[queue]))
             for queue, keys in registered.items()
         }
-        self._everywhere = [
-            *([WORKERS_SUSPENDED] if suspended else ()),
-            *(() if self._keeps(persistence) else [FORGETS]),
+        self._for_all_queues = [
+            *([suspended()] if is_suspended else ()),
+            *(() if self._is_persistent(persistence) else [not_persistent()]),
         ]
 
     def _alive(self, workers: set[bytes]) -> set[bytes]:
@@ -105,28 +99,17 @@ class Lookout:
             key for key, ttl, horses in zip(keys, answers[::2], answers[1::2], strict=True) if lives(ttl, horses)
         }
 
-    def _keeps(self, persistence: dict[str, object]) -> bool:
+    def _is_persistent(self, persistence: dict[str, object]) -> bool:
         if persistence.get("aof_enabled"):
             return True
-        with suppress(ResponseError):  # a hosted Redis does not tell its settings
+        with suppress(ResponseError):  # a hosted Redis refuses CONFIG GET
             return bool(self._connection.config_get("save").get("save"))
         return True
 
 
-WORKERS_SUSPENDED = Obstacle("suspended", "All workers are suspended; `rq resume` lets them go on.")
-FORGETS = Obstacle(
-    "not-persistent", "Redis keeps nothing on disk: its restart loses the task. Set appendonly yes."
-)
-
-
-def _of(queue: str, seen: Sight, delayed: bool) -> list[Obstacle]:
-    found = []
-    if not seen.workers:
-        found.append(
-            Obstacle("no-worker", f"No worker takes tasks from the queue {queue!r}. Start one: worker.py.")
-        )
-    if seen.paused:
-        found.append(Obstacle("queue-paused", f"The queue {queue!r} is paused."))
-    if delayed and not seen.scheduler:
-        found.append(Obstacle("no-scheduler", f"Nobody moves what is due to the queue {queue!r}. Start a worker."))
-    return found
+def _findings(queue: str, state: QueueState, delayed: bool) -> list[Finding]:
+    return [
+        *(() if state.has_worker else [no_worker(queue)]),
+        *([queue_paused(queue)] if state.is_paused else ()),
+        *([no_scheduler(queue)] if delayed and not state.has_scheduler else ()),
+    ]

@@ -1,4 +1,4 @@
-"""Waits for tasks to end, without asking Redis again and again: RQ's stream of a job's results tells."""
+"""Waits for a task to end on RQ's stream of its results, so that Redis is not polled."""
 
 import time
 from collections.abc import Callable
@@ -13,38 +13,38 @@ from taskqueue.errors import TaskQueueError
 from taskqueue.store.keys import ENDED, results_key
 from taskqueue.tasks.task import Task
 
-LOOK_SECONDS = 1.0  # a canceled task has no result; and no connection is silent for longer than it may be
+LOOK_SECONDS = 1.0  # a canceled task has no result; and no connection may be silent for longer than its timeout
 
 
 class ResultWaiter:
-    """At most so many wait at the same time: each holds a thread, and others want to be answered, too."""
+    """Waits for at most `most` tasks at a time: each waits in a thread, and other requests need threads, too."""
 
     def __init__(self, connection: Redis, read: Callable[[str], Task], most: int) -> None:
         self._connection = connection
         self._read = read
-        self._places = BoundedSemaphore(most) if most else None
+        self._threads = BoundedSemaphore(most) if most else None
 
     def wait(self, task: Task, seconds: float) -> Task | None:
-        """The task when it has ended, or as it is after so many seconds; None: it was not waited for.
+        """Return the task when it has ended, or as it is after so many seconds; None if nothing was waited for.
 
-        It never raises: the task is queued, whatever happens here.
+        It never raises: the task is queued, whatever goes wrong here.
         """
-        if seconds <= 0 or self._places is None or not self._places.acquire(blocking=False):
+        if seconds <= 0 or self._threads is None or not self._threads.acquire(blocking=False):
             return None
         try:
             with suppress(TaskQueueError, RedisError):
                 return self._wait(task.id, time.monotonic() + seconds)
         finally:
-            self._places.release()
+            self._threads.release()
         return None
 
     def _wait(self, task_id: str, end: float) -> Task:
-        seen = b"0"  # the last entry of the stream that we know: each failed attempt is one, too
+        last_id = b"0"  # of the entries already read; a failed attempt adds an entry, too
         while True:
             task, left = self._read(task_id), end - time.monotonic()
             if task.status in ENDED or left <= 0:
                 return task
             block = max(1, int(min(left, LOOK_SECONDS) * 1000))
-            found: Any = self._connection.xread({results_key(task_id): seen}, block=block)
-            if found:
-                seen = found[0][1][-1][0]
+            streams: Any = self._connection.xread({results_key(task_id): last_id}, block=block)
+            if streams:
+                last_id = streams[0][1][-1][0]

@@ -1,1 +1,1 @@
-"""Inside a job: what its code may call (progress, files, submit, outgoing HTTP), and the built-in job types."""
+"""Inside a job: what its code can call (progress, files, submit, outgoing HTTP), and the built-in job types."""

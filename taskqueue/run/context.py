@@ -1,7 +1,7 @@
-"""What a job knows while it runs: its id, its attempt, its files; and how it tells its progress.
+"""What a job can use while it runs: its task's id, its progress, its files.
 
-Outside a worker (a test, a shell) the same calls work: there is no task then, progress goes nowhere, and
-files are those of the environment's settings.
+The same calls work outside a worker, in a test or a shell: there `current_task()` is None, progress goes nowhere,
+and `files()` uses the settings of the environment.
 """
 
 import json
@@ -24,28 +24,33 @@ from taskqueue.store.keys import Field, job_key
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.changes import publish_change
 from taskqueue.tasks.running import running_job
+from taskqueue.telemetry.log import about
 
 log = logging.getLogger(__name__)
 
-PROGRESS_INTERVAL_SECONDS = 0.1  # a loop of a million steps must not write to Redis a million times
+PROGRESS_INTERVAL_SECONDS = 0.1  # a loop with a million steps must not write to Redis a million times
 MAX_MESSAGE_CHARACTERS = 500
 
 
 class CurrentTask(NamedTuple):
-    """The task that this code runs for."""
+    """The task that the calling code runs for."""
 
-    id: str
-    connection: Redis
+    id: str  # as in `GET /tasks/<id>`; the same in each attempt
+    connection: Redis  # the worker's own, for what the job itself keeps in Redis
 
 
 def current_task() -> CurrentTask | None:
-    """The task that this code runs for; None outside a worker."""
+    """Return the task that the calling code runs for: its `id` and a `connection` to Redis; None outside a worker.
+
+    The id is the same in each attempt. Use it to make a job safe to run twice, for example as the idempotency key
+    of a payment, or as `files().write(…, key=task.id)`. The call works in threads that the job has started, too.
+    """
     job = running_job()
     return CurrentTask(job.id, job.connection) if job else None
 
 
 class Progress(NamedTuple):
-    """What a job told of itself."""
+    """How far a job is, as it reported."""
 
     done: float
     total: float | None
@@ -53,35 +58,40 @@ class Progress(NamedTuple):
     at: float  # seconds since 1970
 
     def text(self) -> str:
-        """As it is kept: JSON."""
+        """Return the JSON that Redis keeps."""
         message = self.message[:MAX_MESSAGE_CHARACTERS].encode(errors="replace").decode()
         at = timestamp(datetime.fromtimestamp(self.at, UTC))
         return json.dumps({"done": self.done, "total": self.total, "message": message, "at": at})
 
 
 class _Horse:
-    """Who writes progress to Redis in a work-horse; elsewhere nobody."""
+    """Holds what writes progress to Redis in a work-horse; None in other processes."""
 
-    sends: Callable[[str, Progress], None] | None = None
+    send: Callable[[str, Progress], None] | None = None
 
 
 _last_written: tuple[str, float] = ("", 0.0)  # the task whose progress was last written here, and when
 
 
-def send_progress_by(sends: Callable[[str, Progress], None] | None) -> None:
-    """For a work-horse: who writes progress to Redis, so that the job need not wait for it."""
-    _Horse.sends = sends
+def send_progress_by(send: Callable[[str, Progress], None] | None) -> None:
+    """Set what writes progress to Redis in this work-horse, so that the job need not wait for it."""
+    _Horse.send = send
 
 
 def progress(done: float, total: float | None = None, message: str = "") -> None:
-    """Tell how far the current task is: `progress(3, 10, "resizing")`. It is seen in `GET /tasks/<id>`.
+    """Report how far the current task is: `progress(3, 10, "resizing")`. `GET /tasks/<id>` shows it.
 
-    Call it as often as you like: it waits for nothing, and the latest call is written within about
-    PROGRESS_INTERVAL_SECONDS. What was told last stays when the task ends. Of the message MAX_MESSAGE_CHARACTERS
-    are kept. Raises TypeError and ValueError for what is no finite number from 0 on.
+    done: How much is done, in any unit.
+    total: How much there is to do, in the same unit; None if that is not known.
+    message: A text for people, of which the first 500 characters are kept.
 
-    A stock RQ worker, and a child process of a job, write at most one call in that time, and the last one
-    (`done` equal to `total`) always.
+    Call it as often as you like: it does not wait for Redis. The latest report is stored within about 0.1 seconds,
+    and the last one stays when the task ends. Outside a worker the call only checks its arguments.
+
+    In a child process of a job, and in a stock RQ worker, only one report in 0.1 seconds is stored; the last one
+    (`done` equal to `total`) always is.
+
+    Raises TypeError for arguments of a wrong type; ValueError unless `done` and `total` are finite and >= 0.
     """
     _check("done", done)
     if total is not None:
@@ -91,17 +101,17 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
     job = running_job()
     if job is None:
         return
-    told = Progress(done, total, message, time.time())
-    if _Horse.sends:
-        _Horse.sends(job.id, told)
+    report = Progress(done, total, message, time.time())
+    if _Horse.send:
+        _Horse.send(job.id, report)
     else:
-        _write_now_and_then(job, told)
+        _write_at_intervals(job, report)
 
 
-def write_progress(connection: Redis, task_id: str, told: Progress) -> None:
-    """Keep a task's progress, in one round trip."""
+def write_progress(connection: Redis, task_id: str, report: Progress) -> None:
+    """Store a task's progress, in one round trip. Raises the driver's errors."""
     with connection.pipeline(transaction=False) as pipeline:
-        pipeline.hset(job_key(task_id), Field.PROGRESS, told.text())
+        pipeline.hset(job_key(task_id), Field.PROGRESS, report.text())
         publish_change(pipeline, task_id, "progress")
         pipeline.execute()
 
@@ -115,26 +125,34 @@ def _check(name: str, number: float) -> None:
         raise ValueError(f"progress(): {name} must be a finite number from 0 on, as in progress(3, 10)")
 
 
-def _write_now_and_then(job: Job, told: Progress) -> None:
+def _write_at_intervals(job: Job, report: Progress) -> None:
     global _last_written
     task_id, written_at = _last_written
     clock = time.monotonic()
-    if task_id == job.id and clock - written_at < PROGRESS_INTERVAL_SECONDS and told.done != told.total:
+    if task_id == job.id and clock - written_at < PROGRESS_INTERVAL_SECONDS and report.done != report.total:
         return
     _last_written = (job.id, clock)
     try:
-        write_progress(_hasty(job.connection), job.id, told)
-    except RedisError as error:  # the job is worth more than how far it is
-        log.debug("The progress of task %s is not written: %s", job.id, error)
+        write_progress(_impatient(job.connection), job.id, report)
+    except RedisError as error:  # the job matters more than its progress
+        log.debug("Cannot store the progress of task %s: %s", job.id, error, extra=about(job.id))
 
 
 @lru_cache(maxsize=1)
-def _hasty(connection: Redis) -> Redis:
+def _impatient(connection: Redis) -> Redis:
     return connect_for_probes(connection)
 
 
 def files() -> FileStore:
-    """The file store: what `POST /files` took, and what jobs make."""
+    """Return the file store: the files of `POST /files`, and those that jobs make.
+
+        _, content = files().read(filename)
+        stored = files().write(content, "photo.jpg", key=task_id)
+
+    `read` raises `UnknownFile` for a file that does not exist or has expired. `write` raises `FileTooLarge`, and
+    returns the file with its `filename`, `size` in bytes, `content_type` and `expires_at`; `GET /files/<filename>`
+    serves it. With a `key`, a job that runs twice overwrites its file instead of leaving two.
+    """
     task = current_task()
     settings = process_settings()
     return open_files(settings, task.connection if task else _own_connection(settings.redis_url))

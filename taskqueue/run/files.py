@@ -1,4 +1,4 @@
-"""Files that requests bring and jobs make: in Redis with a lifetime, or in a bucket or a folder (FILES_URL)."""
+"""Stores files of requests and jobs: in Redis with a lifetime, or in a bucket or a folder (FILES_URL)."""
 
 import re
 import secrets
@@ -17,13 +17,13 @@ from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import file_key
 
 FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-MAX_NAME_CHARACTERS = 80  # of the name that the client gave
-SNIFFED_BYTES = 4096
+MAX_NAME_CHARACTERS = 80  # of the client's name for the file
+SNIFFED_BYTES = 4096  # read to find the media type
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file that is kept. `content_type` comes from its content, never from who sent it."""
+    """A file in the store. `content_type` comes from the content, never from the sender."""
 
     filename: str
     size: int  # bytes
@@ -32,21 +32,21 @@ class StoredFile:
 
 
 class FileStore(Protocol):
-    """Where files are kept. A filename is made by `write`; it cannot be guessed."""
+    """Stores files. `write` makes up the filename; without a `key` nobody can guess it."""
 
     def write(self, content: bytes, name: str = "file", *, key: str | None = None) -> StoredFile:
-        """Keep `content`; `name` is a wish ("photo.jpg") that becomes the end of the filename.
+        """Store `content`, and return the file; `name` ("photo.jpg") becomes the end of the filename.
 
-        With a `key` (a task's id) the same call gives the same filename and overwrites: a job that runs
-        twice leaves one file. Raises `FileTooLarge`.
+        With a `key`, such as a task's id, the same call uses the same filename and overwrites the file: a job that
+        runs twice leaves one file. Raises `FileTooLarge`, `QueueUnavailable`.
         """
 
     def read(self, filename: str) -> tuple[StoredFile, bytes]:
-        """The file and its content. Raises `UnknownFile`."""
+        """Return the file and its content. Raises `UnknownFile`, `FileTooLarge`, `QueueUnavailable`."""
 
 
 def open_files(settings: Settings, connection: Redis) -> FileStore:
-    """The file store that the settings name."""
+    """Return the file store that the settings name."""
     if settings.files_url is None:
         return RedisFiles(connection, settings)
     if settings.files_url.startswith("file:"):
@@ -55,7 +55,7 @@ def open_files(settings: Settings, connection: Redis) -> FileStore:
 
 
 class RedisFiles:
-    """Files as strings in Redis, which deletes them when their time is over."""
+    """Stores files as strings in Redis, which deletes them when they expire."""
 
     def __init__(self, connection: Redis, settings: Settings) -> None:
         self._connection = connection
@@ -80,7 +80,7 @@ class RedisFiles:
 
 
 class ObjectFiles:
-    """Files in a bucket or a folder. What is past its time is refused; deleting it is the bucket's own rule."""
+    """Stores files in a bucket or a folder. Expired files are not read; a rule of the bucket must delete them."""
 
     def __init__(self, store: ObjectStore, settings: Settings) -> None:
         self._store = store
@@ -96,16 +96,16 @@ class ObjectFiles:
         if not FILENAME.fullmatch(filename):
             raise UnknownFile(filename)
         try:
-            found = obstore.get(self._store, filename)
+            stored = obstore.get(self._store, filename)
         except FileNotFoundError:
             raise UnknownFile(filename) from None
-        expires_at = self._expiry(found.meta["last_modified"])
+        expires_at = self._expiry(stored.meta["last_modified"])
         if expires_at <= datetime.now(UTC):
             raise UnknownFile(filename)
-        # Somebody else may have put it there: our limit holds for what is read, too.
-        if found.meta["size"] > self._settings.max_file_bytes:
+        # Another program may have put it there, so the limit applies to reading, too.
+        if stored.meta["size"] > self._settings.max_file_bytes:
             raise FileTooLarge(self._settings.max_file_bytes)
-        content = bytes(found.bytes())
+        content = bytes(stored.bytes())
         return _stored(filename, content, expires_at), content
 
     def _expiry(self, written_at: datetime) -> datetime:
@@ -113,11 +113,11 @@ class ObjectFiles:
 
 
 def content_type(content: bytes) -> str:
-    """The media type that the content itself shows."""
+    """Return the media type that the content itself shows."""
     try:
-        found = str(puremagic.from_string(content[:SNIFFED_BYTES], mime=True)).strip()
-        return found or "application/octet-stream"
-    except (puremagic.PureError, ValueError):  # nothing it knows; an empty file
+        media_type = str(puremagic.from_string(content[:SNIFFED_BYTES], mime=True)).strip()
+        return media_type or "application/octet-stream"
+    except (puremagic.PureError, ValueError):  # an unknown format; an empty file
         pass
     try:
         content.decode()
@@ -132,9 +132,9 @@ def _check_size(content: bytes, settings: Settings) -> None:
 
 
 def _filename(name: str, key: str | None) -> str:
-    wish = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("\\", "/").rsplit("/", 1)[-1]).strip("-.")
+    ending = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("\\", "/").rsplit("/", 1)[-1]).strip("-.")
     unique = re.sub(r"[^A-Za-z0-9]", "", key) if key else secrets.token_hex(8)
-    return f"{unique}-{wish[-MAX_NAME_CHARACTERS:] or 'file'}"
+    return f"{unique}-{ending[-MAX_NAME_CHARACTERS:] or 'file'}"
 
 
 def _stored(filename: str, content: bytes, expires_at: datetime) -> StoredFile:

@@ -1,9 +1,12 @@
-"""HTTP requests to addresses that somebody else chose: public ones only, whatever DNS or a redirect answers.
+"""HTTP requests to URLs that a client chose: only to public addresses, unless OUTBOUND_ALLOW names more.
 
-1. The URL's host is resolved here, and every address of the answer is checked.
-2. The connection goes to a checked address, not to the name: a second DNS answer cannot differ (DNS
-   rebinding). TLS still asks for a certificate of the name.
-3. A redirect is followed by hand, and begins again at 1.
+This protects only requests that go through `get` and `post` below, as `sync` and callbacks do. Nothing here stops
+other code of a job from opening a connection of its own. How a request is protected:
+
+1. This module resolves the URL's host, and checks every address in the answer.
+2. It connects to a checked address, not to the name, so that a second DNS answer cannot differ (DNS rebinding).
+   TLS still asks for a certificate of the name.
+3. It follows a redirect itself, beginning again with step 1.
 """
 
 import ipaddress
@@ -27,7 +30,7 @@ POST_TIMEOUT_SECONDS = 10.0  # until the answer begins
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 64 * 1024
 PORTS = {"http": 80, "https": 443}
-CREDENTIALS = ("authorization", "cookie")  # they are not carried to another host
+CREDENTIALS = ("authorization", "cookie")  # not sent on when a redirect leads to another host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -38,14 +41,14 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in it
 
 @dataclass(frozen=True, kw_only=True)
 class OutboundSettings:
-    """What may be reached besides the public addresses."""
+    """The hosts and networks that may be reached besides public addresses."""
 
     hosts: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
 
     @classmethod
     def read(cls, env: Environment) -> Self:
-        """From OUTBOUND_ALLOW: host names, addresses and networks, with commas. Raises `InvalidSetting`."""
+        """Read OUTBOUND_ALLOW: host names, addresses and networks, with commas. Raises `InvalidSetting`."""
         hosts, networks = set[str](), list[Network]()
         for part in text(env, "OUTBOUND_ALLOW", "").split(","):
             name = part.strip().lower()
@@ -63,22 +66,22 @@ class OutboundSettings:
         return cls(hosts=frozenset(hosts), networks=tuple(networks))
 
     def allows(self, host: str, address: Address) -> bool:
-        """Whether `host` may be reached at `address`, to which its name was resolved."""
+        """Return whether `host` may be reached at `address`, to which its name was resolved."""
         inner = _inner(address)
         return (
             host in self.hosts
-            or any(found in network for found in (address, inner) for network in self.networks)
+            or any(each in network for each in (address, inner) for network in self.networks)
             or (is_public(address) and is_public(inner))
         )
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is reachable on the internet by everybody (the IANA special-purpose registries)."""
+    """Return whether everybody on the internet can reach an address (the IANA special-purpose registries)."""
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _inner(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address leads to, where it does; else the address itself."""
+    """Return the IPv4 address that an IPv6 address leads to, if any; otherwise the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in NAT64:
@@ -87,7 +90,7 @@ def _inner(address: Address) -> Address:
 
 
 class Response:
-    """An answer whose body is read in chunks, within a number of bytes and a time."""
+    """An HTTP answer whose body is read in chunks, with a limit of bytes and of time."""
 
     def __init__(self, url: str, raw: urllib3.BaseHTTPResponse, limit_bytes: int, deadline: float) -> None:
         self.url = url
@@ -98,10 +101,13 @@ class Response:
         self._deadline = deadline
 
     def chunks(self) -> Iterator[bytes]:
-        """The body, decompressed. Raises `PermanentFailure` past the limit; `ConnectionError`, `TimeoutError`."""
+        """Yield the body, decompressed.
+
+        Raises `PermanentFailure` for too many bytes, `TimeoutError` after the deadline, `ConnectionError`.
+        """
         size = 0
         try:
-            # read1 gives what has come: a server that drips cannot hold us past the deadline.
+            # read1 returns what has arrived: a server that sends byte by byte cannot delay us past the deadline.
             while chunk := self._raw.read1(CHUNK_BYTES, decode_content=True):
                 size += len(chunk)
                 if size > self._limit_bytes:
@@ -112,13 +118,13 @@ class Response:
                     raise TimeoutError(f"{_shown(self.url)} took too long to answer")
                 yield chunk
         except HTTPError as error:
-            raise ConnectionError(f"{_shown(self.url)} broke off: {error}") from error
+            raise ConnectionError(f"The answer of {_shown(self.url)} broke off: {error}") from error
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host name. Raises `ConnectionError`: a name server may know it later."""
+    """Return the addresses of a host name. Raises `ConnectionError`: a name server may know it later."""
     try:
-        return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError) as error:
         raise ConnectionError(f"{host} cannot be resolved: {error}") from error
 
@@ -133,10 +139,10 @@ def get(
     headers: Mapping[str, str] | None = None,
     resolve: Resolve = resolve,
 ) -> Iterator[Response]:
-    """GET a URL and give the answer, whatever its status, redirects followed.
+    """GET a URL, follow redirects, and give the answer, whatever its status, to a `with` block.
 
-    Raises `AddressRefused` and `PermanentFailure` where another attempt would not help; `ConnectionError` and
-    `TimeoutError` where it may. Proxies of the environment are not used: they would do the resolving.
+    Raises `AddressRefused` and `PermanentFailure` if another attempt would not help; `ConnectionError` and
+    `TimeoutError` if it may. It uses no proxy of the environment: the proxy would resolve the host.
     """
     deadline = time.monotonic() + limit_seconds
     sent = {"Accept-Encoding": "gzip", "User-Agent": "taskqueue"} | dict(headers or {})
@@ -173,9 +179,9 @@ def get(
 def post(
     url: str, body: bytes, *, settings: OutboundSettings, headers: Mapping[str, str], resolve: Resolve = resolve
 ) -> int:
-    """POST a body; the status of the answer, which is not read. A redirect is an answer, too: it is not followed.
+    """POST a body, and return the status of the answer. It reads no body, and follows no redirect.
 
-    Raises as `get`.
+    Raises what `get` raises.
     """
     parts, pool = _pool(url, settings, resolve)
     target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
@@ -196,7 +202,7 @@ def post(
 def _pool(
     url: str, settings: OutboundSettings, resolve: Resolve
 ) -> tuple[SplitResult, urllib3.HTTPConnectionPool]:
-    """A connection pool to one checked address of the URL's host."""
+    """Return the URL's parts, and a connection pool to one checked address of its host."""
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme, 0)
@@ -206,10 +212,10 @@ def _pool(
     if parts.scheme not in PORTS or not host:
         raise PermanentFailure(f"{url!r:.200} is not a URL that starts with http:// or https://.")
     if parts.username is not None:
-        raise PermanentFailure("A URL with a user in it is not fetched: it would stand in logs.")
+        raise PermanentFailure("A URL with a user in it is not fetched, because logs would show it.")
     addresses = resolve(host, port)
-    for found in addresses:
-        address = ipaddress.ip_address(found.partition("%")[0])
+    for text_form in addresses:
+        address = ipaddress.ip_address(text_form.partition("%")[0])
         if not settings.allows(host, address):
             where = host if host == str(address) else f"{host} (at {address})"
             raise AddressRefused(f"{where} is not a public address. To allow it, name {host} in OUTBOUND_ALLOW.")
@@ -222,5 +228,5 @@ def _pool(
 
 
 def _shown(url: str) -> str:
-    """A URL for a message: without its query, which may hold a key."""
+    """Return a URL for a message, without its query, which may contain a key."""
     return url.partition("?")[0][:200]

@@ -1,4 +1,4 @@
-"""How a job has another one queued: `submit("email", {"to": "ada@example.com", …})`."""
+"""Lets a job queue another task: `submit("email", {"to": "ada@example.com", …})`."""
 
 import json
 from typing import Any
@@ -11,14 +11,23 @@ from taskqueue.settings import process_settings
 
 
 def submit(task_type: str, payload: Json, **options: Any) -> str:
-    """Queue a task as `POST /tasks` does, in the trace of the job that runs; its id.
+    """Queue a task from inside a job, as `POST /tasks` does, and return the task's id.
 
-    `options` are those of `POST /tasks`: `submit("email", payload, delay=60, tags=["welcome"])`.
+        submit("email", {"to": "ada@example.com", "subject": "Welcome"}, delay=60, tags=["welcome"])
 
-    Raises `OutsideOfJob`; `UnknownJobType`, `UnknownQueue`, `InvalidPayload`, `UnknownParent`;
-    `pydantic.ValidationError` for a wrong option; `QueueUnavailable` if Redis did not acknowledge it.
+    task_type: The name of a job type, as given to `@job`.
+    payload: Its fields, as JSON values; at most MAX_PAYLOAD_BYTES.
+    options: Those of `POST /tasks`: queue, priority, attempts, timeout, expires_in, tags, callback_url, delay, at,
+        depends_on, allow_failure, dedupe.
+
+    The new task has the request id and the trace of the current one. A job may run twice, and would then queue two
+    tasks; with a `dedupe` key the second call returns the first task, while that one waits or runs.
+
+    Raises `OutsideOfJob` unless a worker runs the calling code; `UnknownJobType`, `UnknownQueue`,
+    `InvalidPayload`, `UnknownParent`; `pydantic.ValidationError` for a wrong option; `QueueUnavailable` if Redis
+    did not acknowledge the task.
     """
-    # Not at the top: whoever imports `taskqueue` for its `@job` would pay a quarter more time for these two.
+    # Imported here: `import taskqueue`, for `@job` alone, would take a quarter longer with these two.
     from taskqueue.enqueue.options import SubmitOptions
     from taskqueue.enqueue.queue import TaskQueue
 
@@ -32,12 +41,12 @@ def submit(task_type: str, payload: Json, **options: Any) -> str:
 
 
 def _json_values(task_type: str, payload: Any, limit: int) -> Json:
-    """The payload as it would have come over HTTP."""
+    """Return the payload as it would arrive over HTTP. Raises `InvalidPayload`."""
     try:
         text = json.dumps(payload, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidPayload(task_type, [PayloadError("", str(error))]) from None
     if len(text) > limit:
-        what = f"It is larger than {limit:,} bytes (MAX_PAYLOAD_BYTES); keep it as a file, and hand on its name"
-        raise InvalidPayload(task_type, [PayloadError("", what)])
+        message = f"It is larger than {limit:,} bytes (MAX_PAYLOAD_BYTES); store it as a file, and send its name"
+        raise InvalidPayload(task_type, [PayloadError("", message)])
     return json.loads(text)

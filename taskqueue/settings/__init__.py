@@ -1,4 +1,4 @@
-"""The environment variables: read once, at the start, into frozen objects."""
+"""The environment variables, read once when a program starts, into frozen objects."""
 
 from taskqueue.settings.settings import DAY_SECONDS, MIB, Settings, process_settings
 from taskqueue.settings.variables import (

@@ -1,4 +1,4 @@
-"""RATE_LIMIT: how often each caller of the API may call."""
+"""RATE_LIMIT: how often each caller may call the API."""
 
 import re
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ FORM = re.compile(r"([1-9][0-9]{0,8})/([smh])")
 
 @dataclass(frozen=True)
 class Quota:
-    """So many calls in so many seconds."""
+    """A number of calls in a number of seconds."""
 
     calls: int
     window_seconds: int
 
     @classmethod
     def read(cls, value: str | None) -> Self | None:
-        """RATE_LIMIT: "600/m". Raises `InvalidSetting`."""
+        """Read RATE_LIMIT, such as "600/m"; None: no limit. Raises `InvalidSetting`."""
         if value is None:
             return None
-        found = FORM.fullmatch(value)
-        if not found:
+        match = FORM.fullmatch(value)
+        if not match:
             raise InvalidSetting(
                 f"RATE_LIMIT must be a number of requests in s, m or h, such as 600/m; got {value!r}"
             )
-        return cls(int(found[1]), UNITS[found[2]])
+        return cls(int(match[1]), UNITS[match[2]])

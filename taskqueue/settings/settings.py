@@ -1,4 +1,4 @@
-"""The environment, read once into one frozen object. A bad value stops the start, by name."""
+"""The settings that the web server and the worker share. A bad value stops the start; the message names it."""
 
 import os
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the web server and the worker share. The README's table describes each variable."""
+    """The settings that the web server and the worker share. The README's table describes each variable."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
-    queues: tuple[str, ...] = ("high", "default", "low")  # in the order in which they are worked
+    queues: tuple[str, ...] = ("high", "default", "low")  # workers take jobs in this order
     result_ttl_seconds: int = DAY_SECONDS  # a client that polls overnight still finds its answer
-    failure_ttl_seconds: int = 30 * DAY_SECONDS  # a failure outlives the holidays of who must look at it
+    failure_ttl_seconds: int = 30 * DAY_SECONDS  # a failure outlives the holidays of whom it concerns
     max_payload_bytes: int = MIB
     max_result_bytes: int = MIB
     max_file_bytes: int = 16 * MIB
-    file_ttl_seconds: int = 3 * DAY_SECONDS  # longer than a job waits and is tried again
+    file_ttl_seconds: int = 3 * DAY_SECONDS  # longer than a job waits, with all its attempts
     files_url: str | None = None  # None: files live in Redis
     dashboard_auth: tuple[str, str] | None = None  # user, password; None: no login
     api_keys: tuple[ApiKey, ...] = ()  # none: the API is open to everybody
-    rate_limit: Quota | None = None  # of each caller; None: no limit
+    rate_limit: Quota | None = None  # for each caller; None: no limit
     log_level: str = "INFO"
     log_format: str = "text"  # or json
 
     @classmethod
     def read(cls, env: Environment) -> "Settings":
-        """The settings that `env` (usually `os.environ`) asks for. Raises `InvalidSetting`."""
+        """Return the settings in `env`, usually `os.environ`. Raises `InvalidSetting`."""
         return cls(
             redis_url=redis_url(env, "TASK_QUEUE_URL", cls.redis_url),
             queues=names(env, "QUEUES", cls.queues),
@@ -63,5 +63,5 @@ class Settings:
 
 @cache
 def process_settings() -> Settings:
-    """This process's settings, for code that RQ calls and nobody can pass them to."""
+    """Return the settings of this process, for code that RQ calls, to which nothing can pass them."""
     return Settings.read(os.environ)

@@ -1,4 +1,4 @@
-"""Readers of one environment variable each. A job type reads its own settings with them: see jobs/email.py.
+"""Functions that read one environment variable each. Job types read their own settings with them: jobs/email.py.
 
 Each raises `InvalidSetting`, which names the variable and says what it must be.
 """
@@ -18,12 +18,12 @@ def text(env: Environment, name: str, default: str) -> str: ...
 @overload
 def text(env: Environment, name: str, default: None) -> str | None: ...
 def text(env: Environment, name: str, default: str | None) -> str | None:
-    """The variable, without white space around it; the default where it is missing or empty."""
+    """Return a variable without white space around it; the default if it is missing or empty."""
     return env.get(name, "").strip() or default
 
 
 def whole_number(env: Environment, name: str, default: int, unit: str, *, minimum: int = 1) -> int:
-    """A whole number, `minimum` or more. `unit` ends the message: "of seconds"."""
+    """Return a whole number of at least `minimum`. The error message names the `unit`: "of seconds"."""
     value = text(env, name, None)
     if value is None:
         return default
@@ -37,25 +37,25 @@ def whole_number(env: Environment, name: str, default: int, unit: str, *, minimu
 
 
 def one_of(env: Environment, name: str, choices: tuple[str, ...], default: str) -> str:
-    """One of `choices`, in any case."""
+    """Return one of `choices`; upper and lower case are the same."""
     value = text(env, name, default)
-    found = next((choice for choice in choices if choice.lower() == value.lower()), None)
-    if found is None:
+    match = next((choice for choice in choices if choice.lower() == value.lower()), None)
+    if match is None:
         raise InvalidSetting(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    return found
+    return match
 
 
 def names(env: Environment, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    """Names with commas between them: "high,default,low"."""
+    """Return the names in a list with commas: "high,default,low"."""
     value = text(env, name, None)
     if value is None:
         return default
-    found = tuple(part.strip() for part in value.split(","))
-    if not all(part.replace("-", "").replace("_", "").isalnum() for part in found):
+    listed = tuple(part.strip() for part in value.split(","))
+    if not all(part.replace("-", "").replace("_", "").isalnum() for part in listed):
         raise InvalidSetting(f"{name} must be names with commas between them, such as high,low; got {value!r}")
-    if len(set(found)) < len(found):
+    if len(set(listed)) < len(listed):
         raise InvalidSetting(f"{name} names one twice: {value!r}")
-    return found
+    return listed
 
 
 @overload
@@ -63,15 +63,15 @@ def url(env: Environment, name: str, schemes: tuple[str, ...], default: str) -> 
 @overload
 def url(env: Environment, name: str, schemes: tuple[str, ...], default: None) -> str | None: ...
 def url(env: Environment, name: str, schemes: tuple[str, ...], default: str | None) -> str | None:
-    """A URL with one of `schemes`. Its message does not repeat the value, which may hold a password."""
+    """Return a URL with one of `schemes`. The error message does not repeat it: it may contain a password."""
     value = text(env, name, default)
     if value is None or value == default:
         return default
     try:
         parts = urlsplit(value)
-        for host in parts.netloc.rpartition("@")[2].split(","):  # of Sentinel there are several
-            urlsplit(f"//{host}").port  # noqa: B018  it raises for a port that is no number
-    except ValueError:  # its words may repeat a part of the password
+        for host in parts.netloc.rpartition("@")[2].split(","):  # a URL of Sentinel has several hosts
+            urlsplit(f"//{host}").port  # noqa: B018  it raises ValueError if the port is not a number
+    except ValueError:  # its message may repeat a part of the password
         raise InvalidSetting(
             f"{name} is not a URL; in a user or password write / ? # @ as %2F %3F %23 %40"
         ) from None
@@ -84,7 +84,7 @@ def url(env: Environment, name: str, schemes: tuple[str, ...], default: str | No
 
 
 def redis_url(env: Environment, name: str, default: str) -> str:
-    """Where Redis is: a URL of redis-py, or of Sentinel (taskqueue/sentinel.py)."""
+    """Return the URL of Redis: one of redis-py, or one of Sentinel (store/sentinel.py)."""
     value = url(env, name, ("redis", "rediss", "unix", *SENTINEL_SCHEMES), default)
     if urlsplit(value).scheme in SENTINEL_SCHEMES and not urlsplit(value).path.strip("/"):
         raise InvalidSetting(
@@ -94,7 +94,7 @@ def redis_url(env: Environment, name: str, default: str) -> str:
 
 
 def credentials(env: Environment, name: str) -> tuple[str, str] | None:
-    """`user:password`. Its message does not repeat the value."""
+    """Return the user and the password in `user:password`. The error message does not repeat them."""
     value = text(env, name, None)
     if value is None:
         return None

@@ -1,1 +1,1 @@
-"""Redis: connections, keys and scripts. Everything that talks to Redis goes through this room."""
+"""Redis: connections, keys and scripts. Everything that talks to Redis uses this package."""

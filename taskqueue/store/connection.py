@@ -1,4 +1,4 @@
-"""Connections to Redis: one kind that answers a web request in time, one that outlasts a restart of Redis."""
+"""Connections to Redis: short timeouts for web requests and probes, long retries for workers."""
 
 import logging
 import time
@@ -25,12 +25,12 @@ REQUEST_TIMEOUT_SECONDS = 2.0  # a web request waits this long for one answer of
 BULK_TIMEOUT_SECONDS = 20.0  # 32 MiB over a slow line
 PROBE_TIMEOUT_SECONDS = 0.4  # a health check must answer within a second, connecting included
 WORKER_CONNECT_TIMEOUT_SECONDS = 5.0
-MAX_CONNECTIONS = 2000  # of a web process: as many requests may wait for Redis
+MAX_CONNECTIONS = 2000  # of a web process: this many requests may wait for Redis at the same time
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
 
 
 def connect_for_requests(to: str | Redis) -> Redis:
-    """For a web process: short timeouts, and one more try, which the enqueue script makes safe."""
+    """Return connections for a web process: short timeouts and one retry, which the enqueue script makes safe."""
     return _connect(
         to,
         max_connections=MAX_CONNECTIONS,
@@ -42,7 +42,7 @@ def connect_for_requests(to: str | Redis) -> Redis:
 
 
 def connect_for_bulk(to: str | Redis) -> Redis:
-    """For a web process that queues thousands of tasks in one transaction: Redis takes its time for that."""
+    """Return connections for transactions that queue thousands of tasks, for which Redis needs more time."""
     return _connect(
         to,
         socket_connect_timeout=REQUEST_TIMEOUT_SECONDS,
@@ -53,7 +53,7 @@ def connect_for_bulk(to: str | Redis) -> Redis:
 
 
 def connect_for_probes(to: str | Redis) -> Redis:
-    """For health checks: an answer in well under a second, or an error."""
+    """Return connections for health checks: an answer in well under a second, or an error."""
     return _connect(
         to,
         socket_connect_timeout=PROBE_TIMEOUT_SECONDS,
@@ -63,7 +63,7 @@ def connect_for_probes(to: str | Redis) -> Redis:
 
 
 def connect_for_worker(to: str | Redis) -> Redis:
-    """For a worker: a lost connection is tried again for about half a minute before a command fails."""
+    """Return connections for a worker: a command retries a lost connection for about half a minute, then fails."""
     return _connect(
         to,
         socket_connect_timeout=WORKER_CONNECT_TIMEOUT_SECONDS,
@@ -74,7 +74,7 @@ def connect_for_worker(to: str | Redis) -> Redis:
 
 
 def _connect(to: str | Redis, **options: Any) -> Redis:
-    """A new pool of connections to a URL, or to where another one goes."""
+    """Return a new pool of connections to a URL, or to the server of another connection."""
     if isinstance(to, str):
         if urlsplit(to).scheme in SENTINEL_SCHEMES:
             return Redis(connection_pool=sentinel_pool(to, **options))
@@ -83,12 +83,12 @@ def _connect(to: str | Redis, **options: Any) -> Redis:
     if isinstance(pool, SentinelConnectionPool):
         return Redis(connection_pool=same_master(pool, **options))
     kind, arguments = pool.connection_class, pool.connection_kwargs | options
-    return Redis.from_pool(pool.__class__(connection_class=kind, **arguments))  # it closes the pool at its end
+    return Redis.from_pool(pool.__class__(connection_class=kind, **arguments))  # closing it closes the pool
 
 
 @contextmanager
 def redis_errors(task_id: str | None = None) -> Iterator[None]:
-    """Turn the driver's errors into `QueueUnavailable`, in words; the driver's own is the cause."""
+    """Turn the driver's errors into `QueueUnavailable` with a clear message; the driver's error is its cause."""
     try:
         yield
     except OutOfMemoryError as error:
@@ -101,15 +101,15 @@ def redis_errors(task_id: str | None = None) -> Iterator[None]:
         raise QueueUnavailable(f"Redis refused: {error}", task_id) from error
 
 
-def wait_for_redis(url: str, tries: Callable[[], object] = lambda: None) -> None:
-    """Return when Redis answers; say so while it does not. A worker may start before Redis does.
+def wait_for_redis(url: str, before_try: Callable[[], object] = lambda: None) -> None:
+    """Wait until Redis answers, and log while it does not: a worker may start before Redis does.
 
-    `tries` is called before each try. Raises `InvalidSetting` where it answers that the URL cannot be used.
+    `before_try` is called before each try. Raises `InvalidSetting` if Redis refuses what the URL says.
     """
     connection = connect_for_probes(url)
     wait_seconds = FIRST_WAIT_SECONDS
     while True:
-        tries()
+        before_try()
         try:
             connection.ping()
         except ResponseError as error:

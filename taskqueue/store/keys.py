@@ -66,13 +66,13 @@ def scheduler_lock_key(queue: str) -> str:
 
 INDEX = "tq:index"  # ZSET: every task by the time at which it was created, in microseconds
 TAG_INDEXES = "tq:index:tags"  # SET: the key of each index of a tag
-LIMITED_TYPES = "tq:limits"  # SET: the job types that have limits, or had some
+LIMITED_TYPES = "tq:limits"  # SET: the job types that have limits, or had limits earlier
 PAUSED = "tq:paused"  # SET: the names of the paused queues
 SCHEDULES = "tq:schedules"  # ZSET: schedules by the time at which they are due next; +inf: paused
 OPEN_BATCHES = "tq:batches"  # ZSET: batches that have not ended, by the time at which they were created
-MISSED_CALLBACKS = "tq:callbacks:owed"  # ZSET: tasks whose end no script may have seen, by when to look again
+MISSED_CALLBACKS = "tq:callbacks:owed"  # ZSET: tasks whose end scripts may have missed, by the time to look again
 TOTALS = "tq:totals"  # HASH: "email:finished", "email:runs:0.5" (how many took as long), "email:runs:seconds", …
-SET_ASIDE = "tq:aside"  # HASH: ids that were popped from a queue and are no job, with the reason
+SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
 
 
 def type_index_key(job_type: str) -> str:
@@ -86,12 +86,12 @@ def tag_index_key(tag: str) -> str:
 
 
 def limit_key(job_type: str) -> str:
-    """Return the key of the hash of a job type's limits; what they count is beside it (store/lua/limits.lua)."""
+    """Return the key of the hash of a job type's limits; keys with this prefix count their use (limits.lua)."""
     return f"tq:limit:{job_type}"
 
 
 def held_key(job_type: str) -> str:
-    """Return the key of the list of job ids that a limit of their type holds back, in their order."""
+    """Return the key of the list of job ids that a limit of their type holds back, in order."""
     return f"{limit_key(job_type)}:held"
 
 
@@ -116,7 +116,7 @@ def dedupe_key(job_type: str, key: str) -> str:
 
 
 def idempotency_record_key(digest: str) -> str:
-    """Return the key of the hash that keeps what an Idempotency-Key was answered."""
+    """Return the key of the hash that keeps the answer for an Idempotency-Key."""
     return f"tq:idempotency:{digest}"
 
 
@@ -135,7 +135,7 @@ def calls_key(caller: str) -> str:
     return f"tq:calls:{caller}"
 
 
-CHANGES_CHANNEL = "tq:task:"  # PUBSUB: CHANGES_CHANNEL<task id>, told whenever something of the task changes
+CHANGES_CHANNEL = "tq:task:"  # PUBSUB: CHANGES_CHANNEL<task id> gets a message whenever the task changes
 
 
 class Field:
@@ -154,6 +154,7 @@ class Field:
     CALLBACKS = "tq:callbacks"  # how many such jobs were queued
     CALLED = "tq:called"  # 1: its callback was queued for its latest end (store/lua/callback.lua)
     FAILURE = "tq:failure"  # why it failed for good (tasks/failure.py)
+    REASON = "tq:reason"  # the code for why it failed or was stopped (tasks/reason.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
@@ -161,8 +162,8 @@ class Field:
 class WorkerField:
     """Our fields in RQ's worker hash."""
 
-    HORSES = "tq:horses"  # how many jobs it can run at the same time; only our workers have this field
-    BUSY = "tq:busy"  # how many it runs now
+    HORSES = "tq:horses"  # how many jobs the worker can run at the same time; only our workers have it
+    BUSY = "tq:busy"  # how many jobs it runs now
 
 
 # Statuses and registries

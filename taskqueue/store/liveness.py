@@ -1,16 +1,17 @@
-"""Which workers live. Everything that counts or names workers asks here.
+"""Decides which workers are alive, for everything that counts or names workers.
 
-Ours beat every second. A stock `rq worker` does so every few minutes, so it is believed until Redis forgets it.
+Our workers send a heartbeat each second. A stock `rq worker` sends one only every few minutes, so it counts as
+alive until Redis deletes its hash.
 """
 
-WORKER_TTL_SECONDS = 90  # for so long Redis keeps the hash of a worker of ours after its last heartbeat
-SILENT_SECONDS = 12  # one of ours that is silent for longer is lost: its leases have run out before
-GONE = -2  # what Redis's TTL says where there is no such key
+WORKER_TTL_SECONDS = 90  # Redis keeps the hash of our worker this long after its last heartbeat
+SILENT_SECONDS = 12  # our worker is lost after this time without a heartbeat: its leases have expired by then
+GONE = -2  # Redis's answer to TTL for a key that does not exist
 
 
 def lives(ttl: int, horses: bytes | None) -> bool:
-    """Whether a worker does; the TTL of its hash tells how long it is silent, by Redis's own clock.
+    """Return whether a worker is alive, by the TTL of its hash, which counts from its last heartbeat.
 
-    `horses`: the field `tq:horses` of its hash, which only ours have.
+    `horses` is the field `tq:horses` of the hash, which only our workers have. Redis's own clock counts.
     """
     return ttl != GONE if horses is None else ttl > WORKER_TTL_SECONDS - SILENT_SECONDS

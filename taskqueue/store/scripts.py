@@ -1,4 +1,4 @@
-"""Loads the Lua scripts of store/lua, and calls the frequent ones with little overhead."""
+"""Loads the Lua scripts in store/lua, and calls the frequent ones with little overhead."""
 
 from collections.abc import Sequence
 from importlib.resources import files as package_files
@@ -26,9 +26,9 @@ def register(connection: Redis, *names: str) -> RegisteredScript:
 
 
 class FastScript:
-    """One script on one connection pool, called without redis-py's bookkeeping. It must be safe to send twice.
+    """A script on a connection pool, called without redis-py's bookkeeping. It must be safe to send twice.
 
-    `registered` is the same script for a pipeline: `script.registered(keys=…, args=…, client=pipeline)`.
+    `registered` is the script for a pipeline: `script.registered(keys=…, args=…, client=pipeline)`.
     """
 
     def __init__(self, connection: Redis, *names: str) -> None:
@@ -43,7 +43,7 @@ class FastScript:
             connection.send_packed_command([call])
             return connection.read_response()
         except (NoScriptError, RedisConnectionError):
-            pass  # Redis has restarted, or has closed the connection: redis-py's own call tries once more
+            pass  # Redis has restarted, or has closed the connection: redis-py's own call below tries again
         finally:
             self._pool.release(connection)
         return self.registered(keys=keys, args=arguments)

@@ -1,10 +1,10 @@
-"""Redis behind Sentinel: which server is the master now, is asked with each new connection.
+"""Connects to Redis behind Sentinel. Each new connection asks the sentinels which server is the master.
 
     redis+sentinel://user:password@sentinel-1:26379,sentinel-2:26379/mymaster/0
-    rediss+sentinel://…      the same over TLS, to the sentinels too
+    rediss+sentinel://…      with TLS, to the sentinels too
 
-User, password and the options behind `?` are those of the Redis servers. The sentinels' own, if they ask for any,
-are the options `sentinel_username` and `sentinel_password`.
+User, password and the options after `?` are for the Redis servers. If the sentinels need their own, they are the
+options `sentinel_username` and `sentinel_password`.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ SENTINEL_PORT = 26379
 
 
 def sentinel_pool(url: str, **options: Any) -> SentinelConnectionPool:
-    """Connections to whichever server is the master. It asks nobody yet."""
+    """Return connections to the server that is the master. It opens none yet."""
     parts = urlsplit(url)
     login, at, hosts = parts.netloc.rpartition("@")
     service, _, database = parts.path.strip("/").partition("/")
@@ -43,7 +43,7 @@ def sentinel_pool(url: str, **options: Any) -> SentinelConnectionPool:
 
 
 def same_master(pool: SentinelConnectionPool, **options: Any) -> SentinelConnectionPool:
-    """More connections to where another pool's go, with other options."""
+    """Return connections to the master of another pool, with other options."""
     known = {name: value for name, value in pool.connection_kwargs.items() if name != "connection_pool"}
     return SentinelConnectionPool(
         pool.service_name, pool.sentinel_manager, connection_class=pool.connection_class, **known | options

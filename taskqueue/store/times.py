@@ -1,4 +1,4 @@
-"""Times as Redis, RQ and clients of the API have them."""
+"""Converts times to the forms of Redis, RQ and the clients of the API."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,13 +11,13 @@ def rq_now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def microseconds(moment: datetime) -> int:
+def microseconds(time: datetime) -> int:
     """Return the microseconds since 1970: a task's score in the indexes."""
-    return (moment - EPOCH) // MICROSECOND
+    return (time - EPOCH) // MICROSECOND
 
 
-def timestamp(moment: datetime | None) -> str | None:
+def timestamp(time: datetime | None) -> str | None:
     """Return RFC 3339 in UTC with milliseconds: "2026-11-24T10:43:05.120Z"; None for None."""
-    if moment is None:
+    if time is None:
         return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,5 +1,6 @@
-"""Thousands of commands in one MULTI … EXEC, packed one by one as they are made: redis-py would keep, and walk
-through, all their arguments.
+"""Sends thousands of commands in one MULTI … EXEC.
+
+Each command is packed as soon as it is made: redis-py would keep all arguments, and walk through them again.
 """
 
 from collections.abc import Sequence
@@ -11,15 +12,16 @@ from redis.exceptions import ResponseError
 
 
 def packed(*words: "str | bytes | memoryview[int] | float") -> bytes:
-    """One command as Redis reads it."""
+    """Return a command in the form in which Redis reads it."""
     command: bytes = pack_command(words)  # type: ignore[arg-type]  # its stub knows tuples of one word only
     return command
 
 
 def transact(connection: Redis, load: bytes, commands: Sequence[bytes]) -> list[Any]:
-    """Send `load`, run the commands all or none, and return their answers. Raises the first error among them.
+    """Send `load`, run all of the commands or none, and return their answers.
 
-    They are sent once: where the answer is lost, nobody can tell whether Redis has run them.
+    The commands are sent only once: if the answer is lost, nobody can tell whether Redis has run them. Raises the
+    first error among the answers, and the driver's errors.
     """
     wire = connection.connection_pool.get_connection()
     try:
@@ -28,7 +30,7 @@ def transact(connection: Redis, load: bytes, commands: Sequence[bytes]) -> list[
             wire.read_response()
         answers: list[Any] = wire.read_response()
     except BaseException:
-        wire.disconnect()  # what it would answer next is nobody's answer
+        wire.disconnect()  # the answers that are still to come belong to no later command
         raise
     finally:
         connection.connection_pool.release(wire)

@@ -1,7 +1,7 @@
-"""Tells whoever watches a task that something of it has changed, on a channel of the task's own.
+"""Announces that a task has changed, on a channel of the task's own.
 
-A message says only that it is time to look again; Redis drops it where nobody listens. A stock RQ worker sends
-none, so a watcher also looks again by itself, every second or two.
+A message says only that it is time to read the task again; Redis drops it if nobody listens. A stock RQ worker
+publishes none, so a watcher also reads the task again by itself, every second or two.
 """
 
 from redis import Redis
@@ -15,5 +15,5 @@ def changes_channel(task_id: str) -> str:
 
 
 def publish_change(connection: Redis, task_id: str, what: str) -> None:
-    """Say that something of a task has changed; `connection` may be a pipeline."""
+    """Publish that a task has changed; `connection` may be a pipeline. Raises the driver's errors."""
     connection.publish(changes_channel(task_id), what)

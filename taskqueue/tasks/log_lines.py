@@ -1,4 +1,4 @@
-"""The log of a task: what its job logged and printed, line by line, in a stream beside the job in Redis."""
+"""The log of a task: the lines that its job logged and printed, in a stream beside the job in Redis."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -10,24 +10,24 @@ from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import log_key
 from taskqueue.tasks.changes import publish_change
 
-MAX_LINES = 1000  # of one task, about; the oldest go first. In engine/turn.lua, too
+MAX_LINES = 1000  # of one task, about; Redis drops the oldest. store/lua/settle_and_claim.lua has the number, too
 MAX_LINE_CHARACTERS = 1000
 
 StreamEntry = tuple[bytes, dict[bytes, bytes]]
 
 
 class LogLine(NamedTuple):
-    """One line as a job said it."""
+    """A line that a job logged or printed."""
 
     at: float  # seconds since 1970
-    level: str  # "INFO", … as logging has them; "stdout", "stderr": it was printed
+    level: str  # a level of logging, such as "INFO"; "stdout" or "stderr" for a printed line
     line: str
 
 
 class StoredLine(NamedTuple):
-    """One line as it is kept."""
+    """A line as Redis has it."""
 
-    id: str  # its place in the stream; a later line has a greater one
+    id: str  # its id in the stream; a later line has a greater one
     attempt: int
     at: datetime
     level: str
@@ -35,7 +35,10 @@ class StoredLine(NamedTuple):
 
 
 def write_lines(connection: Redis, task_id: str, attempt: int, lines: Iterable[LogLine], ttl: int) -> None:
-    """Keep lines of a task, for `ttl` seconds from now (-1: for ever), in one round trip."""
+    """Add lines to a task's log, which lives for `ttl` seconds from now (-1: for ever), in one round trip.
+
+    Raises the driver's errors.
+    """
     key = log_key(task_id)
     with connection.pipeline(transaction=False) as pipeline:
         for at, level, line in lines:
@@ -50,13 +53,13 @@ def write_lines(connection: Redis, task_id: str, attempt: int, lines: Iterable[L
 
 
 def read_lines(connection: Redis, task_id: str, after: str = "0-0") -> list[StoredLine]:
-    """The lines of a task behind that id, oldest first: all that are kept. Raises `QueueUnavailable`."""
+    """Return the lines of a task after the line `after`, oldest first. Raises `QueueUnavailable`."""
     with redis_errors():
         return stored_lines(cast("list[StreamEntry]", connection.xrange(log_key(task_id), min=f"({after}")))
 
 
 def stored_lines(entries: Iterable[StreamEntry]) -> list[StoredLine]:
-    """Lines as Redis gives them."""
+    """Return the lines in the entries of a stream."""
     return [
         StoredLine(
             entry.decode(),

@@ -5,19 +5,19 @@ from rq.job import Job
 
 
 class _Horse:
-    """The job of a work-horse, which runs one at a time; elsewhere none."""
+    """Holds the job of a work-horse, which runs one at a time; None in other processes."""
 
     job: Job | None = None
 
 
 def set_running_job(job: Job | None) -> None:
-    """Set the job that this work-horse runs from now on; None: it runs none."""
+    """Set the job that this work-horse runs; None if it runs none."""
     _Horse.job = job
 
 
 def running_job() -> Job | None:
-    """Return the job that runs here; None outside a worker.
+    """Return the job that runs in this process; None outside a worker.
 
-    In a work-horse it is known in the threads that the job has started, too, where RQ knows of none.
+    In a work-horse this works also in the threads that a job has started, where RQ's own function returns None.
     """
     return get_current_job() or _Horse.job

@@ -1,4 +1,4 @@
-"""A task: one RQ job, as it is told to the outside."""
+"""A task: an RQ job as clients see it."""
 
 import json
 import re
@@ -16,7 +16,9 @@ from taskqueue.store.keys import STATUSES, Field, Status
 from taskqueue.store.times import timestamp
 
 
-class Progress(TypedDict):
+class ProgressJson(TypedDict):
+    """How far a task is, as its job reported it last."""
+
     done: float
     total: float | None
     message: str
@@ -46,37 +48,39 @@ class Task:
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    scheduled_for: datetime | None = None  # when a delayed task, or its next attempt, is due
-    attempt: int = 0  # the attempt that runs or ran last; 0 before the first
+    scheduled_for: datetime | None = None  # when it, or its next attempt, is due
+    attempt: int = 0  # the number of the attempt that runs or ran last; 0 before the first
     attempts: int = 1
-    progress: Progress | None = None
+    progress: ProgressJson | None = None
     result: Json = None
-    error: AttemptError | None = None  # why it failed; while it is tried again, the last attempt's
-    errors: tuple[AttemptError, ...] = ()  # every failed attempt's, oldest first
+    error: AttemptError | None = None  # why it failed; between attempts, that of the last one
+    reason: str | None = None  # why it failed or was stopped: a ReasonCode, or None if no worker of ours wrote one
+    errors: tuple[AttemptError, ...] = ()  # of each failed attempt, oldest first
     worker: str | None = None
     tags: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()  # ids of tasks that must end first
-    held_by_limit: bool = False  # it may not begin yet: see jobtypes/limits.py
-    callbacks: tuple["Task", ...] = ()  # the jobs that tell its callback_url of its ends
+    held_by_limit: bool = False  # a limit of its type does not let it begin yet: jobtypes/limits.py
+    callbacks: tuple["Task", ...] = ()  # the tasks that call its callback_url, one for each end
     expires_at: datetime | None = None  # if it has not begun by then, it never does
 
 
 def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]) -> Task:
-    """The task that an RQ job stands for: its hash is `stored`; `results` are newest first."""
+    """Return the task of an RQ job whose hash is `stored`; `results` are newest first."""
     status = STATUSES[job.get_status(refresh=False)]
-    # A requeued or retried job keeps the fields of its earlier run until the next one begins.
+    # A requeued or retried job has the fields of its earlier run until the next one begins.
     waits = status in ("queued", "scheduled", "deferred")
     attempt = int(stored.get(Field.ATTEMPT.encode(), 0))
     latest = results[0] if results else None
     errors = tuple(_attempt_error(result) for result in reversed(results) if result.exc_string)
     progress = stored.get(Field.PROGRESS.encode())
+    reason = stored.get(Field.REASON.encode()) if status in ("failed", "canceled") else None
     tags = stored.get(Field.TAGS.encode())
-    expires_at = _moment(stored.get(Field.EXPIRES_AT.encode()))
+    expires_at = _time(stored.get(Field.EXPIRES_AT.encode()))
     error = errors[-1] if errors and status not in ("complete", "canceled") else None
     if expires_at and (
         Field.EXPIRED.encode() in stored or (waits and not attempt and expires_at <= datetime.now(UTC))
     ):
-        # So it is told even while its id stands in the queue, where the next worker will drop it.
+        # It is canceled for clients even while its id is in the queue, from which the next worker will drop it.
         status, waits, error = "canceled", False, _expired(expires_at)
     succeeded = status == "complete" and latest is not None and latest.type is Result.Type.SUCCESSFUL
     return Task(
@@ -93,6 +97,7 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
         progress=json.loads(progress) if progress else None,
         result=latest.return_value if latest and succeeded else None,
         error=error,
+        reason=reason.decode() if reason else None,
         errors=errors,
         worker=None if waits else job.worker_name,
         tags=tuple(tags.decode().split(",")) if tags else (),
@@ -102,12 +107,12 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
     )
 
 
-def _moment(seconds: bytes | None) -> datetime | None:
+def _time(seconds: bytes | None) -> datetime | None:
     return datetime.fromtimestamp(float(seconds), UTC) if seconds else None
 
 
 def _expired(at: datetime) -> AttemptError:
-    """Why a task was dropped. No attempt has failed: none was made."""
+    """Return the error of a task that expired. It is not the error of an attempt: none was made."""
     return AttemptError(
         type="Expired",
         message=f"It had not begun by {timestamp(at)}, when it expired (expires_in), and was dropped.",
@@ -120,15 +125,15 @@ def _expired(at: datetime) -> AttemptError:
 def _job_type(job: Job) -> str:
     try:
         return job_type_name(job.func_name or "")
-    except Exception:  # noqa: BLE001  whatever another program wrote as the job's data, the view still answers
+    except Exception:  # noqa: BLE001  another program may have written any data; the task can still be shown
         return ""
 
 
 def _payload(job: Job) -> Json:
-    """The payload without its secrets; None where it is not known which they are: of a type that is not ours."""
+    """Return the payload without its secrets; None for an unknown type, whose secrets are not known either."""
     try:
         return registered_type(job.func_name or "").shown(dict(job.kwargs))
-    except Exception:  # noqa: BLE001  as above
+    except Exception:  # noqa: BLE001  another program may have written any data; the task can still be shown
         return None
 
 
@@ -136,9 +141,9 @@ _ERROR_LINE = re.compile(r"^(?P<type>[^\W\d](?:[\w.]|<locals>)*)(?:: (?P<message
 
 
 def _attempt_error(result: Result) -> AttemptError:
-    kind, message = error_of(result.exc_string or "")
+    error_type, message = error_of(result.exc_string or "")
     return AttemptError(
-        type=kind,
+        type=error_type,
         message=message,
         at=result.created_at,
         traceback=result.exc_string or "",
@@ -147,19 +152,19 @@ def _attempt_error(result: Result) -> AttemptError:
 
 
 def error_of(traceback: str) -> tuple[str, str]:
-    """The type and message at the end of a formatted traceback.
+    """Return the type and the message of the error at the end of a formatted traceback.
 
-    What RQ writes for a work-horse that died is no traceback, but one sentence: that is the message then.
+    For a work-horse that died, RQ writes one sentence instead of a traceback: it is returned as the message.
     """
     lines = traceback.rstrip().splitlines()
-    if lines and lines[-1].lstrip().startswith("+---"):  # the end of an exception group, whose own lines begin so:
+    if lines and lines[-1].lstrip().startswith("+---"):  # the end of an exception group: "  | " begins its lines
         lines = [line.removeprefix("  | ") for line in lines if line.startswith("  | ")]
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     after = frames[-1] + 1 if frames else 0
     while after < len(lines) and lines[after].startswith("  "):
         after += 1
-    said = "\n".join(lines[after:])
-    found = _ERROR_LINE.match(said)
-    if found and (frames or found["message"] is not None):
-        return found["type"], found["message"] or ""
-    return ("Exception", said) if frames else ("WorkHorseTerminated", traceback.strip().rstrip(";"))
+    last_lines = "\n".join(lines[after:])
+    error = _ERROR_LINE.match(last_lines)
+    if error and (frames or error["message"] is not None):
+        return error["type"], error["message"] or ""
+    return ("Exception", last_lines) if frames else ("WorkHorseTerminated", traceback.strip().rstrip(";"))

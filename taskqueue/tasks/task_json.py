@@ -1,4 +1,4 @@
-"""A task as JSON: what `GET /tasks/<id>` answers, and what a callback tells."""
+"""A task as JSON: the answer of `GET /tasks/<id>`, and the `data` of a callback."""
 
 from typing_extensions import TypedDict
 
@@ -6,6 +6,7 @@ from taskqueue.jobtypes.signature import Json
 from taskqueue.store.keys import Status
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.task import AttemptError, Task
+from taskqueue.tasks.task import ProgressJson as ProgressJson
 
 
 class ErrorJson(TypedDict):
@@ -16,15 +17,6 @@ class ErrorJson(TypedDict):
     at: str | None
     worker: str | None
     traceback: str
-
-
-class ProgressJson(TypedDict):
-    """How far a task is, as its job told it last."""
-
-    done: float
-    total: float | None
-    message: str
-    at: str
 
 
 class CallbackJson(TypedDict):
@@ -66,7 +58,7 @@ class TaskJson(TypedDict):
 
 
 def task_json(task: Task) -> TaskJson:
-    """A task as clients see it."""
+    """Return a task as clients see it."""
     return {
         "id": task.id,
         "type": task.type,

@@ -1,1 +1,1 @@
-"""What is told of the system while it works: the log, traces, and counters for Prometheus."""
+"""What shows how the system works: the log, traces, and counters for Prometheus."""

@@ -1,6 +1,6 @@
-"""What became of jobs, counted by job type: a work-horse counts, and tells the worker every second or so.
+"""Counts what became of jobs, by job type. Each work-horse sends its counts to the worker every second.
 
-RQ writes these counts to Redis with each job. Here the worker's heartbeat does it, and its metrics show them.
+RQ writes such counts to Redis with each job. Here the worker's heartbeat does it, and its metrics show them.
 """
 
 import json
@@ -9,39 +9,39 @@ from collections import Counter
 
 from taskqueue.jobtypes.registry import known_types
 
-SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)  # upper ends of the buckets, but for the last
-UNKNOWN = "unknown"  # what is no job type of ours, under one name: whoever writes to Redis makes no metrics
+SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)  # upper ends of all buckets but the last
+UNKNOWN = "unknown"  # all unregistered types, so that programs that write to Redis cannot create metrics
 
 
 class Histogram:
-    """How long something took, how often."""
+    """Durations, counted in buckets."""
 
     def __init__(self) -> None:
         self.buckets = [0] * (len(SECONDS) + 1)
         self.seconds = 0.0
 
     def add(self, seconds: float) -> None:
-        """Once more."""
+        """Record one duration."""
         self.buckets[bisect_left(SECONDS, seconds)] += 1
         self.seconds += seconds
 
     def merge(self, buckets: list[int], seconds: float) -> None:
-        """Add those of another."""
+        """Add the buckets and the sum of another histogram."""
         self.buckets = [mine + its for mine, its in zip(self.buckets, buckets, strict=True)]
         self.seconds += seconds
 
 
 class Counts:
-    """Of one job type."""
+    """The counts of one job type."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
         self.runs = Histogram()
-        self.waits = Histogram()  # from when it was queued until a horse had it
+        self.waits = Histogram()  # from when a job was queued until a horse began it
 
 
 class Tally:
-    """Of all job types."""
+    """The counts of all job types."""
 
     def __init__(self) -> None:
         self.by_type: dict[str, Counts] = {}
@@ -53,7 +53,7 @@ class Tally:
         counts.runs.add(seconds)
 
     def add_wait(self, job_type: str, seconds: float) -> None:
-        """Count how long a job has waited that was claimed."""
+        """Count how many seconds a job waited until a horse began it."""
         self._of(job_type).waits.add(seconds)
 
     def _of(self, job_type: str) -> Counts:
@@ -62,8 +62,8 @@ class Tally:
             counts = self.by_type.setdefault(job_type if job_type in known_types() else UNKNOWN, Counts())
         return counts
 
-    def told(self) -> str:
-        """All that was counted, as one line."""
+    def as_line(self) -> str:
+        """Return all counts as one line of JSON, for `merge`."""
         return json.dumps(
             {
                 name: [of.outcomes, of.runs.buckets, of.runs.seconds, of.waits.buckets, of.waits.seconds]
@@ -72,12 +72,12 @@ class Tally:
         )
 
     def take(self) -> str:
-        """The same, and begin anew."""
-        told, self.by_type = self.told(), {}
-        return told
+        """Return all counts as one line of JSON, and reset them."""
+        line, self.by_type = self.as_line(), {}
+        return line
 
     def merge(self, line: str) -> None:
-        """Add what another has told."""
+        """Add the counts of another tally's line."""
         for name, (outcomes, runs, run_seconds, waits, wait_seconds) in json.loads(line).items():
             counts = self.by_type.setdefault(name, Counts())
             counts.outcomes.update(outcomes)
@@ -85,7 +85,7 @@ class Tally:
             counts.waits.merge(waits, wait_seconds)
 
     def totals(self) -> tuple[int, int, float]:
-        """For RQ's worker hash: runs that finished, runs that did not, and seconds of work."""
+        """Return, for RQ's worker hash: the runs that finished, the runs that did not, and the seconds of work."""
         every = list(self.by_type.values())
         finished = sum(counts.outcomes["finished"] for counts in every)
         failed = sum(sum(counts.outcomes[kind] for kind in ("failed", "retried", "stopped")) for counts in every)

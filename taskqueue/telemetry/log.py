@@ -1,6 +1,6 @@
-"""The log of a process: one line an event, with the task before what a job says, and colour on a terminal.
+"""Configures the log of a process: one line an event, with colour on a terminal.
 
-With LOG_FORMAT=json each line is a JSON object, for a program that collects them.
+A line that a job logs begins with its task. With LOG_FORMAT=json each line is a JSON object, for log collectors.
 """
 
 import json
@@ -26,7 +26,7 @@ def configure(level: str, form: str) -> None:
 
 
 def configuration(level: str, form: str) -> dict[str, Any]:
-    """The same for `logging.config.dictConfig`, which gunicorn calls itself."""
+    """Return the configuration for `logging.config.dictConfig`, which gunicorn calls itself."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -36,22 +36,30 @@ def configuration(level: str, form: str) -> dict[str, Any]:
     }
 
 
+def about(task_id: str) -> dict[str, str]:
+    """Return the `extra` of a log line about one task, so that its JSON has the task's id.
+
+    A line that is logged while its job runs in this process has the id without that.
+    """
+    return {"task_id": task_id}
+
+
 def _colour_wanted() -> bool:
-    """`NO_COLOR` and `FORCE_COLOR` are obeyed (no-color.org, force-color.org)."""
+    """Return whether to write colour; obeys `NO_COLOR` and `FORCE_COLOR` (no-color.org, force-color.org)."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or sys.stderr.isatty()
 
 
 class Line(logging.Formatter):
-    """`11:23:56 INFO    [email 2f5ea86d] what happened`."""
+    """Formats records as text: `11:23:56 INFO    [email 2f5ea86d] what happened`."""
 
     def __init__(self, colour: bool) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(task)s%(message)s", "%H:%M:%S")
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line, or several where it has a traceback."""
+        """Return the record as one line, or as several if it has a traceback."""
         job = running_job()
         record.task = f"[{job_type_name(job.func_name or '')} {job.id[:TASK_ID_CHARACTERS]}] " if job else ""
         line = super().format(record)
@@ -60,16 +68,17 @@ class Line(logging.Formatter):
 
 
 class JsonLine(logging.Formatter):
-    """`{"time": "2026-11-24T10:43:05.120Z", "level": "INFO", "message": "what happened", …}`.
+    """Formats records as JSON: `{"time": "2026-11-24T10:43:05.120Z", "level": "INFO", "message": "sent", …}`.
 
-    `request_id` and `trace_id` are those of the request that it is about, also where a job runs for it; `task_id`,
-    `task_type` and `attempt` those of the job that runs. What is not known is left out.
+    `request_id` and `trace_id` are those of the request that is answered, or that queued the running job.
+    `task_id` is the id of the running job, or of the task that the line is `about`; `task_type` and `attempt` are
+    those of the running job. A field without a value is left out.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line, a traceback included."""
+        """Return the record as one line, which includes a traceback."""
         job, trace = running_job(), current_trace.get()
-        told = {
+        fields = {
             "time": timestamp(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname,
             "logger": record.name,
@@ -81,4 +90,4 @@ class JsonLine(logging.Formatter):
             "attempt": getattr(job, "attempt", None),
             "exception": self.formatException(record.exc_info) if record.exc_info else None,
         }
-        return json.dumps({name: value for name, value in told.items() if value is not None})
+        return json.dumps({name: value for name, value in fields.items() if value is not None})

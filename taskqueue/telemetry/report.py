@@ -1,13 +1,13 @@
-"""What a worker reports of itself every second, for its own /readyz and /metrics."""
+"""The state that a worker reports every second, for its own /readyz and /metrics."""
 
 from typing import NamedTuple
 
 
 class Report(NamedTuple):
-    """One worker's state."""
+    """The state of one worker."""
 
-    unready: str = "It waits for Redis to answer."  # why it claims no jobs, as a sentence; "": it does
+    unready: str = "The worker waits for Redis to answer."  # why it claims no jobs, as a sentence; "": it does
     horses: int = 0
     busy: int = 0  # horses that run a job
-    schedules: bool = False  # it is the worker that moves what is due
-    tally: str = "{}"  # `Tally.told()`, since its start
+    schedules: bool = False  # it holds the scheduler lock, and queues what is due
+    tally: str = "{}"  # `Tally.as_line()`, since its start

@@ -1,7 +1,6 @@
-"""OpenTelemetry spans of request, enqueue and run: one trace, from the client's `traceparent` on.
+"""Makes OpenTelemetry spans of request, enqueue and run: one trace, which begins at the client's `traceparent`.
 
-They are made where OTEL_EXPORTER_OTLP_ENDPOINT says where to send them and the extra `otel` is installed; else
-nothing is.
+Only if OTEL_EXPORTER_OTLP_ENDPOINT names a collector and the extra `otel` is installed; else `span` does nothing.
 """
 
 import logging
@@ -18,7 +17,7 @@ log = logging.getLogger(__name__)
 Kind = Literal["SERVER", "PRODUCER", "CONSUMER"]
 
 
-@cache  # begun with the first span of a process: the thread that sends them does not outlive a fork
+@cache  # made at the first span of a process, because the thread that sends spans does not outlive a fork
 def _provider() -> Any:
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return None
@@ -28,7 +27,7 @@ def _provider() -> Any:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         log.warning(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but no spans are sent (%s): install the extra otel", error
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but no spans are sent (%s): install the extra `otel`", error
         )
         return None
     provider = TracerProvider()
@@ -37,7 +36,7 @@ def _provider() -> Any:
 
 
 def span(name: str, kind: Kind, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:
-    """A span around what is done here, with the current trace as its parent; it is the current trace meanwhile."""
+    """Return a context manager for a span, a child of the current trace and itself the current trace meanwhile."""
     provider = _provider()
     return nullcontext() if provider is None else _span(provider, name, kind, attributes)
 
@@ -62,7 +61,7 @@ def _span(provider: Any, name: str, kind: Kind, attributes: Mapping[str, str | i
 
 
 def attribute(name: str, value: str | int) -> None:
-    """Say one thing more of the span that this code runs in."""
+    """Add an attribute to the span that this code runs in."""
     if _provider() is not None:
         from opentelemetry.trace import get_current_span
 
@@ -70,6 +69,6 @@ def attribute(name: str, value: str | int) -> None:
 
 
 def flush() -> None:
-    """Send what waits to be sent, before a process ends without a word."""
+    """Send the spans that wait, before a process ends by `os._exit`."""
     if _provider.cache_info().currsize and (provider := _provider()) is not None:
         provider.force_flush()

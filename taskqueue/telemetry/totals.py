@@ -1,7 +1,7 @@
-"""What all workers together have done, in Redis: each worker adds every few seconds what it has counted since.
+"""The counts of all workers together, in Redis: each worker adds its new counts every few seconds.
 
-A worker's own counts end with it, and Prometheus would take their sum for a counter that has been reset. These
-only grow. They are statistics: where the answer to an addition is lost, it may be made twice.
+A worker's own counts end with it, and Prometheus would take a smaller sum for a counter that was reset. These
+counts only grow. They are statistics: if the answer to an addition is lost, it may be made twice.
 """
 
 from redis import Redis
@@ -13,29 +13,29 @@ ENDS = [*map(str, SECONDS), "more"]
 
 
 class Totals:
-    """One worker's share."""
+    """Adds one worker's counts to the totals."""
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
-        self._told: dict[str, float] = {}
+        self._added: dict[str, float] = {}
 
     def add(self, tally: Tally) -> None:
         """Add what the tally has counted since the last call. Raises the driver's errors."""
         counted = _fields(tally)
-        news = {field: number - self._told.get(field, 0) for field, number in counted.items()}
+        new = {field: number - self._added.get(field, 0) for field, number in counted.items()}
         with self._connection.pipeline(transaction=True) as pipeline:
-            for field, number in news.items():
+            for field, number in new.items():
                 if isinstance(number, float):
                     pipeline.hincrbyfloat(TOTALS, field, round(number, 6))
                 elif number:
                     pipeline.hincrby(TOTALS, field, number)
-            if any(news.values()):
+            if any(new.values()):
                 pipeline.execute()
-        self._told = counted
+        self._added = counted
 
 
 def read_totals(stored: dict[bytes, bytes]) -> Tally:
-    """The hash at TOTALS as a tally."""
+    """Return the hash at TOTALS as a tally."""
     tally = Tally()
     for field, number in stored.items():
         job_type, what, *where = field.decode(errors="replace").split(":")
@@ -66,5 +66,5 @@ def _fields(tally: Tally) -> dict[str, float]:
 def _put(histogram: Histogram, end: str, number: bytes) -> None:
     if end == "seconds":
         histogram.seconds = float(number)
-    elif end in ENDS:  # an older version may have counted by other ends
+    elif end in ENDS:  # an older version may have had other buckets
         histogram.buckets[ENDS.index(end)] = int(number)

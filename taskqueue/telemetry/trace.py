@@ -1,7 +1,7 @@
-"""What a log line, a job and a callback have in common: the request that they come from.
+"""The trace of a request: what connects its log lines, its jobs and their callbacks.
 
-A request's id and its `traceparent` (W3C Trace Context) are kept with each job that it queues, so that the job's
-own log lines, and the jobs that it queues itself, tell them, too.
+A request's id and its `traceparent` (W3C Trace Context) are stored with each job that it queues. So the job's log
+lines have them, and so do the jobs that this job queues.
 """
 
 import re
@@ -18,23 +18,23 @@ FIELD = Field.TRACE.encode()
 
 
 class Trace(NamedTuple):
-    """Where a request came from."""
+    """A request's id and, if the client sent one, its `traceparent`."""
 
     request_id: str
     traceparent: str | None = None
 
     @classmethod
     def of_request(cls, request_id: str | None, traceparent: str | None) -> Self:
-        """As its headers say; an id is made for a request without a good one."""
-        known = request_id is not None and REQUEST_ID.fullmatch(request_id)
+        """Return the trace of these headers; a missing or malformed id is replaced by a new one."""
+        is_good = request_id is not None and REQUEST_ID.fullmatch(request_id)
         return cls(
-            request_id if request_id and known else secrets.token_hex(8),
+            request_id if request_id and is_good else secrets.token_hex(8),
             traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
         )
 
     @classmethod
     def of_job(cls, stored: Mapping[bytes, bytes]) -> Self | None:
-        """As a job's hash has it."""
+        """Return the trace that a job's hash has, or None."""
         text = stored.get(FIELD)
         if text is None:
             return None
@@ -42,14 +42,14 @@ class Trace(NamedTuple):
         return cls(request_id, traceparent or None)
 
     def text(self) -> str:
-        """As a job's hash has it."""
+        """Return the trace as a job's hash stores it."""
         return f"{self.request_id} {self.traceparent}" if self.traceparent else self.request_id
 
     @property
     def trace_id(self) -> str | None:
-        """The second part of the traceparent, by which tracing tools find it."""
+        """The second part of the traceparent, by which tracing tools find the trace."""
         return self.traceparent.split("-")[1] if self.traceparent else None
 
 
 current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)
-"""The request that this code works for, in a web server's thread or in a work-horse."""
+"""The trace of the request that this thread of a web server, or this work-horse, works for."""

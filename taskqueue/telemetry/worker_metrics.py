@@ -1,4 +1,4 @@
-"""What Prometheus reads: the families of a worker, and of what all workers have done."""
+"""Metrics for Prometheus: those of one worker, and the families that the web server shows for all workers."""
 
 from collections.abc import Iterable, Iterator
 
@@ -16,27 +16,33 @@ OUTCOMES = {
     "stopped": "canceled",
     "returned": "returned",
 }
-"""How an attempt ended, in the words of the HTTP contract; "returned": put back, since its worker was stopped."""
+"""How an attempt ended, in the words of the HTTP API; "returned": put back because its worker stopped."""
 
 
 def worker_metrics(report: Report, silent_seconds: float) -> bytes:
-    """A worker's own, in Prometheus's text format."""
+    """Return one worker's metrics in Prometheus's text format."""
     tally = Tally()
     tally.merge(report.tally)
     return exposition(
         [
-            gauge("taskqueue_worker_ready", "Whether it claims jobs.", float(not report.unready)),
-            gauge("taskqueue_worker_horses", "Its work-horses.", report.horses),
-            gauge("taskqueue_worker_horses_busy", "Its work-horses that run a job.", report.busy),
-            gauge("taskqueue_worker_scheduler", "Whether it moves what is due, for all.", float(report.schedules)),
-            gauge("taskqueue_worker_loop_silent_seconds", "Since its loop went round.", silent_seconds),
+            gauge("taskqueue_worker_ready", "Whether the worker claims jobs.", float(not report.unready)),
+            gauge("taskqueue_worker_horses", "The worker's work-horses.", report.horses),
+            gauge("taskqueue_worker_horses_busy", "The worker's work-horses that run a job.", report.busy),
+            gauge(
+                "taskqueue_worker_scheduler", "Whether it queues what is due, for all.", float(report.schedules)
+            ),
+            gauge(
+                "taskqueue_worker_loop_silent_seconds",
+                "Seconds since the worker's loop was running.",
+                silent_seconds,
+            ),
             *tally_metrics(tally, "taskqueue_worker", "of this worker since its start"),
         ]
     )
 
 
 def tally_metrics(tally: Tally, prefix: str, whose: str) -> Iterator[Metric]:
-    """What became of jobs, by job type."""
+    """Return the counters and histograms of a tally, by job type; `whose` ends their help texts."""
     attempts = CounterMetricFamily(
         f"{prefix}_attempts", f"Attempts that ended, {whose}.", labels=["type", "outcome"]
     )
@@ -63,13 +69,13 @@ def _add(family: HistogramMetricFamily, job_type: str, histogram: Histogram) -> 
     family.add_metric([job_type], buckets, histogram.seconds)
 
 
-def gauge(name: str, means: str, value: float) -> Metric:
-    """One number that goes up and down."""
-    return GaugeMetricFamily(name, means, value)
+def gauge(name: str, meaning: str, value: float) -> Metric:
+    """Return a metric of one number that goes up and down."""
+    return GaugeMetricFamily(name, meaning, value)
 
 
 def exposition(families: Iterable[Metric]) -> bytes:
-    """Prometheus's text format."""
+    """Return metrics in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Once(families))
     return generate_latest(registry)

@@ -24,7 +24,7 @@ from taskqueue.monitor.diagnosis import Explainer
 from taskqueue.monitor.health import Probe
 from taskqueue.monitor.listing import Listing
 from taskqueue.monitor.prometheus import PrometheusReport
-from taskqueue.monitor.queue_warnings import Lookout
+from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.monitor.result_waiter import ResultWaiter
 from taskqueue.monitor.subscriptions import Subscriptions
 from taskqueue.run.files import open_files
@@ -80,7 +80,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         rate_limit.register(app, Quotas(connection, settings.rate_limit))
 
     result_waiter = ResultWaiter(connection, queue.get, MAX_WAITERS)
-    lookout = Lookout(connect_for_probes(connection), settings.queues)
+    queue_warnings = QueueWarnings(connect_for_probes(connection), settings.queues)
     subscriptions = Subscriptions(connection, connect_for_worker(connection))
     app.extensions["subscriptions"] = subscriptions  # closed when a process stops: web/gunicorn_conf.py
     failed_tasks = FailedTasks(connection, settings.queues)
@@ -89,7 +89,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     schedule_store = Schedules(connection, queue.submissions, job_types)
 
     for blueprint in (
-        submit.views(queue, result_waiter, lookout),
+        submit.views(queue, result_waiter, queue_warnings),
         task.views(queue),
         logs.views(queue),
         events.views(queue, subscriptions),
@@ -98,7 +98,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         failures.views(failed_tasks),
         requeue.views(queue, failed_tasks),
         pauses.views(Pauses(connection, settings)),
-        batches.views(batch_store, settings, lookout),
+        batches.views(batch_store, settings, queue_warnings),
         schedules.views(schedule_store, job_types),
         task_types.views(job_types),
         files.views(open_files(settings, connection), settings),

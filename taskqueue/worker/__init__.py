@@ -1,25 +1,31 @@
-"""The worker: a parent that watches, and warm work-horses that claim and run jobs. See docs/reliability.md.
+"""The worker: a parent process that watches, and warm work-horses that claim and run jobs.
 
-The parent
-    worker.py           its loop, and RQ's worker as the outside sees it
-    options.py          how it works: the command line and the environment
-    horse.py            a place for one horse: forks, hears, holds, kills and buries it
-    stops.py            runs that shall be stopped: a command, a canceled task
-    doorbell.py         waits until a queue holds something, without taking it
-    commands.py         RQ's commands to this worker
-    keeper.py           leases, lost jobs, and what is due; heartbeat.lua, due.lua
-    releases.py         lets go on what limits have held: release.lua
-    trimming.py         takes what is gone out of the indexes: trim.lua
-    status_server.py    /healthz, /readyz and /metrics, in a child of its own (child.py), from what status.py holds
-    tally.py            what became of jobs, by type
-A horse
-    horse.py            one turn after another
-    turn.py             settles a job and claims the next, in one round trip: turn.lua, limits.lua
+docs/reliability.md says what it promises.
+
+The parent process
+    worker.py           sets everything up; RQ's worker as other programs see it; when to stop
+    loop.py             waits for sockets, signals and timers, also while Redis is away
+    horses.py           all work-horses: starts, wakes, watches, kills and replaces them
+    horse_process.py    one work-horse, as the parent sees it
+    options.py          the options of the command line and the environment
+    doorbell.py         waits until a queue holds a job, without taking it
+    commands.py         receives RQ's commands to this worker
+    stop_requests.py    runs to be stopped: by a command, or because their task was canceled
+    leases.py           renews the leases of what runs, and settles what a dead horse left: heartbeat.lua
+    maintenance/        the chores: lost jobs, schedules, batches, limits, what is due …
+    reporter.py         why the worker is not ready, and its counts: each second
+    status_server.py    /healthz, /readyz and /metrics, in a child process, from the state in status.py
+A work-horse
+    horse.py            claims, runs and settles one job after another
     job.py              a job that can only call a registered job type
-    capture.py          what a job logs, prints and tells of its progress
-    error.py            what it raised
-    story.py            the log of its jobs
-    by_rq.py            RQ's own code, for jobs that use more of RQ; settles_by_rq.py: what that calls
-Between the two
-    channel.py             what they tell each other, without Redis
+    capture.py          what a job logs, prints and reports as its progress
+    error.py            the text that is stored of an exception
+    by_rq.py            RQ's own code, for jobs that use more of RQ; settles_by_rq.py changes what that code does
+In both
+    child.py            forks a child process that ends with its parent
+    horse_channel.py    what the parent and a horse send each other, without Redis
+    decision.py         what becomes of a job whose run did not succeed: retried, failed, stopped, put back
+    settle_and_claim.py settles a job and claims the next, in one round trip: settle_and_claim.lua, limits.lua
+    abandoned_runs.py   settles a run that its horse could not settle
+    job_log.py          the log lines about jobs
 """

@@ -1,4 +1,4 @@
-"""RQ's own code, for the jobs that use more of RQ than a turn can settle.
+"""Runs and settles jobs by RQ's own code, if they use a feature of RQ that settle_and_claim.lua leaves out.
 
 Dependents, repeats, groups, rate limits, webhooks and callbacks.
 """
@@ -6,7 +6,6 @@ Dependents, repeats, groups, rate limits, webhooks and callbacks.
 import json
 import os
 import signal
-import zlib
 from base64 import b64decode
 from datetime import UTC, datetime
 
@@ -22,40 +21,39 @@ from taskqueue.worker.settle_and_claim import Outcome
 
 
 class WorkHorseDied(Exception):
-    """What a failure callback is given where the job's own exception died with its work-horse."""
+    """The exception for a failure callback of a job whose own exception died with its work-horse."""
 
 
 class ByRQ:
-    """RQ's way to run and to settle a job, on one connection."""
+    """RQ's code for running and settling a job, on one connection."""
 
     def __init__(self, worker: RQWorker, connection: Redis) -> None:
         self._worker = worker
         self._connection = connection
 
     def run(self, job: RegisteredJob, execution_id: str) -> bool:
-        """Run the job and settle it; whether it succeeded."""
+        """Run the job and settle it; return whether it succeeded."""
         return self._worker.perform_job(job, self._queue(job), self._execution(job.id, execution_id))
 
     def settle(self, outcome: Outcome) -> None:
-        """Settle a job that has run already, for whose end others wait."""
+        """Settle a job that has run already, and whose end other jobs wait for."""
         job = RegisteredJob.fetch(outcome.job, connection=self._connection, serializer=JSONSerializer)
         job.ended_at = datetime.fromtimestamp(outcome.ended, UTC)
         queue, execution = self._queue(job), self._execution(job.id, outcome.execution)
         if outcome.kind == "finished":
-            job._result = json.loads(b64decode(outcome.text)) if outcome.text else None
+            job._result = json.loads(b64decode(outcome.result)) if outcome.result else None
             self._worker.handle_job_success(job, queue, queue.started_job_registry, execution)
         else:
-            job.retries_left = 0
+            job.reason = outcome.reason
             self._worker._stopped_job_id = job.id if outcome.kind == "stopped" else None
-            text = zlib.decompress(b64decode(outcome.text)).decode()
-            self._worker.handle_job_failure(job, queue, exc_string=text, execution=execution)
+            self._worker.handle_job_failure(job, queue, exc_string=outcome.error, execution=execution)
 
-    def call_back(self, job: RegisteredJob, kind: str, how: str) -> None:
-        """Call the callback of a job whose run ended without a word, in a process of its own.
+    def call_back(self, job: RegisteredJob, outcome: Outcome) -> None:
+        """Call the callback of a job whose run was abandoned, in a process of its own.
 
-        For the worker, which calls nobody's code itself. Whether it succeeds changes nothing any more.
+        The worker calls this, and it runs no application code itself. A callback that fails changes nothing.
         """
-        if not (job.stopped_callback if kind == "stopped" else job.failure_callback):
+        if not (job.stopped_callback if outcome.kind == "stopped" else job.failure_callback):
             return
         child = os.fork()
         if child:
@@ -65,10 +63,10 @@ class ByRQ:
             if os.fork() == 0:  # a child's child: nobody needs to wait for its end
                 os.setpgid(0, 0)
                 signal.set_wakeup_fd(-1)
-                if kind == "stopped":
+                if outcome.kind == "stopped":
                     execute_stopped_callback(job, self._worker.death_penalty_class)
                 else:
-                    error = WorkHorseDied(how)
+                    error = WorkHorseDied(outcome.error)
                     execute_failure_callback(job, self._worker.death_penalty_class, type(error), error, None)
         finally:
             os._exit(0)

@@ -1,10 +1,10 @@
-"""What a job logs, prints and tells of its progress, caught in its work-horse and sent to Redis while it runs.
+"""Captures what a job logs, prints and reports as its progress, and sends it to Redis while the job runs.
 
-It waits in memory for about FLUSH_SECONDS. What still waits when the job ends goes along with the turn that
-settles it: a job that says a few words costs no round trip more, and a silent one costs nothing. A thread sends
-it, on a connection of its own: while Redis is away, the job does not wait, and what it says last is kept.
+Lines wait in memory for about FLUSH_SECONDS. Those that still wait when the job ends go along with the call that
+settles the job: a job of a few lines costs no extra round trip, and a silent one costs nothing. A thread sends the
+others, on a connection of its own: while Redis is away, the job does not wait, and its latest lines are kept.
 
-What a job's child processes print, or a C library does, goes to the worker's own output only.
+What child processes of a job print, or a C library, goes to the worker's own output only.
 """
 
 import logging
@@ -28,19 +28,19 @@ from taskqueue.worker.horse_channel import HorseChannel
 from taskqueue.worker.job import RegisteredJob
 
 FLUSH_SECONDS = PROGRESS_INTERVAL_SECONDS
-MAX_WAITING = 200  # lines; who says more in FLUSH_SECONDS loses the oldest of them
-ENGINE = "taskqueue.worker"  # its lines tell the worker's story, not the job's
+MAX_WAITING = 200  # lines; of a job that writes more in FLUSH_SECONDS the oldest are lost
+WORKER_LOGGERS = "taskqueue.worker"  # their lines are about the worker, and belong to no job
 
 
 class CapturedOutput(NamedTuple):
-    """What a run has said that is not in Redis yet."""
+    """The output of a run that is not in Redis yet."""
 
     attempt: int
     lines: list[LogLine]
     progress: Progress | None = None
 
     def arguments(self) -> Iterator[str | int]:
-        """As turn.lua takes them."""
+        """Yield ARGV[20…] of settle_and_claim.lua."""
         yield self.attempt
         yield self.progress.text() if self.progress else ""
         for at, level, line in self.lines:
@@ -48,7 +48,7 @@ class CapturedOutput(NamedTuple):
 
 
 class Capture(logging.Handler):
-    """What the job says that a work-horse runs."""
+    """Captures the output of the job that a work-horse runs."""
 
     def __init__(self, channel: HorseChannel, connection: Redis, ttl: int) -> None:
         super().__init__()
@@ -61,46 +61,46 @@ class Capture(logging.Handler):
         self._waiting: deque[LogLine] = deque(maxlen=MAX_WAITING)
         self._progress: Progress | None = None  # that is not in Redis yet
         self._lost = 0
-        self._has_spoken = False
+        self._has_output = False
         self._news = threading.Event()
         self._sending = threading.Lock()
         self._sender: threading.Thread | None = None
         self._printed: list[Printed] = []
 
     def install(self) -> None:
-        """Hear everything that this process logs, prints and tells."""
+        """Start to capture all that this process logs, prints and reports."""
         self._printed = [Printed(sys.stdout, "stdout", self), Printed(sys.stderr, "stderr", self)]
         logging.getLogger().addHandler(self)
-        send_progress_by(self.tell)
-        os.register_at_fork(after_in_child=lambda: send_progress_by(None))  # where no thread would send it
+        send_progress_by(self.take_progress)
+        os.register_at_fork(after_in_child=lambda: send_progress_by(None))  # no thread would send it there
 
     def begin(self, job: RegisteredJob) -> None:
-        """From now on it is this job that speaks."""
+        """Take all output from now on as this job's."""
         self._task, self._attempt = job.id, job.attempt
-        self._has_spoken = False
+        self._has_output = False
         self._channel.last_line = ""
         set_running_job(job)
-        sys.stdout, sys.stderr = self._printed  # the job before may have put something else there
+        sys.stdout, sys.stderr = self._printed  # the job before may have replaced them
 
     def end(self) -> CapturedOutput | None:
-        """The task has ended: what it said last; None where neither this attempt nor an earlier one spoke."""
+        """Stop, and return the last output; None if neither this attempt nor an earlier one can have had any."""
         for printed in self._printed:
             printed.end()
         set_running_job(None)
         self._task = ""
-        if not self._has_spoken:
-            # An earlier attempt may have: with its last one, the lifetime of its lines is set.
+        if not self._has_output:
+            # An earlier attempt may have had some: the last attempt sets the lifetime of all lines.
             return CapturedOutput(self._attempt, []) if self._attempt > 1 else None
         with self._sending:
-            return CapturedOutput(self._attempt, *self._taken())
+            return CapturedOutput(self._attempt, *self._take_waiting())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take what was logged."""
-        if not record.name.startswith(ENGINE):
-            self.say(record.levelname, self.format(record))
+        """Take a log record, unless it is the worker's own."""
+        if not record.name.startswith(WORKER_LOGGERS):
+            self.take_line(record.levelname, self.format(record))
 
-    def say(self, level: str, line: str) -> None:
-        """Take one line."""
+    def take_line(self, level: str, line: str) -> None:
+        """Take one line of the job."""
         if not self._task:
             return
         line = line[:MAX_LINE_CHARACTERS].encode(errors="replace").decode()
@@ -113,8 +113,8 @@ class Capture(logging.Handler):
             self.release()
         self._wake_sender()
 
-    def tell(self, task: str, progress: Progress) -> None:
-        """Take how far the job is; what it told before is of no use any more."""
+    def take_progress(self, task: str, progress: Progress) -> None:
+        """Take how far the job is; replaces an earlier report that is not sent yet."""
         if task != self._task:  # a thread of an earlier job
             return
         self.acquire()
@@ -125,14 +125,14 @@ class Capture(logging.Handler):
         self._wake_sender()
 
     def _wake_sender(self) -> None:
-        self._has_spoken = True
+        self._has_output = True
         if not self._news.is_set():
             self._news.set()
             if self._sender is None:
-                self._sender = threading.Thread(target=self._send_now_and_then, name="sender", daemon=True)
+                self._sender = threading.Thread(target=self._send_forever, name="sender", daemon=True)
                 self._sender.start()
 
-    def _taken(self) -> tuple[list[LogLine], Progress | None]:
+    def _take_waiting(self) -> tuple[list[LogLine], Progress | None]:
         self.acquire()
         try:
             lines, lost, progress = list(self._waiting), self._lost, self._progress
@@ -155,7 +155,7 @@ class Capture(logging.Handler):
             self.release()
         self._news.set()
 
-    def _send_now_and_then(self) -> None:
+    def _send_forever(self) -> None:
         connection = connect_for_requests(self._connection)
         while True:
             self._news.wait()
@@ -166,21 +166,21 @@ class Capture(logging.Handler):
                     self._send(connection)
 
     def _send(self, connection: Redis) -> None:
-        lines, progress = self._taken()
+        lines, progress = self._take_waiting()
         try:
             if progress:
                 write_progress(connection, self._task, progress)
                 progress = None
             if lines:
                 write_lines(connection, self._task, self._attempt, lines, self._ttl)
-        except RedisError:  # the job goes on; it is tried again
+        except RedisError:  # the job goes on, and this is sent again later
             self._give_back(lines, progress)
 
 
 class Printed:
-    """Standard output or standard error, which a capture hears, too.
+    """Standard output or standard error, with a copy for the capture.
 
-    Line by line, so that they stay whole between those of the log; as JSON where the log is.
+    Writes whole lines, so that they do not mix with those of the log; as JSON if the log is JSON.
     """
 
     def __init__(self, stream: TextIO, name: str, capture: Capture) -> None:
@@ -193,7 +193,7 @@ class Printed:
         self._json = next((each.formatter for each in handlers if isinstance(each.formatter, JsonLine)), None)
 
     def write(self, text: str) -> int:
-        """Write and tell each line that is whole; what has no end yet waits for it, up to MAX_LINE_CHARACTERS."""
+        """Write each whole line; the begun one waits for its end, up to MAX_LINE_CHARACTERS."""
         self._is_used = True
         self._capture.acquire()  # several threads may print
         try:
@@ -208,7 +208,7 @@ class Printed:
         return len(text)
 
     def _line(self, line: str) -> None:
-        self._capture.say(self._name, line)
+        self._capture.take_line(self._name, line)
         if self._json:
             record = {"name": self._name, "levelname": self._name, "msg": line}
             line = self._json.format(logging.makeLogRecord(record))
@@ -216,12 +216,12 @@ class Printed:
         self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """As a stream has it."""
+        """Write all these texts, as `io.TextIOBase` does."""
         for line in lines:
             self.write(line)
 
     def end(self) -> None:
-        """Tell and flush what is left."""
+        """Write a line that has no end, and flush."""
         if not self._is_used:
             return
         if self._begun:
@@ -230,8 +230,8 @@ class Printed:
         self._stream.flush()
 
     def close(self) -> None:
-        """Nothing: the next job prints, too."""
+        """Do nothing: the next job prints, too."""
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else a stream can do, the real one does."""
+        """Leave everything else to the real stream."""
         return getattr(self._stream, name)

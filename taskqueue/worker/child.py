@@ -1,4 +1,4 @@
-"""A child process of a worker, forked and never exec'd: a work-horse, or the one that serves its status."""
+"""Child processes of a worker, forked and never exec'd: the work-horses, and the one that serves its status."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,7 @@ LIBC = ctypes.CDLL(None)
 
 
 def fork(run: Callable[[], None]) -> int:
-    """Start a child process that calls `run`, and that ends with this one; its process id."""
+    """Start a child process that calls `run` and that ends with this one; return its process id."""
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -29,16 +29,16 @@ def fork(run: Callable[[], None]) -> int:
     except SystemExit:
         code = 0
     except BaseException:
-        log.critical("A child process of the worker ends by a bug of ours", exc_info=True)
+        log.critical("Worker child process crashed; please report this as a bug", exc_info=True)
     finally:
         logging.shutdown()
         os._exit(code)
 
 
-def bury_orphans(own: Collection[int]) -> None:
-    """Reap what jobs left behind that has ended; not our `own` children, whose end is asked for where they began.
+def reap_orphans(own: Collection[int]) -> None:
+    """Reap the ended processes that jobs left behind, but none of our `own` children, which others wait for.
 
-    A container's first process is given every orphan in it, and each would stay a zombie.
+    A container's first process becomes the parent of every orphan in it, and each would stay a zombie.
     """
     with contextlib.suppress(ChildProcessError):
         while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -48,12 +48,12 @@ def bury_orphans(own: Collection[int]) -> None:
 
 
 def _begin(parent: int) -> None:
-    os.setpgid(0, 0)  # the terminal's Ctrl-C is the parent's; and we can be killed with our children
+    os.setpgid(0, 0)  # only the worker gets the terminal's Ctrl-C, and it can kill this child with its children
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     if sys.platform == "linux":
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        os._exit(1)  # it died before we could say so
+        os._exit(1)  # the worker died before prctl was called
     random.seed()

@@ -1,4 +1,4 @@
-"""What a run has raised, as the text that is kept of it: bounded, and without characters that UTF-8 cannot say."""
+"""Writes an exception as the text that is stored of it: of limited length, and valid UTF-8."""
 
 import sys
 
@@ -9,14 +9,17 @@ MAX_CHARACTERS = 20_000
 
 
 def current_error() -> str:
-    """The traceback of the exception that is handled now."""
-    return kept(format_exc_info(sys.exc_info()))
+    """Return the traceback of the exception that is being handled, shortened."""
+    return shortened(format_exc_info(sys.exc_info()))
 
 
-def kept(traceback: str) -> str:
-    """So much of it: a driver may put a whole statement, and what it was given, into its message."""
-    text = traceback.encode(errors="backslashreplace").decode()  # a name of os.listdir's may have lone surrogates
-    text = "\n".join(_begun(line) for line in text.split("\n"))
+def shortened(traceback: str) -> str:
+    """Return a traceback of at most about MAX_CHARACTERS.
+
+    A database driver may put a whole statement, with all its values, into a message.
+    """
+    text = traceback.encode(errors="backslashreplace").decode()  # a name from os.listdir may have lone surrogates
+    text = "\n".join(_first_characters(line) for line in text.split("\n"))
     left_out = len(text) - MAX_CHARACTERS
     if left_out <= 0:
         return text
@@ -24,5 +27,5 @@ def kept(traceback: str) -> str:
     return f"{text[:half]}\n… {left_out:,} characters are left out here …\n{text[-half:]}"
 
 
-def _begun(line: str) -> str:
+def _first_characters(line: str) -> str:
     return line if len(line) <= MAX_LINE_CHARACTERS else line[:MAX_LINE_CHARACTERS] + "…"

@@ -1,17 +1,18 @@
-"""What a worker and one of its work-horses tell each other, in memory that both have, and with single bytes.
+"""The channel between a worker and one of its work-horses: shared memory, and a pair of sockets.
 
-The horse writes what it is about to do before it does it, so that the parent knows what a horse was doing that
-died at any instruction:
+The horse writes what it is about to do before it does it. So the worker knows what a horse was doing when it died,
+at whatever instruction:
 
-    CLAIMING  `claim` was sent to Redis: a job may stand there under that execution's id, and has not begun;
-              `execution` of `job`, if there is one, has run, and its outcome was sent with it
+    RESTING   it has nothing to do with Redis
+    CLAIMING  it has sent `claim` to Redis: Redis may have given it a job under that execution's id, which has not
+              begun; `execution` of `job`, if there is one, has run, and its outcome was sent with the claim
     RUNNING   `execution` of `job` has begun, and may run until `deadline`
 
-The parent writes `stop`: settle what runs, claim nothing more, and end. The last line that the job has logged
-stands there too, for the report of its death.
+The worker writes `stop`: settle what runs, claim nothing more, and end. The horse also writes the last line that
+its job has logged, for the report of its death.
 
-Lines on the socket: horse to parent, IDLE (nothing to claim, asleep until it is woken), SUSPENDED (the same,
-`rq suspend` holds), and `{…}`, what `Tally` has counted; parent to horse, WAKE, a single byte.
+On the sockets the horse sends lines: IDLE (no job waits; it sleeps until it is woken), SUSPENDED (`rq suspend`
+holds; it sleeps, too) and `{…}` (what `Tally` has counted). The worker sends WAKE, a single byte.
 """
 
 import mmap
@@ -23,14 +24,14 @@ from typing import NamedTuple
 IDLE, SUSPENDED, WAKE = b"i", b"s", b"w"
 
 _STOP = struct.Struct("?")
-_STATE = struct.Struct("B40s128s40s128sdd")  # ids are at most as long as Redis keys of RQ's are in practice
+_STATE = struct.Struct("B40s128s40s128sdd")  # in practice, RQ's ids are no longer than this
 _STATE_OFFSET = 8
 _LINE = struct.Struct("H400s")
 _LINE_OFFSET = 1024
 
 
 class Phase(IntEnum):
-    """What a horse does."""
+    """What a horse is doing."""
 
     RESTING = 0
     CLAIMING = 1
@@ -38,7 +39,7 @@ class Phase(IntEnum):
 
 
 class State(NamedTuple):
-    """What a horse wrote last."""
+    """What a horse has written last."""
 
     phase: Phase
     claim: str = ""  # an execution's id
@@ -50,19 +51,19 @@ class State(NamedTuple):
 
     @property
     def executions(self) -> tuple[str, str]:
-        """What may stand in Redis for it."""
+        """The ids of the executions that Redis may have for the horse."""
         return self.claim, self.execution
 
 
 class HorseChannel:
-    """One horse's share. Made before the fork, so that both sides have it."""
+    """The channel of one horse. It is made before the fork, so that both processes have it."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
         self.parent_end, self.horse_end = socket.socketpair()
 
     def write(self, state: State) -> None:
-        """Say what comes now."""
+        """Write what the horse is about to do."""
         phase, claim, job, execution, origin, began, deadline = state
         _STATE.pack_into(
             self._memory,
@@ -77,14 +78,14 @@ class HorseChannel:
         )
 
     def read(self) -> State:
-        """What the horse said last."""
+        """Return what the horse has written last."""
         phase, *texts, began, deadline = _STATE.unpack_from(self._memory, _STATE_OFFSET)
         claim, job, execution, origin = (text.rstrip(b"\0").decode() for text in texts)
         return State(Phase(phase), claim, job, execution, origin, began, deadline)
 
     @property
     def stop(self) -> bool:
-        """Whether the horse shall claim nothing more."""
+        """Whether the horse must claim nothing more."""
         return bool(_STOP.unpack_from(self._memory)[0])
 
     @stop.setter
@@ -93,7 +94,7 @@ class HorseChannel:
 
     @property
     def last_line(self) -> str:
-        """What the job has logged last."""
+        """The last line that the job has logged."""
         length, text = _LINE.unpack_from(self._memory, _LINE_OFFSET)
         return str(text[:length].decode(errors="ignore"))
 
@@ -102,12 +103,12 @@ class HorseChannel:
         text = line[:400].encode(errors="replace")[:400]
         _LINE.pack_into(self._memory, _LINE_OFFSET, len(text), text)
 
-    def tell(self, line: bytes) -> None:
-        """Horse to parent."""
+    def send(self, line: bytes) -> None:
+        """Send a line from the horse to the worker."""
         self.horse_end.sendall(line + b"\n")
 
     def close(self) -> None:
-        """Give the memory and the sockets back."""
+        """Close the memory and the sockets."""
         self.parent_end.close()
         self.horse_end.close()
         self._memory.close()

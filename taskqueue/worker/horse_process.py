@@ -1,7 +1,6 @@
-"""One place for a work-horse, and the horse that stands in it, as the worker sees them."""
+"""A work-horse as its worker sees it: a child process, forked again after each end."""
 
 import contextlib
-import logging
 import os
 import signal
 import time
@@ -9,37 +8,36 @@ from collections.abc import Callable
 
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.child import fork
+from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.horse_channel import SUSPENDED, WAKE, HorseChannel, Phase
-
-log = logging.getLogger(__name__)
 
 
 class HorseProcess:
-    """Forks, hears, holds, kills and buries one horse at a time."""
+    """Forks one horse at a time, reads its messages, kills and reaps it."""
 
     def __init__(self, tally: Tally) -> None:
         self.channel = HorseChannel()
-        self.pid = 0
+        self.pid = 0  # 0: there is no process
         self.sleeps = b""  # IDLE or SUSPENDED; b"": it is awake
-        self.stopped_job = ""  # by the stop command
-        self.killed_for = ""  # why the worker killed it, in words
         self._tally = tally
-        self._how = ""  # its horse ended, as long as Redis does not know
-        self._heard = b""  # of a line that has not come whole
+        self._killed_for: Ending | None = None  # the worker has killed it on purpose
+        self._ending: Ending | None = None  # it has ended, and what it left is not settled yet
+        self._begun_line = b""  # of a message that has not come whole
 
     def fork(self, run: Callable[[], None], *, stop: bool) -> None:
-        """Put a horse in: a child process that calls `run`."""
+        """Start a horse: a child process that calls `run`; with `stop` it claims nothing."""
         self.channel.stop = stop
         pid = fork(run)
-        self.pid, self.sleeps, self.stopped_job, self.killed_for = pid, b"", "", ""
+        self.pid, self.sleeps, self._killed_for = pid, b"", None
         with contextlib.suppress(OSError):
-            os.setpgid(pid, pid)  # as it does itself: whoever comes first
+            os.setpgid(pid, pid)  # the child does it, too: whichever comes first
         self.channel.parent_end.setblocking(False)
 
-    def hear(self) -> None:
-        """Take in what the horse has said."""
+    def receive(self) -> None:
+        """Read the messages of the horse."""
         with contextlib.suppress(BlockingIOError):
-            *lines, self._heard = (self._heard + self.channel.parent_end.recv(65536)).split(b"\n")
+            received = self._begun_line + self.channel.parent_end.recv(65536)
+            *lines, self._begun_line = received.split(b"\n")
             for line in lines:
                 if line.startswith(b"{"):
                     self._tally.merge(line.decode())
@@ -47,98 +45,107 @@ class HorseProcess:
                     self.sleeps = line
 
     def wake(self) -> None:
-        """It has something to do."""
+        """Let the horse try to claim a job."""
         self.sleeps = b""
         with contextlib.suppress(OSError):
             self.channel.parent_end.send(WAKE)
 
     @property
     def is_suspended(self) -> bool:
-        """Whether `rq suspend` has put it to sleep."""
+        """Whether the horse sleeps because of `rq suspend`."""
         return self.sleeps == SUSPENDED
 
     @property
     def is_busy(self) -> bool:
-        """Whether it runs a job."""
+        """Whether the horse runs a job."""
         return bool(self.pid) and self.channel.read().phase is Phase.RUNNING
 
     @property
     def is_overdue(self) -> bool:
-        """Whether its job runs past its hard limit."""
+        """Whether the horse's job runs past its hard limit."""
         state = self.channel.read()
         return bool(self.pid) and state.phase is Phase.RUNNING and 0 < state.deadline < time.monotonic()
 
     def runs(self, job: str, execution: str = "") -> bool:
-        """Whether it runs this execution; where none is named, whether it runs this job."""
+        """Return whether the horse runs this execution or, if `execution` is "", this job."""
         state = self.channel.read()
-        same = state.execution == execution if execution else state.job == job
-        return bool(self.pid) and state.phase is Phase.RUNNING and same
+        is_it = state.execution == execution if execution else state.job == job
+        return bool(self.pid) and state.phase is Phase.RUNNING and is_it
 
-    def kill(self) -> None:
-        """End it with all that it has started."""
+    def kill(self, ending: Ending | None = None) -> None:
+        """Kill the horse with all that it has started.
+
+        `ending`: what to settle its run as; without one the run counts as a death of the horse.
+        """
+        if ending:
+            self._killed_for = ending
         if self.pid:
             kill_all(self.pid)
 
-    def kill_if_still(self, execution: str, why: str) -> bool:
-        """Kill it if it still runs that job: it is held first, so it cannot begin another meanwhile."""
+    def kill_if_still(self, execution: str, ending: Ending) -> bool:
+        """Kill the horse if it still runs this execution; return whether it did.
+
+        The horse is stopped first, so that it cannot begin another job meanwhile.
+        """
         os.kill(self.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it may have ended just now
         state = self.channel.read()
         if state.phase is Phase.RUNNING and state.execution == execution:
-            self.killed_for = why
-            self.kill()
+            self.kill(ending)
             return True
         os.kill(self.pid, signal.SIGCONT)
         return False
 
-    def bury(self) -> str | None:
-        """How it ended, in words, until that is settled; None while it lives or the horse is empty."""
+    def reap(self) -> Ending | None:
+        """Return how the horse ended, until that is settled; None while it lives, or once it is settled."""
         if not self.pid:
-            return self._how or None
+            return self._ending
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid == 0:
             return None
         with contextlib.suppress(OSError):
-            os.killpg(pid, signal.SIGKILL)  # what it left behind
+            os.killpg(pid, signal.SIGKILL)  # what the horse left running
         self.pid = 0
-        self.hear()
-        self._how = self.killed_for or _how(status, usage.ru_maxrss // 1024, self.channel.last_line)
-        return self._how
+        self.receive()
+        self._ending = self._killed_for or Ending(
+            How.HORSE_DIED, _death_report(status, usage.ru_maxrss // 1024, self.channel.last_line)
+        )
+        return self._ending
 
-    def settled(self) -> None:
-        """What the horse has left is in Redis."""
-        self._how = ""
+    def note_settled(self) -> None:
+        """Note that Redis has all that the horse left."""
+        self._ending = None
 
-    def renew(self) -> None:
-        """A new channel for the next horse: the dead one may have left anything in its own."""
+    def renew_channel(self) -> None:
+        """Make a new channel for the next horse: the dead one may have left half a message in its own."""
         self.channel.close()
         self.channel = HorseChannel()
-        self._heard = b""
+        self._begun_line = b""
 
 
-def _how(status: int, peak_mib: int, last_line: str) -> str:
+def _death_report(status: int, peak_mib: int, last_line: str) -> str:
     code = os.waitstatus_to_exitcode(status)
     end = f"exit code {code}"
     if code < 0:
         with contextlib.suppress(ValueError):
             end = f"killed by {signal.Signals(-code).name} (signal {-code})"
-    said = f" The last line that its job logged: {last_line}" if last_line else ""
-    return f"Work-horse terminated unexpectedly; {end}; it had used up to {peak_mib} MiB.{said}"
+    last_words = f" The last line that its job logged: {last_line}" if last_line else ""
+    return f"Work-horse terminated unexpectedly; {end}; it had used up to {peak_mib} MiB.{last_words}"
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below this one, where Linux tells."""
-    found: list[int] = []
+    """Return the ids of all processes below this one; on Linux only, elsewhere []."""
+    pids: list[int] = []
     with contextlib.suppress(OSError, ValueError):
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  names only
             with open(f"/proc/{pid}/task/{thread}/children") as children:  # noqa: PTH123  /proc is no folder of files
                 for child in map(int, children.read().split()):
-                    found += [child, *descendants(child)]
-    return found
+                    pids += [child, *descendants(child)]
+    return pids
 
 
 def kill_all(pid: int) -> None:
-    """End a horse, its process group, and what it started elsewhere."""
+    """Kill a horse, its process group, and the processes that it has started in other groups."""
     below = descendants(pid)
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A job as our workers run it: it can only call a registered job type, and it counts its attempts."""
+"""A job as our workers run it: calls only a registered job type, and counts its attempts."""
 
 import json
 import zlib
@@ -12,31 +12,32 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 
 from taskqueue.call import Call, registered_call
+from taskqueue.enqueue.job_fields import PLAIN_FIELDS
 from taskqueue.errors import PermanentFailure, UnknownJobType
 from taskqueue.jobtypes.names import CALL_PREFIX, job_type_name
 from taskqueue.jobtypes.rq_callbacks import registered_callbacks
 from taskqueue.store.keys import Field
+from taskqueue.tasks.reason import ReasonCode
+from taskqueue.worker.decision import Attempts, Decision, How, decide
 
-FRESH = frozenset(
-    b"created_at enqueued_at data origin status description timeout result_ttl failure_ttl retries_left"
-    b" retry_intervals tq:attempts".split()
-)
-"""The fields of a job that `TaskQueue.submit` has written, and nobody has touched since."""
-FRESH_OF_A_REQUEST = FRESH | {b"tq:trace"}
+FRESH = frozenset(field.encode() for field in PLAIN_FIELDS)
+"""The fields of a job that `TaskQueue.submit` has written, and that nothing has changed since."""
+FRESH_OF_A_REQUEST = FRESH | {Field.TRACE.encode()}
 DATE_LENGTH = len("2026-11-24T10:43:05.120000Z")
 
 
 class RegisteredJob(Job):
-    """An RQ job that can only call a registered job type, whatever was written to Redis."""
+    """An RQ job that calls only a registered job type, whatever a program has written to Redis."""
 
     attempt: int = 0  # runs begun so far
     attempts: int = 1  # runs allowed
     deaths: int = 0  # runs that ended their work-horse
     claimed: bool = False  # the claim has counted this attempt already
+    reason: ReasonCode | None = None  # decided before RQ's own code settles it: see by_rq.py
 
     @property
     def func(self) -> Call:
-        """The job type's function. Raises `UnknownJobType` for any other name."""
+        """The job type's function. Raises `UnknownJobType` for any other name, and `PermanentFailure`."""
         if self.instance is not None:
             raise PermanentFailure("This job calls a method of an object; only job types are run.")
         for name in (self._success_callback_name, self._failure_callback_name, self._stopped_callback_name):
@@ -47,34 +48,34 @@ class RegisteredJob(Job):
             return registered_call(name)
         except UnknownJobType as error:
             if name.startswith(CALL_PREFIX):
-                raise  # another worker may have newer code that knows it: it is tried again
+                raise  # another worker may have newer code that knows the name, so the job is retried
             raise PermanentFailure(str(error)) from error
 
-    # RQ would import whatever function a job's hash names as its callback; a name that is not
-    # registered is no callback here, and `func` refuses the job.
+    # RQ would import any function that a job's hash names as its callback. Here a name that is not
+    # registered is no callback, and `func` refuses the job.
     @property
     def success_callback(self) -> Callable[..., Any] | None:
-        """What is called when the job has succeeded."""
+        """The registered callback for a job that has succeeded."""
         return registered_callbacks.get(self._success_callback_name or "")
 
     @property
     def failure_callback(self) -> Callable[..., Any] | None:
-        """What is called when the job has failed for good."""
+        """The registered callback for a job that has failed for good."""
         return registered_callbacks.get(self._failure_callback_name or "")
 
     @property
     def stopped_callback(self) -> Callable[..., Any] | None:
-        """What is called when the job was stopped on request."""
+        """The registered callback for a job that was stopped on request."""
         return registered_callbacks.get(self._stopped_callback_name or "")
 
     @property
     def runs(self) -> str:
-        """Which attempt this is, in words: "attempt 2 of 5"."""
+        """The number of this attempt, in words: "attempt 2 of 5"."""
         return f"attempt {self.attempt} of {max(self.attempts, self.attempt)}"
 
     @property
     def type_name(self) -> str:
-        """Its job type, for the log; "unreadable" where its data is no JSON job."""
+        """The job type, for the log; "unreadable" if the job's data is no JSON job."""
         try:
             return job_type_name(self.func_name or "")
         except Exception:  # noqa: BLE001  another program may have written anything; the log line must not fail
@@ -82,22 +83,27 @@ class RegisteredJob(Job):
 
     @classmethod
     def fetch(cls, id: str, connection: Redis | None = None, serializer: Any = None) -> Self:  # noqa: A002  RQ's name
-        """The job of this id. Raises `NoSuchJobError`, and whatever its hash makes RQ raise."""
+        """Return the job of this id. Raises `NoSuchJobError`, and what a malformed hash makes RQ raise."""
         job = super().fetch(id, connection, serializer)
         assert isinstance(job, cls)  # noqa: S101  RQ's annotation is its base class
         return job
 
     def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
-        """Read the job from its hash; ours has the attempts besides."""
+        """Read the job from its hash, with our own fields."""
         super().restore(raw_data)
         self.attempt = int(raw_data.get(Field.ATTEMPT.encode(), 0))
         self.attempts = int(raw_data.get(Field.ATTEMPTS.encode(), 1 + (self.retries_left or 0)))
         self.deaths = int(raw_data.get(Field.DEATHS.encode(), 0))
 
+    def decide(self, how: How) -> Decision:
+        """Return what becomes of the job after a run that ended like this."""
+        delay = self.get_retry_interval() if self.should_retry else 0
+        return decide(how, Attempts(self.attempt, self.retries_left or 0, delay, self.deaths))
+
     @property
-    def is_ordinary(self) -> bool:
-        """Whether it uses nothing of RQ's that only RQ's own code settles."""
-        return not (
+    def needs_rqs_code(self) -> bool:
+        """Whether only RQ's own code can settle the job; our script settles all others."""
+        return bool(
             self.has_rate_limit
             or self.repeats_left
             or self.webhooks
@@ -108,7 +114,7 @@ class RegisteredJob(Job):
         )
 
     def prepare_for_execution(self, worker_name: str, pipeline: Pipeline) -> None:
-        """Count the attempt, in the same transaction that marks the job as started."""
+        """Count the attempt in the transaction that marks the job as started, unless its claim has counted it."""
         super().prepare_for_execution(worker_name, pipeline)
         if self.claimed:
             return
@@ -120,8 +126,8 @@ class RegisteredJob(Job):
 class ClaimedJob(RegisteredJob):
     """A job that a work-horse has claimed.
 
-    To read a job's whole hash takes longer than to run a small job. So of a fresh job only what a run needs is
-    read, and the rest when somebody asks for it: an attribute that is not there yet is looked up by `__getattr__`.
+    Reading a job's whole hash takes longer than running a small job. So a fresh job reads only what a run needs,
+    and the rest when code asks for an attribute that is not there yet: see `__getattr__`.
     """
 
     _hash: Mapping[bytes, bytes] | None
@@ -129,7 +135,7 @@ class ClaimedJob(RegisteredJob):
 
     @classmethod
     def of(cls, job_id: str, raw: Mapping[bytes, bytes], connection: Redis, worker_name: str) -> Self:
-        """The job that was claimed; `raw` is its hash as it was before. Raises what a malformed hash makes."""
+        """Return the claimed job; `raw` is its hash before the claim. Raises what a malformed hash causes."""
         job = cls.__new__(cls)
         job._id, job.connection, job._hash = job_id, connection, raw
         job.worker_name, job.claimed = worker_name, True
@@ -168,13 +174,13 @@ class ClaimedJob(RegisteredJob):
 
     @property
     def func(self) -> Call:
-        """As of any registered job; a fresh one has no callbacks to look at."""
+        """The job type's function, as `RegisteredJob` finds it; a fresh job has no callbacks to check."""
         name = self.func_name or ""
         if self.is_fresh and self.instance is None and name.startswith(CALL_PREFIX):
             return registered_call(name)
         return super().func
 
     @property
-    def is_ordinary(self) -> bool:
-        """As of any registered job."""
-        return self.is_fresh or super().is_ordinary
+    def needs_rqs_code(self) -> bool:
+        """Whether only RQ's own code can settle the job; never of a fresh job, which has none of RQ's features."""
+        return not self.is_fresh and super().needs_rqs_code

@@ -1,4 +1,4 @@
-"""The log of a worker's jobs, in three kinds of lines.
+"""The log lines of a worker about its jobs.
 
 Processing email task 5c1f…
 Task 5c1f… complete in 0.42 s
@@ -10,58 +10,67 @@ from datetime import timedelta
 
 from taskqueue.errors import PermanentFailure
 from taskqueue.tasks.task import error_of
+from taskqueue.telemetry.log import about
 from taskqueue.worker.job import RegisteredJob
 from taskqueue.worker.settle_and_claim import Outcome
 
 log = logging.getLogger(__name__)
 
-SAID_IN_FULL = {PermanentFailure.__name__} | {kind.__name__ for kind in PermanentFailure.__subclasses__()}
-"""Errors that a job raised in its own words: the log needs no traceback of them."""
+NO_TRACEBACK = {PermanentFailure.__name__} | {kind.__name__ for kind in PermanentFailure.__subclasses__()}
+"""Errors that a job raises with a message for people: the log needs no traceback of them."""
 MAX_REASON_CHARACTERS = 300  # of an error's message in the log; the task itself has all of it
 
 
 class JobLog:
-    """Tells what happens to jobs."""
+    """Logs what happens to jobs."""
 
     def begins(self, job: RegisteredJob) -> None:
-        """Before the function runs."""
+        """Log that a job begins."""
         if not log.isEnabledFor(logging.INFO):
             return
-        again = f" ({job.runs})" if job.attempt > 1 else ""
-        log.info("Processing %s task %s…%s", job.type_name, job.id, again, extra=_of(job.id))
+        runs = f" ({job.runs})" if job.attempt > 1 else ""
+        log.info("Processing %s task %s…%s", job.type_name, job.id, runs, extra=about(job.id))
 
     def settled(self, outcome: Outcome) -> None:
-        """After Redis has taken the result."""
+        """Log that Redis has stored a result; failures are logged before."""
         if outcome.kind == "finished":
             seconds = outcome.ended - outcome.began
-            log.info("Task %s complete in %.2f s", outcome.job, seconds, extra=_of(outcome.job))
+            log.info("Task %s complete in %.2f s", outcome.job, seconds, extra=about(outcome.job))
 
-    def failed(self, job: RegisteredJob, outcome: Outcome, traceback: str) -> None:
-        """A run failed, or its horse died."""
-        kind, message = error_of(traceback)
+    def failed(self, job: RegisteredJob, outcome: Outcome) -> None:
+        """Log that an attempt failed, and when the next one begins."""
+        kind, message = error_of(outcome.error)
         kind = kind.rpartition(".")[2]
         reason = f"{kind}: {message[:MAX_REASON_CHARACTERS]}".rstrip(": ")
         if outcome.kind == "retried":
             delay = outcome.delay
             when = f"in {timedelta(seconds=delay)}" if delay >= 60 else f"in {delay} s" if delay else "now"
             log.warning(
-                "Task %s failed (%s): %s; next attempt %s", job.id, job.runs, reason, when, extra=_of(job.id)
+                "Task %s failed (%s): %s; next attempt %s", job.id, job.runs, reason, when, extra=about(job.id)
             )
             return
-        log.error("Task %s failed for good (%s): %s", job.id, job.runs, reason, extra=_of(job.id))
-        if kind not in SAID_IN_FULL:
-            log.info("Traceback of task %s:\n%s", job.id, traceback.rstrip(), extra=_of(job.id))
+        log.error("Task %s failed for good (%s): %s", job.id, job.runs, reason, extra=about(job.id))
+        if kind not in NO_TRACEBACK:
+            log.info("Traceback of task %s:\n%s", job.id, outcome.error.rstrip(), extra=about(job.id))
+
+    def abandoned(self, job: RegisteredJob, outcome: Outcome) -> None:
+        """Log what becomes of a run that its work-horse could not settle."""
+        if outcome.kind == "returned":
+            log.info("Task %s is put back to the front of its queue", job.id, extra=about(job.id))
+        elif outcome.kind == "stopped":
+            log.warning("Task %s stopped on request", job.id, extra=about(job.id))
+        else:
+            self.failed(job, outcome)
 
     def canceled(self, outcome: Outcome) -> None:
-        """It was to be stopped, and has ended by itself."""
-        log.warning("Task %s canceled; dropped: %s", outcome.job, outcome.kind)
+        """Log that a job is canceled, although its run ended by itself first."""
+        log.warning(
+            "Task %s canceled; its outcome is dropped: %s", outcome.job, outcome.kind, extra=about(outcome.job)
+        )
 
     def lost(self, outcome: Outcome) -> None:
-        """The job was not ours any more."""
-        log.warning("Task %s was given to another worker, canceled or deleted meanwhile; dropped: %s",
-                    outcome.job, outcome.kind, extra=_of(outcome.job))  # fmt: skip
-
-
-def _of(task_id: str) -> dict[str, str]:
-    """For LOG_FORMAT=json: these lines are told beside the job, not in it."""
-    return {"task_id": task_id}
+        """Log that another execution has the job, or that it is gone."""
+        log.warning(
+            "Task %s was given to another worker, canceled or deleted; its outcome is dropped: %s",
+            outcome.job, outcome.kind, extra=about(outcome.job),
+        )  # fmt: skip

@@ -1,26 +1,26 @@
-"""How one worker works: the command line's options, and the environment variables behind them."""
+"""The options of one worker: those of the command line, with defaults from the environment."""
 
 import os
 from typing import NamedTuple
 
 from taskqueue.settings import Environment, whole_number
-from taskqueue.worker.horse import Limits
+from taskqueue.worker.horse import HorseLimits
 
 
 class Options(NamedTuple):
-    """`python worker.py --help` describes each."""
+    """The options of one worker; `python worker.py --help` describes each."""
 
     horses: int = 1
-    limits: Limits = Limits()
+    limits: HorseLimits = HorseLimits()
     grace_seconds: float = 25
     port: int = 0  # of /healthz, /readyz and /metrics; 0: none
 
     @classmethod
     def read(cls, env: Environment) -> "Options":
-        """What `env` (usually `os.environ`) asks for. Raises `InvalidSetting`."""
+        """Return the options that `env` (usually `os.environ`) sets. Raises `InvalidSetting`."""
         return cls(
             horses=whole_number(env, "WORKER_HORSES", os.cpu_count() or 1, "of work-horses"),
-            limits=Limits(
+            limits=HorseLimits(
                 jobs=whole_number(env, "MAX_JOBS_PER_HORSE", 0, "of jobs", minimum=0),
                 memory_mib=whole_number(env, "MAX_HORSE_MEMORY_MIB", 0, "of MiB", minimum=0),
             ),

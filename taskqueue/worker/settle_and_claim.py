@@ -1,4 +1,4 @@
-"""Settles a job and claims the next, in one round trip to Redis; again, until Redis has answered."""
+"""Settles a job and claims the next in one round trip to Redis, and tries again until Redis has answered."""
 
 import hashlib
 import logging
@@ -6,7 +6,7 @@ import time
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from hiredis import pack_command
 from redis import Redis
@@ -19,7 +19,9 @@ from taskqueue.store import scripts
 from taskqueue.store.keys import queue_key, worker_key
 from taskqueue.store.times import rq_now
 from taskqueue.tasks.failure import failure_text
+from taskqueue.tasks.reason import ReasonCode
 from taskqueue.worker.capture import CapturedOutput
+from taskqueue.worker.decision import Ending, OutcomeKind
 from taskqueue.worker.job import RegisteredJob
 
 log = logging.getLogger(__name__)
@@ -29,89 +31,100 @@ SCRIPT = scripts.source("callback", "limits", "settle_and_claim")
 WHOLE = ("EVAL", SCRIPT)
 BY_DIGEST = ("EVALSHA", hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest())
 
-Kind = Literal["finished", "failed", "stopped", "retried", "returned"]
-
 
 class Outcome(NamedTuple):
-    """How one execution of a job ended; see turn.lua for each field that it has, too."""
+    """What becomes of a job after one of its runs; settle_and_claim.lua describes the fields that it takes."""
 
-    kind: Kind
+    kind: OutcomeKind
     job: str
     execution: str
     origin: str
     job_type: str  # for the tally
-    began: float
+    began: float  # seconds since 1970, as is `ended`
     ended: float
     ttl: int = -1
-    text: bytes = b""
+    result: bytes = b""  # of a run that finished, as RQ stores it: base64 of JSON; b"" for None
+    error: str = ""  # of any other run: a traceback, or one sentence
     delay: int = 0
     retries_left: int = 0
     deaths: int = 0
     failure: str = ""
-    said: CapturedOutput | None = None
+    reason: ReasonCode | None = None
+    output: CapturedOutput | None = None
 
     def arguments(self) -> list[str | bytes | float]:
-        """As turn.lua takes them."""
+        """Return ARGV[7…] of settle_and_claim.lua."""
         return [
-            self.kind, self.job, self.execution, self.origin, repr(self.began), repr(self.ended),
-            self.ttl, self.text, self.delay, self.retries_left, self.deaths or "", self.failure,
-            *(self.said.arguments() if self.said else ()),
+            self.kind, self.job, self.execution, self.origin, repr(self.began), repr(self.ended), self.ttl,
+            self.result if self.kind == "finished" else _error_text(self.error),
+            self.delay, self.retries_left, self.deaths or "", self.failure, self.reason or "",
+            *(self.output.arguments() if self.output else ()),
         ]  # fmt: skip
 
 
 class Answer(NamedTuple):
-    """What turn.lua answered: what became of the outcome, the job that was claimed, and its hash before."""
+    """What settle_and_claim.lua answered."""
 
-    settled: str
-    claimed: str
-    fields: dict[bytes, bytes]
+    settled: str  # what became of the outcome
+    claim: str  # what became of the claim: "claimed", "empty", "suspended", "skipped"
+    job_id: str  # of the job that was claimed
+    fields: dict[bytes, bytes]  # the hash of the job that was claimed, as it was before the claim
 
 
 def result_text(json_text: str) -> bytes:
-    """A result as RQ keeps it."""
+    """Return a result as RQ stores it."""
     return b64encode(json_text.encode())
 
 
-def error_text(traceback: str) -> bytes:
-    """A traceback as RQ keeps it."""
-    return b64encode(zlib.compress(traceback.encode()))
+def _error_text(error: str) -> bytes:
+    """Return a traceback as RQ stores it."""
+    return b64encode(zlib.compress(error.encode()))
 
 
-def failure(job: RegisteredJob, execution: str, traceback: str, began: float, ttl: int) -> Outcome:
-    """How a failed run ends: tried again while attempts are left, else in the failed registry, so many seconds."""
-    retry = job.should_retry
+def outcome_of(job: RegisteredJob, execution: str, ending: Ending, began: float, failure_ttl: int) -> Outcome:
+    """Return what becomes of a job whose run did not succeed.
+
+    `began`: seconds since 1970. `failure_ttl`: seconds to keep the failure of a job that says nothing itself.
+    """
+    decision = job.decide(ending.how)
+    error = ending.message
+    if decision.reason is ReasonCode.POISON:
+        error = f"Poison job: each of its {job.attempt} attempts ended its work-horse. {error}"
     return Outcome(
-        kind="retried" if retry else "failed",
+        kind=decision.kind,
         job=job.id,
         execution=execution,
         origin=job.origin,
         job_type=job.type_name,
         began=began,
         ended=time.time(),
-        ttl=ttl if job.failure_ttl is None else job.failure_ttl,
-        text=error_text(traceback),
-        delay=job.get_retry_interval() if retry else 0,
-        retries_left=(job.retries_left or 1) - 1,
-        failure="" if retry else failure_text(job.type_name, traceback),
-        # Its horse adds what it said last; the lifetime of what it said before is set in any case.
-        said=CapturedOutput(job.attempt, []),
+        ttl=failure_ttl if job.failure_ttl is None else job.failure_ttl,
+        error=error,
+        delay=decision.delay,
+        retries_left=decision.retries_left,
+        deaths=decision.deaths,
+        failure=failure_text(job.type_name, error) if decision.reason else "",
+        reason=decision.reason,
+        # The horse puts its last lines here. Without any, the lifetime of the earlier lines must be set, too.
+        output=CapturedOutput(job.attempt, []),
     )
 
 
 class SettleAndClaim:
-    """A worker's turns on one connection."""
+    """Calls settle_and_claim.lua for one worker, on a connection of its own."""
 
     def __init__(self, connection: Redis, worker: str, queues: Sequence[str], lease_seconds: int) -> None:
-        self._wire = connection.connection_pool.get_connection()  # ours alone: no pool's work at each turn
+        self._wire = connection.connection_pool.get_connection()  # ours alone: no pool's work at each call
         keys = [worker_key(worker), *(queue_key(name) for name in queues)]
         self._constant = [len(keys), *keys, RQ_KEY_PREFIX, worker, lease_seconds]
 
     def __call__(
         self, outcome: Outcome | None = None, claim: str = "", *, give_up: Callable[[], bool] = lambda: False
     ) -> Answer:
-        """Settle and claim. While Redis is away it is tried again: the script may be sent twice.
+        """Settle a job and claim the next under the execution's id `claim`; "" claims none.
 
-        With `give_up` true in such a pause, the driver's error is raised.
+        While Redis is away, the call waits and sends the script again: the script may be sent twice. If `give_up`
+        returns true in such a pause, the driver's error is raised.
         """
         after = outcome.arguments() if outcome else [""]
         script, again = BY_DIGEST, ""
@@ -122,17 +135,16 @@ class SettleAndClaim:
                 if not self._wire.is_connected:
                     self._wire.connect()  # with Sentinel, to the master as it is now
                 self._wire.send_packed_command([call])
-                settled, claimed, fields = self._wire.read_response()
-                return Answer(
-                    settled.decode(), claimed.decode(), dict(zip(fields[::2], fields[1::2], strict=True))
-                )
+                settled, claimed, job_id, fields = self._wire.read_response()
+                hash_before = dict(zip(fields[::2], fields[1::2], strict=True))
+                return Answer(settled.decode(), claimed.decode(), job_id.decode(), hash_before)
             except NoScriptError:
-                script = WHOLE  # this Redis has not seen it yet, or has restarted
+                script = WHOLE  # this Redis has not seen the script yet, or has restarted
             except (RedisConnectionError, RedisTimeoutError, ResponseError) as error:
                 again = "1"
                 if give_up() or (isinstance(error, ResponseError) and not _may_pass(error)):
                     raise
-                # At first it may be an old connection that Redis has closed meanwhile: no news.
+                # The first time, it may be an old connection that Redis has closed meanwhile: no news.
                 level = logging.DEBUG if wait_seconds == FIRST_WAIT_SECONDS else logging.WARNING
                 log.log(level, "Redis does not answer (%s); trying again in %.1f s", error, wait_seconds)
                 time.sleep(wait_seconds)
@@ -140,6 +152,6 @@ class SettleAndClaim:
 
 
 def _may_pass(error: ResponseError) -> bool:
-    """Whether Redis may take the same tomorrow: it is full, busy, read-only while another takes its place …"""
+    """Return whether Redis may take the same call later: it is full, busy, read-only during a failover …"""
     known = isinstance(error, OutOfMemoryError | ReadOnlyError | MasterDownError)
     return known or str(error).startswith(("BUSY", "MISCONF", "NOREPLICAS"))  # redis-py has no class for these

@@ -1,6 +1,7 @@
-"""What RQ's own code asks of a worker while it runs and settles a job in a work-horse: see by_rq.py."""
+"""Changes what RQ's own code does when it settles a job in a work-horse: see by_rq.py."""
 
 import logging
+import sys
 from typing import Any
 
 from rq import Worker as RQWorker
@@ -8,7 +9,9 @@ from rq.executions import Execution
 
 from taskqueue.store.keys import Field
 from taskqueue.tasks.failure import failure_text
-from taskqueue.worker.error import kept
+from taskqueue.telemetry.log import about
+from taskqueue.worker.decision import How
+from taskqueue.worker.error import shortened
 from taskqueue.worker.job import RegisteredJob
 from taskqueue.worker.maintenance.limit_releaser import LimitReleaser
 from taskqueue.worker.maintenance.missed_callbacks import MissedCallbacks
@@ -17,13 +20,13 @@ log = logging.getLogger(__name__)
 
 
 class SettlesByRQ(RQWorker):
-    """RQ's worker, but for what a run settles that has lost its job meanwhile, and for who counts."""
+    """RQ's worker, which settles a job only if the execution still has it, and counts nothing itself."""
 
     def handle_job_success(self, job: Any, queue: Any, started_job_registry: Any, execution: Any = None) -> None:
-        """Store a result, unless the job is this execution's no more."""
-        if self._owns(execution):
+        """Store a result, unless another execution has the job."""
+        if self._has_job(execution):
             super().handle_job_success(job, queue, started_job_registry, execution)
-            self._ended(job)
+            self._after_end(job)
 
     def handle_job_failure(
         self,
@@ -33,33 +36,41 @@ class SettlesByRQ(RQWorker):
         exc_string: str = "",
         execution: Any = None,
     ) -> None:
-        """Store a failure, unless the job is this execution's no more."""
-        if self._owns(execution):
-            exc_string = kept(exc_string)
-            if not job.should_retry:
-                self.connection.hset(job.key, Field.FAILURE, failure_text(job.type_name, exc_string))
-            super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
-            self._ended(job)
+        """Store a failure or queue the next attempt, unless another execution has the job."""
+        if not self._has_job(execution):
+            return
+        exc_string = shortened(exc_string)
+        # An outcome that was decided before brings its reason (ByRQ.settle); RQ calls this in an `except` block.
+        reason = job.reason or job.decide(How.of_error(sys.exc_info()[1])).reason
+        if reason:
+            job.retries_left = 0  # RQ retries while there are some left
+            failure = failure_text(job.type_name, exc_string)
+            self.connection.hset(job.key, items=[Field.FAILURE, failure, Field.REASON, reason])
+        super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
+        self._after_end(job)
 
-    def _ended(self, job: RegisteredJob) -> None:
-        """What turn.lua does besides where it settles a job itself."""
+    def _after_end(self, job: RegisteredJob) -> None:
+        """Do the rest of what settle_and_claim.lua does when it settles a job."""
         MissedCallbacks(self.connection).run(job.id)
         LimitReleaser(self.connection).run()
 
-    def _owns(self, execution: Execution) -> bool:
+    def _has_job(self, execution: Execution) -> bool:
         key = execution.job.started_job_registry.key
         if self.connection.zscore(key, execution.composite_key) is not None:
             return True
-        log.warning("Task %s was given to another worker, canceled or deleted meanwhile", execution.job_id)
+        log.warning(
+            "Task %s was given to another worker, canceled or deleted; its outcome is dropped",
+            execution.job_id, extra=about(execution.job_id),
+        )  # fmt: skip
         return False
 
-    # RQ counts with each job; the heartbeat does it here.
+    # RQ counts with each job; here the heartbeat does it, from `Tally`.
 
     def increment_failed_job_count(self, pipeline: object = None) -> None:
-        """Nothing: see `Tally`."""
+        """Do nothing: see `Tally`."""
 
     def increment_successful_job_count(self, pipeline: object = None) -> None:
-        """Nothing: see `Tally`."""
+        """Do nothing: see `Tally`."""
 
     def increment_total_working_time(self, job_execution_time: object, pipeline: object) -> None:
-        """Nothing: see `Tally`."""
+        """Do nothing: see `Tally`."""

@@ -1,6 +1,6 @@
-"""How a worker stands, in memory that it shares with the process that tells it over HTTP (status_server.py).
+"""The state of a worker, in memory that it shares with the process that serves it over HTTP (status_server.py).
 
-The worker's loop only writes here and waits for nobody, so a loop that hangs is seen from outside.
+The worker's loop only writes here and waits for nobody, so a loop that hangs can be seen from outside.
 """
 
 import json
@@ -10,48 +10,48 @@ import time
 
 from taskqueue.telemetry.report import Report
 
-_TURN = struct.Struct("d")
+_LOOPED_AT = struct.Struct("d")
 _WHICH = struct.Struct("B")
 _WHICH_OFFSET = 8
 _LENGTH = struct.Struct("I")
 _REPORTS_OFFSET = 64
-_REPORT_BYTES = 1024 * 1024  # memory that is not written takes no place
+_REPORT_BYTES = 1024 * 1024  # memory that is never written costs nothing
 
 
 class Status:
-    """One worker's share. Made before the fork, so that both sides have it."""
+    """The state of one worker. It is made before the fork, so that both processes have it."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _REPORTS_OFFSET + 2 * _REPORT_BYTES)
-        self.turned()
-        self.tell(Report())
+        self.note_loop()
+        self.write(Report())
 
-    def turned(self) -> None:
-        """The loop goes round."""
-        _TURN.pack_into(self._memory, 0, time.monotonic())
+    def note_loop(self) -> None:
+        """Note that the worker's loop is running now."""
+        _LOOPED_AT.pack_into(self._memory, 0, time.monotonic())
 
     @property
     def silent_seconds(self) -> float:
-        """How long ago it went round last."""
-        return max(0.0, time.monotonic() - float(_TURN.unpack_from(self._memory)[0]))
+        """How many seconds ago the loop was running."""
+        return max(0.0, time.monotonic() - float(_LOOPED_AT.unpack_from(self._memory)[0]))
 
-    def tell(self, report: Report) -> None:
-        """Put a report in the place of the last one."""
+    def write(self, report: Report) -> None:
+        """Replace the last report."""
         text = json.dumps(report).encode()
         if len(text) > _REPORT_BYTES - _LENGTH.size:
             return
-        # Two places, in turn: the one that is being read stays whole until the report after this one.
+        # Two slots, in turn: a report that is being read stays whole until the report after the next.
         which = 1 - self._which
-        place = _REPORTS_OFFSET + which * _REPORT_BYTES
-        _LENGTH.pack_into(self._memory, place, len(text))
-        self._memory[place + _LENGTH.size : place + _LENGTH.size + len(text)] = text
+        offset = _REPORTS_OFFSET + which * _REPORT_BYTES
+        _LENGTH.pack_into(self._memory, offset, len(text))
+        self._memory[offset + _LENGTH.size : offset + _LENGTH.size + len(text)] = text
         _WHICH.pack_into(self._memory, _WHICH_OFFSET, which)
 
     def read(self) -> Report:
-        """The last report."""
-        place = _REPORTS_OFFSET + self._which * _REPORT_BYTES
-        (length,) = _LENGTH.unpack_from(self._memory, place)
-        return Report(*json.loads(self._memory[place + _LENGTH.size : place + _LENGTH.size + length]))
+        """Return the last report."""
+        offset = _REPORTS_OFFSET + self._which * _REPORT_BYTES
+        (length,) = _LENGTH.unpack_from(self._memory, offset)
+        return Report(*json.loads(self._memory[offset + _LENGTH.size : offset + _LENGTH.size + length]))
 
     @property
     def _which(self) -> int:

@@ -1,8 +1,8 @@
 """Serves a worker's `/healthz`, `/readyz` and `/metrics`, for Kubernetes and Prometheus.
 
-In a child process of its own: no thread stands beside the forks of the work-horses, no request takes the loop's
-time, and a loop that hangs cannot hang the answer that says so. The worker closes the listening socket when the
-child has it, so that no work-horse and nothing that a job starts inherits it.
+It runs in a child process of its own: the worker forks its work-horses without a second thread, no request takes
+the loop's time, and the answer that says that the loop hangs does not hang itself. The worker closes the listening
+socket once the child has it, so that no work-horse and no process of a job inherits it.
 """
 
 import logging
@@ -20,12 +20,12 @@ from taskqueue.worker.status import Status
 
 log = logging.getLogger(__name__)
 
-SILENT_SECONDS = 15  # a loop that waits for a Redis that is away goes round every 4 seconds or so
+SILENT_SECONDS = 15  # while Redis is away, the loop still goes round every 4 seconds or so
 REQUEST_SECONDS = 5
 
 
 class StatusServer:
-    """Starts the child process, and keeps it. With port 0 there is none."""
+    """Starts the child process, and replaces it if it dies. With port 0 there is none."""
 
     def __init__(self, port: int = 0) -> None:
         self.status = Status()
@@ -33,9 +33,9 @@ class StatusServer:
         self.pid = 0  # of the child process; 0: there is none
 
     def keep(self) -> None:
-        """Start it where it does not run: at first, or after its death.
+        """Start the child process unless it runs.
 
-        Raises OSError or OverflowError where the port cannot be used.
+        Raises OSError or OverflowError if the port cannot be used.
         """
         if not self._port or (self.pid and os.waitpid(self.pid, os.WNOHANG) == (0, 0)):
             return
@@ -45,7 +45,7 @@ class StatusServer:
             self.pid = fork(lambda: _Server(listener, self.status, parent).serve_forever())
 
     def stop(self) -> None:
-        """End it."""
+        """End the child process."""
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -53,14 +53,14 @@ class StatusServer:
 
 
 def _listen(port: int) -> socket.socket:
-    """On all interfaces: whoever asks is outside of the container."""
+    """Listen on all interfaces: probes come from outside of the container."""
     if socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", port))
 
 
 class _Server(ThreadingHTTPServer):
-    """In the child process."""
+    """The HTTP server, in the child process."""
 
     def __init__(self, listener: socket.socket, status: Status, parent: int) -> None:
         super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
@@ -70,13 +70,13 @@ class _Server(ThreadingHTTPServer):
         self._parent = parent
 
     def service_actions(self) -> None:
-        """Twice a second. Linux ends us with the worker; elsewhere we see that it has gone."""
+        """End with the worker. On Linux the kernel does that; elsewhere this looks, twice a second."""
         if os.getppid() != self._parent:
             os._exit(0)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """One that hangs up in the middle is not worth a traceback."""
-        log.debug("A request from %s failed", client_address)
+        """Log a request that failed; a client that hangs up is not worth a traceback."""
+        log.debug("Status request from %s failed", client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -89,17 +89,17 @@ class _Handler(BaseHTTPRequestHandler):
         match self.path.partition("?")[0]:
             case "/healthz":
                 silent = status.silent_seconds
-                self._say(
-                    f"The worker's loop has stood still for {silent:.0f} s." if silent > SILENT_SECONDS else ""
+                self._answer_health(
+                    f"The worker's loop has hung for {silent:.0f} s." if silent > SILENT_SECONDS else ""
                 )
             case "/readyz":
-                self._say(status.read().unready)
+                self._answer_health(status.read().unready)
             case "/metrics":
                 self._answer(200, worker_metrics(status.read(), status.silent_seconds), CONTENT_TYPE_LATEST)
             case _:
                 self._answer(404, b"There are /healthz, /readyz and /metrics.\n")
 
-    def _say(self, trouble: str) -> None:
+    def _answer_health(self, trouble: str) -> None:
         self._answer(503 if trouble else 200, f"{trouble or 'ok'}\n".encode())
 
     def _answer(self, code: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
@@ -110,8 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def version_string(self) -> str:
-        """Nobody needs to know which Python this is."""
+        """Return a name that does not tell the version of Python."""
         return "taskqueue"
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002  the standard library's name
-        """Nothing: probes come every few seconds."""
+        """Log nothing: probes come every few seconds."""

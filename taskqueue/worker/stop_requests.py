@@ -1,46 +1,44 @@
-"""Runs that shall be stopped on request: by RQ's stop command, or because their task was canceled."""
+"""Requests to stop a run: by RQ's stop command, or because its task was canceled."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.horse_process import HorseProcess
 
-STOPPED = "Stopped on request."
-LOOKED_FOR_SECONDS = 2.0  # the command may come while the job is being claimed, before a horse is seen to run it
+STOPPED = Ending(How.STOPPED, "Stopped on request.")
+VALID_SECONDS = 2.0  # the command may come while the job is being claimed, before a horse is seen to run it
 
 
 class StopRequest(NamedTuple):
-    """What was asked for."""
+    """A request to stop one run."""
 
     job: str
-    execution: str  # "": whichever of the job's runs
+    execution: str  # "": any run of the job
     until: float  # on the monotonic clock
 
 
 class StopRequests:
-    """What was asked for, until it is done."""
+    """The requests that are open: each until its run is killed, or for VALID_SECONDS."""
 
-    def __init__(self, horses: Sequence[HorseProcess]) -> None:
+    def __init__(self, horses: Iterable[HorseProcess]) -> None:
         self._horses = horses
-        self._asked: list[StopRequest] = []
+        self._open: list[StopRequest] = []
 
-    def ask(self, job: str, execution: str) -> None:
-        """StopRequest a run of this job: this execution of it, if one is named."""
-        self._asked.append(StopRequest(job, execution, time.monotonic() + LOOKED_FOR_SECONDS))
-        self.obey()
+    def add(self, job: str, execution: str) -> None:
+        """Ask to stop a run of this job: this execution, or any if `execution` is ""."""
+        self._open.append(StopRequest(job, execution, time.monotonic() + VALID_SECONDS))
+        self.fulfil()
 
-    def obey(self) -> None:
-        """StopRequest what was asked for and runs now."""
+    def fulfil(self) -> None:
+        """Kill the horses that run what is to be stopped."""
         now = time.monotonic()
-        self._asked = [stop for stop in self._asked if not self._stop(stop) and stop.until > now]
+        self._open = [request for request in self._open if not self._stop(request) and request.until > now]
 
-    def _stop(self, stop: StopRequest) -> bool:
-        for horse in self._horses:
-            if horse.runs(stop.job, stop.execution):
-                state = horse.channel.read()
-                horse.stopped_job = state.job
-                if horse.kill_if_still(state.execution, STOPPED):
-                    return True
-                horse.stopped_job = ""
-        return False
+    def _stop(self, request: StopRequest) -> bool:
+        return any(
+            horse.kill_if_still(horse.channel.read().execution, STOPPED)
+            for horse in self._horses
+            if horse.runs(request.job, request.execution)
+        )

@@ -1,4 +1,4 @@
-"""What the tests of the deployment stand on: a copy of the project that a test may edit."""
+"""Fixtures of the deployment's tests: a copy of the project that a test may edit, and its web server."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from taskqueue import job
 
 @job("fresh")
 def fresh() -> None:
-    \"\"\"A job type that came later.\"\"\"
+    \"\"\"A job type that was added later.\"\"\"
 """
 
 
@@ -45,15 +45,15 @@ def edit(file: Path, old: str, new: str) -> None:
 
 
 def command_of(dockerfile: str) -> list[str]:
-    """The image's command, run by the Python of the tests."""
-    found = re.search(r"^CMD (\[.*\])$", (ROOT / dockerfile).read_text(), re.MULTILINE)
-    assert found
-    program, *arguments = json.loads(found[1])
+    """Return the image's command, to be run by the tests' own Python."""
+    command_line = re.search(r"^CMD (\[.*\])$", (ROOT / dockerfile).read_text(), re.MULTILINE)
+    assert command_line
+    program, *arguments = json.loads(command_line[1])
     return [sys.executable, *(["-m", program] if program != "python" else []), *arguments]
 
 
 class Web:
-    """gunicorn, as the image starts it; `under` is a program that starts it."""
+    """gunicorn, as the image starts it; `under` is a command line that runs it."""
 
     def __init__(self, project: Path, *under: str, log_file: Path | None = None) -> None:
         self.port = free_port()

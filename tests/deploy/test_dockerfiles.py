@@ -1,7 +1,9 @@
-"""The Dockerfiles, as far as they can be read without Docker; tests/images builds and runs them."""
+"""The Dockerfiles, checked as text; tests/images builds and runs them."""
 
 import json
 import re
+import subprocess
+import sys
 from fnmatch import fnmatch
 
 import pytest
@@ -46,8 +48,17 @@ def test_code_comes_after_the_dependencies_which_come_from_the_lock(part: str, d
     lock = (ROOT / "requirements" / f"{part}.txt").read_text()
     names = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
     assert {"rq", "pillow"} <= names
-    assert ("gunicorn" in names) == (part == "web")
+    web_only = {"flask", "gunicorn", "rq-dashboard"}
+    assert names & web_only == (web_only if part == "web" else set())
     assert not {"pytest", "ruff", "mypy"} & names
+
+
+def test_the_worker_starts_without_the_web_servers_packages() -> None:
+    """taskqueue/web is in the worker's image, and nothing there imports it."""
+    code = "import sys, worker; worker.discover(); print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"taskqueue.worker", "jobs.email"} <= set(done.stdout.split())
+    assert not {"taskqueue.web", "flask", "werkzeug", "gunicorn", "rq_dashboard"} & set(done.stdout.split())
 
 
 def test_what_it_copies_is_there_and_is_sent_to_the_builder(dockerfile: str) -> None:

@@ -1,4 +1,4 @@
-"""The workflow for kindling, expanded as GitHub and kindling's actions do, against the operator's schema."""
+"""The workflow for kindling, expanded like GitHub and kindling do, checked against the operator's schema."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plan(checkout: Path, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Run the workflow's own step that reads the mark, on a commit with this message."""
+    """Run the workflow's step that reads the mark, on a commit with the given message."""
 
     def run(message: str) -> subprocess.CompletedProcess[str]:
         identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
@@ -62,7 +62,7 @@ def plan(checkout: Path, tmp_path: Path) -> Callable[[str], subprocess.Completed
 def deploy(
     plan: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> Callable[[str], tuple[list[dict[str, str]], Objects]]:
-    """What is built, and the objects that reach Kubernetes by their names, for a commit with this message."""
+    """Return the builds and the Kubernetes objects, by their names, of a commit with the given message."""
 
     def run(message: str) -> tuple[list[dict[str, str]], Objects]:
         assert plan(message).returncode == 0
@@ -87,21 +87,21 @@ def deploy(
 
 
 def expanded(text: str, values: dict[str, str]) -> str:
-    """`${{ … }}` as GitHub fills it in; an unknown name fails the test."""
-    return re.sub(r"\$\{\{ *([\w.-]+) *\}\}", lambda found: values[found[1]], text)
+    """Replace each `${{ … }}` as GitHub does; an unknown name fails the test."""
+    return re.sub(r"\$\{\{ *([\w.-]+) *\}\}", lambda match: values[match[1]], text)
 
 
 def is_wanted(condition: str | None, values: dict[str, str]) -> bool:
-    """A step's `if`. GitHub reads an output that was not set as the empty string."""
+    """Return whether a step's `if` holds. GitHub reads an output that was not set as the empty string."""
     if condition is None:
         return True
-    found = re.fullmatch(r"([\w.-]+) == '(\w+)'", condition)
-    assert found, condition
-    return values.get(found[1], "") == found[2]
+    comparison = re.fullmatch(r"([\w.-]+) == '(\w+)'", condition)
+    assert comparison, condition
+    return values.get(comparison[1], "") == comparison[2]
 
 
 def object_of(inputs: dict[str, str]) -> dict[str, Any]:
-    """The object that the deploy action applies. It pastes the inputs into YAML, and so do we."""
+    """Return the object that the deploy action applies: like the action, paste the inputs into YAML."""
     get = inputs.get
     lines = [
         "apiVersion: apps.example.com/v1alpha1",

@@ -1,4 +1,4 @@
-"""The manifests in deploy/kubernetes, expanded, held against Kubernetes's own schemas and against our programs."""
+"""The manifests in deploy/kubernetes, checked against Kubernetes's own schemas and against our programs."""
 
 import json
 import re
@@ -33,7 +33,7 @@ Manifest = dict[str, Any]
 
 @cache
 def expanded(overlay: str) -> tuple[Manifest, ...]:
-    """What `kubectl apply -k` would send."""
+    """Return the manifests that `kubectl apply -k` would send."""
     if not shutil.which("kubectl"):
         missing("kubectl, which has kustomize in it,")
     command = ["kubectl", "kustomize", str(FOLDER / "overlays" / overlay)]
@@ -42,7 +42,7 @@ def expanded(overlay: str) -> tuple[Manifest, ...]:
     return tuple(yaml.safe_load_all(done.stdout))
 
 
-def found(overlay: str, kind: str, name: str) -> Manifest:
+def manifest_of(overlay: str, kind: str, name: str) -> Manifest:
     (manifest,) = (
         manifest
         for manifest in expanded(overlay)
@@ -52,18 +52,19 @@ def found(overlay: str, kind: str, name: str) -> Manifest:
 
 
 def pods(overlay: str) -> list[Manifest]:
-    """The pod of each workload."""
+    """Return the pod spec of each workload."""
     return [m["spec"]["template"]["spec"] for m in expanded(overlay) if m["kind"] in ("Deployment", "StatefulSet")]
 
 
 @cache
-def told_metrics() -> frozenset[str]:
-    """The names of all metrics of the web server and of a worker."""
+def exported_metrics() -> frozenset[str]:
+    """Return the names of all metrics that a worker exports."""
     tally = Tally()
     tally.add("email", "finished", 1)
     tally.add_wait("email", 1)
-    told = worker_metrics(Report(tally=tally.told()), 0.0).decode()
-    return frozenset(METRIC.findall(told)) | {name.replace("_worker_", "_") for name in METRIC.findall(told)}
+    exported = worker_metrics(Report(tally=tally.as_line()), 0.0).decode()
+    names = frozenset(METRIC.findall(exported))
+    return names | {name.replace("_worker_", "_") for name in names}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -85,7 +86,7 @@ def test_the_operators_take_each_of_their_kinds() -> None:
 
 
 def test_kubernetes_takes_the_behaviour_that_keda_hands_on() -> None:
-    scaled = found("production", "ScaledObject", "task-worker")["spec"]
+    scaled = manifest_of("production", "ScaledObject", "task-worker")["spec"]
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", **scaled["scaleTargetRef"]},
         "minReplicas": scaled["minReplicaCount"],
@@ -97,12 +98,12 @@ def test_kubernetes_takes_the_behaviour_that_keda_hands_on() -> None:
 
 
 def test_prometheus_finds_what_it_is_to_read() -> None:
-    (port,) = found("production", "Service", "task-api")["spec"]["ports"]
-    (container,) = found("production", "Deployment", "task-worker")["spec"]["template"]["spec"]["containers"]
-    services = found("production", "ServiceMonitor", "task-api")["spec"]["endpoints"]
-    workers = found("production", "PodMonitor", "task-worker")["spec"]["podMetricsEndpoints"]
+    (port,) = manifest_of("production", "Service", "task-api")["spec"]["ports"]
+    (container,) = manifest_of("production", "Deployment", "task-worker")["spec"]["template"]["spec"]["containers"]
+    services = manifest_of("production", "ServiceMonitor", "task-api")["spec"]["endpoints"]
+    workers = manifest_of("production", "PodMonitor", "task-worker")["spec"]["podMetricsEndpoints"]
     assert [endpoint["port"] for endpoint in services] == [port["name"]]
-    assert {endpoint["port"] for endpoint in workers} <= {one["name"] for one in container["ports"]}
+    assert {endpoint["port"] for endpoint in workers} <= {port["name"] for port in container["ports"]}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -137,8 +138,8 @@ def test_every_selector_finds_its_pods(overlay: str) -> None:
 
 
 def test_a_job_of_any_type_may_end_before_its_worker_does() -> None:
-    grace = int(found("production", "ConfigMap", "task-settings")["data"]["GRACE_SECONDS"])
-    pod = found("production", "Deployment", "task-worker")["spec"]["template"]["spec"]
+    grace = int(manifest_of("production", "ConfigMap", "task-settings")["data"]["GRACE_SECONDS"])
+    pod = manifest_of("production", "Deployment", "task-worker")["spec"]["template"]["spec"]
     assert (
         max(job_type.timeout for job_type in discover().values()) <= grace < pod["terminationGracePeriodSeconds"]
     )
@@ -146,9 +147,9 @@ def test_a_job_of_any_type_may_end_before_its_worker_does() -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_probes_ask_what_our_programs_serve(overlay: str, app: Flask) -> None:
-    port = int(found(overlay, "ConfigMap", "task-settings")["data"]["WORKER_PORT"])
+    port = int(manifest_of(overlay, "ConfigMap", "task-settings")["data"]["WORKER_PORT"])
     for name in ("task-api", "task-worker"):
-        (container,) = found(overlay, "Deployment", name)["spec"]["template"]["spec"]["containers"]
+        (container,) = manifest_of(overlay, "Deployment", name)["spec"]["template"]["spec"]["containers"]
         paths = {
             container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
         }
@@ -161,25 +162,25 @@ def test_the_probes_ask_what_our_programs_serve(overlay: str, app: Flask) -> Non
 
 def test_the_settings_are_settings() -> None:
     table = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
-    for name in found("production", "ConfigMap", "task-settings")["data"]:
+    for name in manifest_of("production", "ConfigMap", "task-settings")["data"]:
         assert f"`{name}`" in table
-    data = found("dev", "Secret", "task-secrets")["data"]
+    data = manifest_of("dev", "Secret", "task-secrets")["data"]
     assert set(data) == {"REDIS_PASSWORD", "TASK_QUEUE_URL"}
 
 
 def test_one_worker_always_stays_for_the_scheduler() -> None:
-    scaled = found("production", "ScaledObject", "task-worker")["spec"]
+    scaled = manifest_of("production", "ScaledObject", "task-worker")["spec"]
     assert scaled["minReplicaCount"] >= 1
     assert scaled["scaleTargetRef"]["name"] == "task-worker"
-    assert "replicas" not in found("production", "Deployment", "task-worker")["spec"]
+    assert "replicas" not in manifest_of("production", "Deployment", "task-worker")["spec"]
 
 
-def test_keda_alerts_and_the_dashboard_ask_for_metrics_that_are_told(app: Flask) -> None:
-    told = told_metrics() | set(METRIC.findall(app.test_client().get("/metrics").get_data(as_text=True)))
+def test_keda_alerts_and_the_dashboard_ask_for_metrics_that_are_exported(app: Flask) -> None:
+    exported = exported_metrics() | set(METRIC.findall(app.test_client().get("/metrics").get_data(as_text=True)))
     for file in ("scaling/keda.yaml", "monitoring/alerts.yaml", "monitoring/dashboard.json"):
         asked = set(METRIC.findall((FOLDER / file).read_text()))
         assert asked
-        assert asked <= told, file
+        assert asked <= exported, file
     assert json.loads((FOLDER / "monitoring" / "dashboard.json").read_text())["panels"]
 
 
@@ -198,11 +199,11 @@ def app(settings: Settings) -> Flask:
 
 
 def test_the_arguments_of_redis_are_understood(tmp_path: Path) -> None:
-    """By the Redis that is here: a misspelt option would stop it at once."""
+    """Start the installed Redis with them: a misspelt option would stop it at once."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if not program:
         missing("redis-server")
-    (container,) = found("dev", "StatefulSet", "task-redis")["spec"]["template"]["spec"]["containers"]
+    (container,) = manifest_of("dev", "StatefulSet", "task-redis")["spec"]["template"]["spec"]["containers"]
     options = [option.replace("$(REDIS_PASSWORD)", "development") for option in container["args"][1:]]
     command = [program, *options, "--port 0", f"--unixsocket {tmp_path}/s", f"--dir {tmp_path}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -34,7 +34,7 @@ sys.exit(Laptop(int(sys.argv[1]), Log(sys.stdout), Path(sys.argv[2])).run())
 
 
 class Running:
-    """A `make run` of a test: its process, its log, its address."""
+    """A running `make run`: its process, its log, its address."""
 
     def __init__(self, folder: Path, port: int, stdout: int | None = None, **variables: str) -> None:
         self.address = f"http://127.0.0.1:{port}"
@@ -57,7 +57,7 @@ class Running:
         return self
 
     def children(self) -> dict[str, int]:
-        """The process id of each part, by its name."""
+        """Return the process id of each part, by its name."""
         listed = subprocess.run(
             ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
             capture_output=True,
@@ -73,12 +73,12 @@ class Running:
         }
 
     def redis(self) -> Redis:
-        """A connection to the Redis that was started."""
+        """Return a connection to the Redis that was started."""
         title = ["ps", "-o", "args=", "-p", str(self.children()["redis"])]
         shown = subprocess.run(title, capture_output=True, text=True, check=True).stdout
-        found = re.search(r"127\.0\.0\.1:(\d+)", shown)
-        assert found, shown
-        return Redis(port=int(found[1]))
+        address = re.search(r"127\.0\.0\.1:(\d+)", shown)
+        assert address, shown
+        return Redis(port=int(address[1]))
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.address + path, timeout=5) as answer:
@@ -92,7 +92,7 @@ class Running:
 
 
 def processes_of(*sessions: int) -> list[str]:
-    """What still runs of these parts."""
+    """Return the command lines of the processes of these sessions that still run."""
     listed = subprocess.run(
         ["ps", "-o", "args=", "--sid", ",".join(map(str, sessions))], capture_output=True, text=True, check=False
     )
@@ -116,7 +116,7 @@ def make_run(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
 @pytest.fixture
 def redis_in_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put a `redis-server` first in the PATH: this line of sh, with `exec $server "$@"` for the real one."""
+    """Put a `redis-server` first in the PATH: one line of sh, in which `exec $server "$@"` runs the real one."""
 
     def put(line: str) -> None:
         program = tmp_path / "bin" / "redis-server"
@@ -136,14 +136,14 @@ def redis_too() -> None:
 
 @pytest.fixture
 def valkey_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No Redis is in the PATH: there is the one in the wheel."""
+    """No Redis in the PATH: only the server in the wheel is left."""
     with monkeypatch.context() as patch:
         patch.setenv("PATH", "/nowhere")
         yield
 
 
 def log_of(folder: Path, *programs: str) -> bytes:
-    """The log of parts that run these lines of Python."""
+    """Run each program (lines of Python) as a part, and return the log."""
     file = folder / "log"
     with file.open("w") as out:
         log = Log(out)
@@ -154,10 +154,10 @@ def log_of(folder: Path, *programs: str) -> bytes:
     return file.read_bytes()
 
 
-def read_until(terminal: int, words: str) -> str:
-    """What is shown on a terminal, until it has shown these words."""
+def read_until(terminal: int, text: str) -> str:
+    """Read a terminal until it has shown `text`; return all that it has shown."""
     shown = b""
-    while words.encode() not in shown:
+    while text.encode() not in shown:
         assert select.select([terminal], [], [], START_SECONDS)[0], shown
         shown += os.read(terminal, 65_536)
     return shown.decode()
@@ -196,7 +196,7 @@ def test_a_task_that_was_queued_before_the_end_is_done_after_the_next_start(make
     first = make_run().wait_until_ready()
     with first.redis() as connection:
         suspend(connection)
-    # The worker may wait for one job already; it takes no other.
+    # The worker may already wait for one job; after that it claims no other.
     tasks = [first.post("/tasks?task_type=generic", {"number": number}) for number in range(3)]
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(40) == 0
@@ -243,7 +243,7 @@ def test_a_second_ctrl_c_stops_at_once_and_redis_still_writes_its_data(
     redis_in_path(f'exec $server "$@" --logfile {tmp_path}/redis.log')
     running = make_run().wait_until_ready()
     parts = running.children()
-    os.kill(parts["worker"], signal.SIGSTOP)  # it will not stop when asked
+    os.kill(parts["worker"], signal.SIGSTOP)  # it does not stop when asked
     running.process.send_signal(signal.SIGINT)
     wait_until(lambda: not processes_of(parts["web"]), what="the web server's end")
     running.process.send_signal(signal.SIGINT)
@@ -310,7 +310,7 @@ def test_a_redis_of_ones_own_is_used(own_redis: RedisServer, make_run: MakeRun) 
     assert set(running.children()) == {"web", "worker"}
 
 
-def test_a_redis_of_ones_own_that_is_away_is_told(make_run: MakeRun) -> None:
+def test_a_redis_of_ones_own_that_is_away_is_reported(make_run: MakeRun) -> None:
     running = make_run(TASK_QUEUE_URL=f"redis://user:hunter2@127.0.0.1:{free_port()}/0")
     assert running.process.wait(20) == 1
     assert "the Redis at TASK_QUEUE_URL does not answer (Error 111" in running.log()
@@ -324,10 +324,10 @@ def test_without_a_redis_in_the_path_the_one_in_the_wheel_is_started(make_run: M
 
 @pytest.mark.parametrize(("no_color", "label"), [("", "\033[32mworker  |\033[0m "), ("1", "worker  | ")])
 def test_a_terminal_is_shown_the_addresses_and_a_line_to_try(make_run: MakeRun, no_color: str, label: str) -> None:
-    ours, theirs = pty.openpty()
-    running = make_run(stdout=theirs, NO_COLOR=no_color)
-    os.close(theirs)
-    shown = read_until(ours, "Ctrl-C stops everything")
+    our_end, their_end = pty.openpty()
+    running = make_run(stdout=their_end, NO_COLOR=no_color)
+    os.close(their_end)
+    shown = read_until(our_end, "Ctrl-C stops everything")
     for part in (
         f"{running.address}/docs",
         f"{running.address}/rq",
@@ -339,29 +339,29 @@ def test_a_terminal_is_shown_the_addresses_and_a_line_to_try(make_run: MakeRun, 
     assert ("\033" in shown) == (no_color == "")
     running.process.send_signal(signal.SIGINT)
     with pytest.raises(OSError, match="Input/output"):  # the other end is closed: it has ended
-        read_until(ours, "nothing that is ever shown")
-    os.close(ours)
+        read_until(our_end, "nothing that is ever shown")
+    os.close(our_end)
     assert running.process.wait(40) == 0
 
 
 def test_a_file_is_written_one_plain_line_instead(make_run: MakeRun) -> None:
     running = make_run().wait_until_ready()
     address = running.address
-    told = f"\nready: {address}  docs: {address}/docs  dashboard: {address}/rq  redis: redis://127.0.0.1:"
-    assert told in running.log()
+    ready_line = f"\nready: {address}  docs: {address}/docs  dashboard: {address}/rq  redis: redis://127.0.0.1:"
+    assert ready_line in running.log()
     assert "curl" not in running.log()
     assert "\033" not in running.log()
 
 
 def test_nothing_is_left_when_the_terminal_is_closed(make_run: MakeRun) -> None:
-    ours, theirs = pty.openpty()
+    our_end, their_end = pty.openpty()
     of_the_tests = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test`: it is ignored
-    running = make_run(stdout=theirs)
+    running = make_run(stdout=their_end)
     signal.signal(signal.SIGHUP, of_the_tests)
-    os.close(theirs)
-    read_until(ours, "Ctrl-C stops everything")
+    os.close(their_end)
+    read_until(our_end, "Ctrl-C stops everything")
     parts = running.children()
-    os.close(ours)
+    os.close(our_end)
     running.process.send_signal(signal.SIGHUP)
     assert running.process.wait(20) == 0
     assert processes_of(*parts.values()) == []

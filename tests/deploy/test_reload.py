@@ -1,4 +1,4 @@
-"""`make run` and compose's development variant take new code by themselves."""
+"""`make run` and compose's development variant reload when a source file changes."""
 
 import subprocess
 import sys
@@ -26,12 +26,12 @@ def test_a_worker_starts_again_with_changed_code_and_waits_while_it_is_broken(
     wait_until(lambda: redis.scard("rq:workers") == 1, RELOAD_SECONDS, what="the worker")
 
     edit(file, "@job", "@@job")
-    said = "reload: the program has ended (exit code 1); it starts when the code changes again"
-    wait_until(lambda: said in (tmp_path / "log").read_text(), RELOAD_SECONDS, what="the end of the broken code")
+    report = "reload: the program has ended (exit code 1); it starts when the code changes again"
+    wait_until(lambda: report in (tmp_path / "log").read_text(), RELOAD_SECONDS, what="the end of the broken code")
     edit(file, "@@job", "@job")
     edit(file, "return payload", 'return {"code": "new"}')
     task = queue.submit("generic", {})
-    wait_until(lambda: queue.get(task.id).result == {"code": "new"}, RELOAD_SECONDS, what="the mended code")
+    wait_until(lambda: queue.get(task.id).result == {"code": "new"}, RELOAD_SECONDS, what="the fixed code")
 
     worker.terminate()
     assert worker.wait(30) == 0

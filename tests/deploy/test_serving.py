@@ -1,4 +1,4 @@
-"""gunicorn as the image starts it: what waits holds up nobody."""
+"""gunicorn as the image starts it: a request that waits delays no other."""
 
 import signal
 import time
@@ -18,12 +18,12 @@ from taskqueue.tasks.changes import publish_change
 from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.deploy.conftest import Web
 
-STREAMS = 100  # more than any number of threads that one would give to one process
+STREAMS = 100  # more than any sensible number of threads
 
 
 @pytest.fixture
 def redis(own_redis: RedisServer) -> Iterator[Redis]:
-    """One that a test may freeze."""
+    """A connection to a Redis that a test may freeze."""
     with connect_for_requests(own_redis.url) as connection:
         yield connection
 
@@ -49,7 +49,7 @@ Open = Callable[[str], HTTPResponse]
 
 @pytest.fixture
 def follow(web: Web) -> Iterator[Open]:
-    """Open an event stream, and read its first event."""
+    """Open an event stream of a task, and read its first event."""
     with ExitStack() as stack:
 
         def open_stream(task_id: str) -> HTTPResponse:
@@ -64,7 +64,7 @@ def follow(web: Web) -> Iterator[Open]:
 
 
 def next_event(response: HTTPResponse) -> bytes:
-    """The line that names the next event; b"" at the end of the stream."""
+    """Return the line that names the next event; b"" at the end of the stream."""
     return next((line for line in response if line.startswith(b"event: ")), b"")
 
 
@@ -84,7 +84,7 @@ def test_streams_end_when_the_server_stops(web: Web, task_id: str, follow: Open)
     web.process.terminate()
     assert next_event(stream) == b""
     web.process.wait(20)
-    assert time.monotonic() - began < 15  # it would wait 25 seconds for what does not end
+    assert time.monotonic() - began < 15  # it would wait 25 seconds for a stream that does not end
 
 
 def test_requests_that_wait_for_a_redis_that_hangs_hold_up_no_health_check(
@@ -110,10 +110,10 @@ def test_it_stops_at_once_though_its_processes_have_only_begun(
 ) -> None:
     starting = Web(project, log_file=tmp_path / "web.log")
     try:
-        # They say so before they have signal handlers of their own.
+        # The processes log this before they have signal handlers of their own.
         wait_until(lambda: starting.log().count("Booting worker") >= processes, what="the processes")
         starting.process.terminate()
-        assert starting.process.wait(15) == 0  # 25 s is what requests are given that run
+        assert starting.process.wait(15) == 0  # running requests are given 25 s
     finally:
         starting.process.kill()
         starting.process.wait()

@@ -1,4 +1,4 @@
-"""`kindling sync` copies new code into /app and tells the process; here with the real process lines."""
+"""`kindling sync` copies new code into /app and signals the process: tested with kindling's own command lines."""
 
 import json
 import os
@@ -18,12 +18,13 @@ from taskqueue.settings import Settings
 from tests.conftest import wait_until
 from tests.deploy.conftest import JOB_TYPE, RELOAD_SECONDS, Web, command_of, edit
 
-# What kindling puts in the place of a command that it cannot signal.
+# What kindling runs instead of a command that it cannot signal.
 WRAPPER = (
     "while true; do {command} & PID=$!; echo $PID > app-pid; wait $PID;"
     ' echo "Process exited, restarting..."; sleep 1; done'
 )
 BUSY_SECONDS = 10  # a quiet machine needs less than 2, of which the wrapper sleeps one
+NEW_VIEW = '    app.add_url_rule("/own", view_func=lambda: {"view": "new"})\n    return app'
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def web(env: pytest.MonkeyPatch, editable_project: Path) -> Iterator[Web]:
 
 def test_a_reload_takes_new_code_with_no_failed_request(web: Web, editable_project: Path) -> None:
     (editable_project / "jobs" / "fresh.py").write_text(JOB_TYPE)
+    edit(editable_project / "web" / "__init__.py", "    return app", NEW_VIEW)
     edit(editable_project / "taskqueue" / "web" / "__init__.py", '"dashboard": "/rq"', '"dashboard": "elsewhere"')
     edit(editable_project / "taskqueue" / "errors.py", "There is no task ", "New words for no task ")
     with web.load() as failures:
@@ -47,6 +49,7 @@ def test_a_reload_takes_new_code_with_no_failed_request(web: Web, editable_proje
             what="the process with the old code to end",
         )
     assert failures == [], web.log()
+    assert web.get("/own") == {"view": "new"}
     assert web.get("/")["dashboard"] == "elsewhere"
     assert web.get("/tasks/none")["detail"].startswith("New words")
     assert "fresh" in json.dumps(web.get("/task-types"))
@@ -70,13 +73,13 @@ def test_code_that_does_not_start_is_refused_and_the_old_goes_on(
     assert web.process.poll() is None
     (editable_project / file).write_text(good)
     web.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: web.log().count("Worker exiting") == 1, RELOAD_SECONDS, what="the mended code")
+    wait_until(lambda: web.log().count("Worker exiting") == 1, RELOAD_SECONDS, what="the fixed code")
     assert web.answers()
 
 
 @pytest.fixture
 def wrapped(env: pytest.MonkeyPatch, editable_project: Path) -> Iterator[Callable[[], None]]:
-    """A worker in kindling's wrapper; call it to kill the worker as sync does."""
+    """A worker in kindling's wrapper; call the fixture's value to kill the worker as sync does."""
     env.setenv("GRACE_SECONDS", "0")  # as .github/workflows/dev-deploy.yml has it
     script = WRAPPER.format(command=shlex.join(command_of("Dockerfile.worker")))
     shell = subprocess.Popen(["sh", "-c", script], cwd=editable_project, start_new_session=True)

@@ -1,4 +1,4 @@
-"""The images, built once; what they need is pulled, or made of Debian's packages where nothing can be pulled."""
+"""Builds the images once. Other images are pulled, or built from Debian's packages where nothing can be pulled."""
 
 import shutil
 import subprocess
@@ -28,7 +28,7 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def others(engine: None) -> None:
-    """The images that are not ours."""
+    """The images of Redis and of the mail catcher."""
     for image, dockerfile in STAND_INS.items():
         if not (runs("image", "inspect", image) or runs("pull", image)):
             docker("build", "-t", image, "-f", str(HERE / dockerfile), str(HERE))
@@ -43,7 +43,7 @@ def images(engine: None) -> None:
 
 @pytest.fixture(scope="session")
 def test_images(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The same with the tests' job types in them, and a worker with newer code: by what they are."""
+    """Images with the tests' job types: "web", "worker", and "new worker" with newer code."""
     context = tmp_path_factory.mktemp("images")
     (context / "jobs").mkdir()
     shutil.copy(HERE / "long.py", context / "jobs")

@@ -1,4 +1,4 @@
-"""Docker, as these tests use it: its command line, and a client of the API that runs in a container."""
+"""Helpers of the images' tests: Docker's command line, and a client of the API in a container."""
 
 import io
 import json
@@ -13,14 +13,14 @@ REQUEST_SECONDS = 10
 
 
 def docker(*arguments: str, cwd: str | None = None) -> str:
-    """Run `docker …`; what it printed. Its words are in the failure."""
+    """Run `docker …` and return its output; a failure shows the output, too."""
     done = subprocess.run(["docker", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()
 
 
 def copy_into(container: str, path: str, content: str) -> None:
-    """Write a file under /app as `kubectl cp` does: with the container's own tar, as its user."""
+    """Write a file under /app like `kubectl cp`: with the container's own tar, as its user."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         entry = tarfile.TarInfo(path)
@@ -31,13 +31,13 @@ def copy_into(container: str, path: str, content: str) -> None:
 
 
 def log_of(container: str) -> str:
-    """What a container wrote."""
+    """Return a container's log."""
     command = ["docker", "logs", container]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60, what: str = "it") -> None:
-    """Return when `condition` is true; fail after so many seconds. Whoever is asked may be away."""
+    """Return when `condition` is true; fail after so many seconds. An OSError counts as "not yet"."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -56,7 +56,7 @@ class Api:
         self.address = f"http://{published.splitlines()[0]}"
 
     def ask(self, method: str, path: str, payload: object = None) -> tuple[int, Any]:
-        """The status and the JSON of the answer."""
+        """Send a request; return the status and the JSON of the answer."""
         connection = HTTPConnection(self.address.removeprefix("http://"), timeout=REQUEST_SECONDS)
         try:
             body = None if payload is None else json.dumps(payload)
@@ -67,7 +67,7 @@ class Api:
             connection.close()
 
     def page(self, path: str) -> str:
-        """The text of a page that must be there."""
+        """Return the text of a page; fail unless its status is 200."""
         connection = HTTPConnection(self.address.removeprefix("http://"), timeout=REQUEST_SECONDS)
         try:
             connection.request("GET", path)
@@ -78,20 +78,20 @@ class Api:
             connection.close()
 
     def submit(self, task_type: str, **payload: object) -> str:
-        """Queue a task; its id."""
+        """Queue a task and return its id."""
         status, task = self.ask("POST", f"/tasks?task_type={task_type}", payload)
         assert status == 202, task
         return str(task["id"])
 
     def task(self, task_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.ask("GET", f"/tasks/{task_id}")[1]
-        return found
+        task: dict[str, Any] = self.ask("GET", f"/tasks/{task_id}")[1]
+        return task
 
     def is_ready(self) -> bool:
         return self.ask("GET", "/readyz")[0] == 200
 
     def wait_for(self, *task_ids: str, status: str = "complete", seconds: float = 60) -> list[dict[str, Any]]:
-        """The tasks, when each has the status."""
+        """Return the tasks when each has the status."""
         for task_id in task_ids:
             wait_until(
                 lambda task_id=task_id: self.task(task_id).get("status") == status,  # type: ignore[misc]

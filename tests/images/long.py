@@ -9,7 +9,7 @@ from taskqueue import job
 
 @job("long", attempts=3, timeout=60)
 def long(seconds: float) -> str:
-    """Take so long; return the name of the image's code."""
+    """Sleep, then return the name of the image's code version."""
     time.sleep(seconds)
     return os.environ["CODE"]
 

@@ -1,4 +1,4 @@
-# Where no registry can be pulled from: an SMTP server of Debian's in the mail catcher's place. It shows no pages.
+# Replaces the mail catcher where no image can be pulled: Debian's SMTP server, without pages.
 FROM python:3.13-slim
 RUN apt-get update && apt-get install -y --no-install-recommends python3-aiosmtpd
 EXPOSE 1025 8025

@@ -1,4 +1,4 @@
-# An image with the tests' job types in it; CODE stands for the state of its code.
+# An image with the tests' job types in it; CODE names the version of its code.
 ARG IMAGE
 FROM ${IMAGE}
 COPY jobs jobs

@@ -16,7 +16,7 @@ PORTS = {"PORT": "0", "MAIL_PORT": "0"}  # Docker chooses
 
 
 class Compose:
-    """A project of its own, so that a developer's is left alone."""
+    """A compose project with a name of its own, so that it cannot touch a developer's."""
 
     def __init__(self, folder: Path, *files: str) -> None:
         self._folder = folder
@@ -24,7 +24,7 @@ class Compose:
         self._files = [word for file in files for word in ("-f", file)]
 
     def __call__(self, *arguments: str) -> str:
-        """Run `docker compose …`; what it printed."""
+        """Run `docker compose …` and return its output."""
         command = ["docker", "compose", "-p", self._project, *self._files, *arguments]
         done = subprocess.run(
             command, cwd=self._folder, env=os.environ | PORTS, capture_output=True, text=True, check=False
@@ -90,7 +90,7 @@ def test_in_development_web_and_worker_take_a_changed_file(
     )
     taken: list[str] = []
 
-    def is_taken() -> bool:  # until it has gone, a process with the old code may still refuse it
+    def is_taken() -> bool:  # a process with the old code may still answer, and refuse the type
         status, task = api.ask("POST", "/tasks?task_type=renamed", {})
         taken.extend([task["id"]] if status == 202 else [])
         return bool(taken)

@@ -1,4 +1,4 @@
-"""Both images as containers on a network of their own, with what goes wrong there."""
+"""Both images as containers on a network of their own, and the faults that happen there."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ READ_ONLY = ("--read-only", "--tmpfs", "/tmp", "--volume", "/app")
 
 
 class Cluster:
-    """Containers that find each other by name."""
+    """Containers on one network that reach each other by name."""
 
     def __init__(self) -> None:
         self._prefix = f"tq-{uuid.uuid4().hex[:8]}"
@@ -26,7 +26,7 @@ class Cluster:
         docker("network", "create", self._prefix)
 
     def start(self, name: str, image: str, *command: str, options: tuple[str, ...] = ()) -> str:
-        """Start a container that the others reach as `name`; its id."""
+        """Start a container that the others reach as `name`; return its id."""
         environment = ("--env", "TASK_QUEUE_URL=redis://redis:6379/0", "--env", "WORKER_PORT=8001")
         network = ("--network", self._prefix, "--network-alias", name)
         container = docker("run", "-d", *network, *environment, *options, image, *command)
@@ -89,7 +89,7 @@ def test_it_starts_without_a_secret_and_before_redis_then_does_what_the_readme_s
     assert emailed["result"]["sent"] is False
     look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8001/readyz').status)"
     assert docker("exec", worker, "python", "-c", look) == "200"
-    # As the first process of its container, the worker is given the orphans.
+    # The kernel gives orphans to the container's first process, the worker.
     api.wait_for(api.submit("orphan"))
     wait_until(lambda: "sleep" not in docker("exec", worker, "ps", "-eo", "comm"), what="the burial of the orphan")
 
@@ -108,7 +108,7 @@ def test_a_killed_worker_and_a_killed_redis_lose_nothing(running: tuple[Cluster,
     _, api, workers, redis = running
     task_id = api.submit("long", seconds=3)
     [task] = api.wait_for(task_id, status="processing")
-    # A worker is named after its host, which is the container's id.
+    # A worker's name begins with its host name, which is the container's id.
     docker("kill", *(worker for worker in workers if task["worker"].startswith(worker[:12])))
     waiting = [api.submit("long", seconds=0.1) for _ in range(40)]
     docker("kill", redis)

@@ -200,7 +200,7 @@ class TestTheMessage:
 
     def test_recipients_are_bounded_together(self) -> None:
         many = [f"someone-{n}@example.com" for n in range(60)]
-        with pytest.raises(PermanentFailure, match="The message has 120 recipients; at most 100 are taken"):
+        with pytest.raises(PermanentFailure, match="The message has 120 recipients; at most 100 are allowed"):
             send_email(to=many, subject="s", bcc=[f"x{address}" for address in many])
 
     def test_an_attachment_that_is_gone_is_a_permanent_failure_by_name(self) -> None:
@@ -334,13 +334,13 @@ class TestInAWorker:
         log = work()
         result = queue.get(task.id).result
         assert (result["sent"], result["accepted"]) == (False, [])
-        assert f"The email was not sent: SMTP_URL is not set. It is kept as /files/{result['file']}" in log
-        kept = email.message_from_bytes(files().read(result["file"])[1])
-        assert (kept["To"], kept["Message-ID"]) == (TO, result["message_id"])
+        assert f"Email not sent, because SMTP_URL is not set; it is stored as /files/{result['file']}" in log
+        message = email.message_from_bytes(files().read(result["file"])[1])
+        assert (message["To"], message["Message-ID"]) == (TO, result["message_id"])
 
     def test_a_message_that_is_too_large_to_keep_is_a_permanent_failure(self, env: pytest.MonkeyPatch) -> None:
         env.setenv("MAX_FILE_BYTES", "100")
-        with pytest.raises(PermanentFailure, match="SMTP_URL is not set, and the message is too large to keep"):
+        with pytest.raises(PermanentFailure, match="SMTP_URL is not set, and the message is too large to store"):
             send_email(to=TO, subject="s")
 
 

@@ -187,13 +187,13 @@ def bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"just text", "is no picture that can be read"),
-        (b"", "is no picture that can be read"),
-        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is no picture that can be read"),
-        (encoded(picture(), "TIFF"), "is no picture that can be read"),
+        (b"just text", "is not a picture in a format that can be read"),
+        (b"", "is not a picture in a format that can be read"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is not a picture in a format that can be read"),
+        (encoded(picture(), "TIFF"), "is not a picture in a format that can be read"),
         (encoded(picture(800, 400), "JPEG")[:2000], "is a broken picture"),
         (encoded(picture(800, 400), "PNG")[:300], "is a broken picture"),
-        (bomb(8_000, 8_000), "at most 50,000,000 are taken"),
+        (bomb(8_000, 8_000), "the maximum is 50,000,000"),
         (bomb(60_000, 60_000), "50,000,000"),
     ],
 )

@@ -89,8 +89,8 @@ def feed() -> Iterator[Feed]:
 @pytest.fixture(scope="session")
 def postgres(lasting_folder: Path) -> Iterator[str]:
     """A real PostgreSQL of our own; its address without a database's name."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = str(found[-1]) if found else shutil.which("initdb")
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = str(installed[-1]) if installed else shutil.which("initdb")
     if not initdb:
         missing("PostgreSQL (apt-get install postgresql)")
     programs, port = Path(initdb).parent, free_port()
@@ -136,8 +136,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, env: pytest.MonkeyP
 
 def rows(database: sa.Engine, table: str = "people") -> list[dict[str, Any]]:
     with database.connect() as db:
-        found = db.execute(sa.text(f'SELECT * FROM "{table}" ORDER BY 1')).mappings()
-        return [dict(row) for row in found]
+        rows = db.execute(sa.text(f'SELECT * FROM "{table}" ORDER BY 1')).mappings()
+        return [dict(row) for row in rows]
 
 
 def counts(feed: Feed, **options: Any) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def test_a_failure_in_the_middle_leaves_the_table_as_it_was(feed: Feed, database
 
 def test_the_first_run_that_fails_leaves_nothing(feed: Feed, database: sa.Engine) -> None:
     feed.answer(b'[{"id": 1}, {"id": 2}')
-    with pytest.raises(PermanentFailure, match="the feed is not JSON"):
+    with pytest.raises(PermanentFailure, match="the feed is not valid JSON"):
         counts(feed)
     assert sa.inspect(database).get_table_names() == []
 
@@ -214,7 +214,7 @@ def test_every_format_gives_the_same_rows(feed: Feed, database: sa.Engine, body:
 
 def test_the_format_can_be_said(feed: Feed, database: sa.Engine) -> None:
     feed.answer(b"id\n1\n", "text/plain")
-    with pytest.raises(PermanentFailure, match="Is text/plain json, ndjson or csv"):
+    with pytest.raises(PermanentFailure, match=r"unknown \(text/plain\): set format to json, ndjson or csv"):
         counts(feed)
     assert counts(feed, format="csv")["inserted"] == 1
 
@@ -253,7 +253,7 @@ def test_a_table_of_ones_own_keeps_its_types(feed: Feed, database: sa.Engine) ->
         counts(feed)
 
 
-def test_a_table_without_a_unique_key_is_refused_with_the_mend(feed: Feed, database: sa.Engine) -> None:
+def test_a_table_without_a_unique_key_is_refused_with_the_fix(feed: Feed, database: sa.Engine) -> None:
     with database.begin() as db:
         db.execute(sa.text("CREATE TABLE people (id INTEGER, name TEXT)"))
     feed.answer(PEOPLE)
@@ -302,11 +302,11 @@ class TestOnSQLite:
         ("body", "content_type", "message"),
         [
             (b'{"items": []}', "application/json", "must be an array of objects"),
-            (b"[1, 2]", "application/json", "Row 1 is no object"),
-            (b"<html>", "application/json", "the feed is not JSON"),
-            (b'{"id": 1}\n{"id": ', "application/x-ndjson", "Behind row 1 the feed is not NDJSON"),
+            (b"[1, 2]", "application/json", "Row 1 is not an object"),
+            (b"<html>", "application/json", "the feed is not valid JSON"),
+            (b'{"id": 1}\n{"id": ', "application/x-ndjson", "After row 1 the feed is not valid NDJSON"),
             (b"id,name\n1,Ada\n2\n", "text/csv", "Line 3 has 1 fields; the first line has 2"),
-            (b"id\n\xff\n", "text/csv", "the feed is not CSV"),
+            (b"id\n\xff\n", "text/csv", "the feed is not valid CSV"),
             (b'id\n"' + b"x" * 400_000, "text/csv", "more than 262,144"),
             (b'[{"id": "' + b"x" * 2_000_000 + b'"}]', "application/json", "A row has more than 262,144 bytes"),
             (

@@ -1,4 +1,4 @@
-"""The tests' own job types: tiny, and each with one habit."""
+"""The tests' own job types: tiny ones, each with one habit."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Week:
-    """A result that is no plain JSON value."""
+    """A result that is not a plain JSON value."""
 
     first: date
     last: date
@@ -41,7 +41,7 @@ def week(of: date, weeks: Annotated[int, Field(ge=1, le=52)] = 1) -> Week:
 
 @job("flaky", queue="high", attempts=4, retry_delay=0)
 def flaky(failures: int) -> int:
-    """Fail so many times, then return the number of the run."""
+    """Fail this many times, then return the number of the run."""
     task = current_task()
     assert task
     run = int(task.connection.incr(f"test:runs:{task.id}"))
@@ -52,19 +52,19 @@ def flaky(failures: int) -> int:
 
 @job("later", attempts=2, retry_delay=3600, max_retry_delay=3600)
 def later() -> None:
-    """Fail; the next attempt is far away."""
+    """Fail; the next attempt is an hour away."""
     raise ConnectionError("come back in an hour")
 
 
 @job("hopeless", attempts=5)
 def hopeless() -> None:
-    """Fail so that no other attempt can help."""
+    """Fail permanently: another attempt cannot help."""
     raise PermanentFailure("the page is gone (410)")
 
 
 @job("crash", attempts=2, retry_delay=0)
 def crash(last_words: str = "") -> None:
-    """Die without a word, or after one."""
+    """Kill the own process; log the last words first, if there are any."""
     if last_words:
         log.info(last_words)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -72,13 +72,13 @@ def crash(last_words: str = "") -> None:
 
 @job("slow", attempts=1, timeout=1)
 def slow(seconds: float) -> None:
-    """Take so long."""
+    """Sleep for this many seconds."""
     time.sleep(seconds)
 
 
 @job("steps")
 def steps(count: int, pause: float = 0) -> None:
-    """Tell the progress of so many steps."""
+    """Report the progress of this many steps."""
     for done in range(1, count + 1):
         progress(done, count, f"step {done}")
         time.sleep(pause)
@@ -86,7 +86,7 @@ def steps(count: int, pause: float = 0) -> None:
 
 @job("phases", attempts=1)
 def phases(pause: float = 0, fails: bool = False) -> None:
-    """Tell two phases, one right after the other; stay in the second, and fail there perhaps."""
+    """Report two phases at once; stay in the second, and fail there if `fails`."""
     progress(1, 3, "first")
     progress(2, 3, "second")
     time.sleep(pause)
@@ -96,7 +96,7 @@ def phases(pause: float = 0, fails: bool = False) -> None:
 
 @job("tells_until", attempts=1)
 def tells_until(file: str) -> float:
-    """Tell progress until there is such a file; how many seconds the longest call took."""
+    """Report progress until this file exists; return the seconds that the longest call took."""
     longest, calls = 0.0, 0
     while not Path(file).exists():
         began = time.monotonic()
@@ -108,7 +108,7 @@ def tells_until(file: str) -> float:
 
 @job("threaded", attempts=1)
 def threaded() -> str | None:
-    """Work in a thread; the task that it knows of."""
+    """Work in a thread; return the id of the task that the thread sees."""
 
     def work() -> str | None:
         log.info("in a thread")
@@ -122,7 +122,7 @@ def threaded() -> str | None:
 
 @job("forking", attempts=1)
 def forking() -> None:
-    """Tell progress in a child process."""
+    """Report progress in a child process."""
     child = os.fork()
     if child == 0:
         progress(1, 2, "in a child")
@@ -132,45 +132,45 @@ def forking() -> None:
 
 @job("rude", attempts=1)
 def rude() -> None:
-    """Leave the streams of its process as the next job cannot use them."""
+    """Leave the streams of the process in a state that the next job cannot use."""
     sys.stdout.close()
     sys.stderr = None
 
 
 @job("opaque", attempts=5)
 def opaque() -> Any:
-    """Return what JSON cannot say."""
+    """Return a value that has no JSON form."""
     return object()
 
 
 @job("large", attempts=5)
 def large(size: int) -> str:
-    """Return so many bytes."""
+    """Return this many bytes."""
     return "x" * size
 
 
 @job("double")
 async def double(number: int) -> int:
-    """A coroutine function."""
+    """Return twice the number, from a coroutine function."""
     await asyncio.sleep(0)
     return number * 2
 
 
 @job("chatty")
 def chatty(words: str) -> None:
-    """Log something of its own."""
+    """Log a line."""
     log.info("halfway, %d letters", len(words))
 
 
 @job("exit", attempts=2, retry_delay=0)
 def leave(code: int) -> None:
-    """Leave the process without a word."""
+    """End the process without a message."""
     os._exit(code)
 
 
 @job("segfault", attempts=1)
 def segfault() -> None:
-    """Read where nothing is."""
+    """Read memory that does not belong to the process."""
     import ctypes
 
     ctypes.string_at(0)
@@ -178,7 +178,7 @@ def segfault() -> None:
 
 @job("stubborn", attempts=1, timeout=1)
 def stubborn(child_file: str) -> None:
-    """Swallow the time limit, with a child process that does not end by itself."""
+    """Ignore the time limit, with a child process that does not end by itself."""
     child = subprocess.Popen(["sleep", "60"], start_new_session=True)
     Path(child_file).write_text(str(child.pid))
     while True:
@@ -188,7 +188,7 @@ def stubborn(child_file: str) -> None:
 
 @job("long", attempts=3, timeout=60, retry_delay=0)
 def long(seconds: float) -> int:
-    """Take so long; return the number of the run."""
+    """Sleep for this many seconds; return the number of the run."""
     task = current_task()
     assert task
     run = int(task.connection.incr(f"test:runs:{task.id}"))
@@ -198,20 +198,20 @@ def long(seconds: float) -> int:
 
 @job("deadly", attempts=3, retry_delay=0)
 def deadly() -> None:
-    """Kill the worker, and with it everything."""
+    """Kill the worker, and with it all its processes."""
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 
 
 @job("hungry", attempts=1)
 def hungry(mib: int) -> int:
-    """Use so much memory."""
+    """Use this much memory."""
     return len(bytearray(b"x") * (mib << 20))
 
 
 @job("misnamed", attempts=1)
 def misnamed() -> None:
-    """Fail over a file whose name is no UTF-8, as `os.listdir` gives it."""
+    """Fail with the name of a file that is not UTF-8, as `os.listdir` returns it."""
     raise ValueError("no such file: caf\udce9.txt")
 
 
@@ -235,13 +235,13 @@ def ends_its_child() -> int | None:
 
 @job("busy_in_c", attempts=1, timeout=1)
 def busy_in_c() -> int:
-    """Count in C code, where no signal is heard, for hours."""
+    """Count for hours in C code, in which Python handles no signal."""
     return sum(range(10**13))
 
 
 @job("counted", attempts=100, retry_delay=0)
 def counted() -> None:
-    """Count the run, and return."""
+    """Count the run in Redis."""
     task = current_task()
     assert task
     task.connection.incr(f"test:runs:{task.id}")
@@ -251,7 +251,7 @@ def counted() -> None:
 def login(
     user: str, password: Annotated[SecretStr, Field(min_length=4)], spare: list[SecretStr] | None = None
 ) -> int:
-    """Take what nobody else may see."""
+    """Take secrets, which nobody else may see."""
     log.info("logging %s in with %s", user, password)
     if password.get_secret_value() == "wrong-secret":
         raise PermissionError(f"{user} may not log in with {password}")
@@ -260,7 +260,7 @@ def login(
 
 @job("talkative", attempts=2, retry_delay=0)
 def talkative(secret: str = "", pause: float = 0) -> None:
-    """Say something in three ways, and fail the first time."""
+    """Log, print to both streams, and fail the first time."""
     task = current_task()
     assert task
     run = int(task.connection.incr(f"test:runs:{task.id}"))
@@ -274,14 +274,14 @@ def talkative(secret: str = "", pause: float = 0) -> None:
 
 @job("verbose")
 def verbose(lines: int) -> None:
-    """Log so many lines."""
+    """Log this many lines."""
     for number in range(lines):
         log.info("line %d %s", number, "x" * 2000)
 
 
 @job("saves_itself")
 def saves_itself(note: str, fails: bool = False) -> None:
-    """Keep a note with the job, as RQ's documents have it, and all its fields with it."""
+    """Save a note in the job's meta, as RQ's documentation shows, which writes all other fields, too."""
     current = get_current_job()
     assert current
     current.meta["note"] = note
@@ -292,7 +292,7 @@ def saves_itself(note: str, fails: bool = False) -> None:
 
 @job("hands_on", attempts=1)
 def hands_on(task_type: str, payload: Any, options: dict[str, Any] = {}) -> str:  # noqa: B006  unchanged
-    """Queue another task; its id."""
+    """Queue another task, and return its id."""
     return submit(task_type, payload, **options)
 
 
@@ -321,7 +321,7 @@ def note_stop(job: Job, connection: Redis) -> None:
 
 
 def note(name: str, **fields: float) -> None:
-    """Keep for the test when something was, by Redis's clock."""
+    """Store for the test that something happened now, by Redis's clock."""
     task = current_task()
     assert task
     task.connection.xadd(f"test:{name}", {"task": task.id, **fields})
@@ -329,7 +329,7 @@ def note(name: str, **fields: float) -> None:
 
 @job("two-at-a-time", concurrency=2, attempts=2, retry_delay=0)
 def two_at_a_time(seconds: float = 0, number: int = 0) -> None:
-    """Take so long; at most two do at the same time."""
+    """Sleep for this many seconds; at most two jobs do so at the same time."""
     note("two-at-a-time", number=number, change=1)
     time.sleep(seconds)
     note("two-at-a-time", number=number, change=-1)
@@ -337,5 +337,5 @@ def two_at_a_time(seconds: float = 0, number: int = 0) -> None:
 
 @job("three-a-second", rate="3/second")
 def three_a_second(number: int) -> None:
-    """Begin; at most three do in a second."""
+    """Begin; at most three jobs begin in a second."""
     note("three-a-second", number=number)

@@ -1,4 +1,4 @@
-"""The same promises without a server or a process: fakeredis, and RQ's worker that does not fork."""
+"""A job from submit to result without a server or a process: fakeredis, and RQ's worker that does not fork."""
 
 import fakeredis
 import pytest
@@ -32,7 +32,7 @@ def queue(redis: Redis, job_types: JobTypes) -> TaskQueue:
 
 
 def run(queue: TaskQueue, redis: Redis, job_type: str, **payload: object) -> Task:
-    """Submit a task, run what waits, and read it."""
+    """Submit a task, run all waiting jobs, and return the task."""
     task = queue.submit(job_type, payload)
     names = list(queue.settings.queues)
     SimpleWorker(names, connection=redis, job_class=RegisteredJob, serializer=JSONSerializer).work(burst=True)

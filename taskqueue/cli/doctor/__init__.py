@@ -1,8 +1,8 @@
-"""`doctor`: what is wrong, and the mend.
+"""The command `doctor`: finds what is wrong, and says how to fix it.
 
-finding.py     what a finding is, and those that both ways come to
-by_redis.py    looks at Redis and the workers
-by_http.py     looks at the web server, and through it at as much of the rest as it tells
+check.py       what a check is, and the checks that are made both ways
+by_redis.py    checks of Redis and the workers
+by_http.py     checks of the web server, and through it of the rest as far as the API shows it
 """
 
 import argparse
@@ -11,42 +11,48 @@ from typing import Any
 
 from taskqueue.cli.api import Api
 from taskqueue.cli.doctor import by_http, by_redis
-from taskqueue.cli.doctor.finding import Finding
-from taskqueue.cli.screen import clean, coloured, print_json
+from taskqueue.cli.doctor.check import Check
+from taskqueue.cli.parser import add_command
+from taskqueue.cli.screen import clean, coloured, print_indented, print_json
 from taskqueue.settings import Settings
 
-WORDS = {True: "ok", False: "wrong", None: "?"}
-WORD_CHARACTERS, ABOUT_CHARACTERS = 5, 13
+VERDICTS = {True: "ok", False: "wrong", None: "?"}
+VERDICT_CHARACTERS, ABOUT_CHARACTERS = 5, 13
+FIX_MARGIN = VERDICT_CHARACTERS + 1 + ABOUT_CHARACTERS + 1
 
 
 def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    parser = commands.add_parser(
+    """Add the command to the parser."""
+    add_command(
+        commands,
         "doctor",
-        help="look for what is wrong, and say the mend",
-        description="Look at Redis and the workers or, with --url, at the web server and what it tells of them."
-        " Exit code 1: something is wrong.",
-    )
-    parser.set_defaults(run=run)
+        "find what is wrong, and say how to fix it",
+        "Check Redis and the workers or, with --url, the web server and what its API shows of them. Each check is"
+        " `ok`, `wrong` (the next line says how to fix it), or `?`: it cannot be seen from here. The exit code is"
+        " 1 if something is wrong.",
+        examples=["doctor", "--url https://jobs.example.com doctor"],
+    ).set_defaults(run=run)
 
 
-def run(asked: argparse.Namespace) -> int:
-    """Print each finding; 1 if one of them is wrong."""
-    if asked.url:
-        findings = list(by_http.look(Api(asked.url, os.environ.get("TASK_QUEUE_KEY"))))
+def run(args: argparse.Namespace) -> int:
+    """Print each check; return 1 if one of them is wrong."""
+    if args.url:
+        checks = list(by_http.look(Api(args.url, os.environ.get("TASK_QUEUE_KEY"))))
     else:
-        findings = list(by_redis.look(Settings.read(os.environ)))
-    if asked.json:
-        print_json([finding._asdict() for finding in findings])
+        checks = list(by_redis.look(Settings.read(os.environ)))
+    if args.json:
+        print_json([check.json() for check in checks])
     else:
-        for finding in findings:
-            _print(finding)
-    return 1 if any(finding.ok is False for finding in findings) else 0
+        for check in checks:
+            _print(check)
+    return 1 if any(check.ok is False for check in checks) else 0
 
 
-def _print(finding: Finding) -> None:
-    word, margin = WORDS[finding.ok], WORD_CHARACTERS + 1 + ABOUT_CHARACTERS
-    about = f"{'':{WORD_CHARACTERS - len(word)}} {finding.about:{ABOUT_CHARACTERS}}"
-    print(f"{coloured(word)}{about} {clean(finding.found)}")
-    if finding.mend and not finding.ok:
-        print(f"{'':{margin}} {clean(finding.mend)}")
+def _print(check: Check) -> None:
+    verdict = VERDICTS[check.ok]
+    about = f"{check.about:{ABOUT_CHARACTERS}} "
+    margin = VERDICT_CHARACTERS + 1 + len(about)
+    padding = " " * (VERDICT_CHARACTERS + 1 - len(verdict))
+    print_indented(clean(check.found), margin, f"{coloured(verdict)}{padding}{clean(about)}")
+    for fix in () if check.ok else check.fix.splitlines():
+        print_indented(clean(fix), FIX_MARGIN)

@@ -1,4 +1,4 @@
-"""What the doctor sees over HTTP: the web server, and what it tells of the rest."""
+"""The doctor's checks over HTTP: the web server, and through it the queues, the workers and Redis."""
 
 import time
 from collections.abc import Iterator
@@ -11,39 +11,29 @@ from urllib3.util import parse_url
 
 from taskqueue.cli.api import Api
 from taskqueue.cli.by_http import HttpClient
-from taskqueue.cli.doctor.finding import (
-    MAX_SKEW_SECONDS,
-    WORKERS_SUSPENDED,
-    Finding,
-    clock,
-    eviction,
-    memory,
-    of_queue,
-    of_workers,
-    persistence,
-    scheduler,
-)
+from taskqueue.cli.doctor import check
+from taskqueue.cli.doctor.check import MAX_SKEW_SECONDS, Check
 from taskqueue.errors import ApiRefused
 
-API_VERSION = "1"  # of /openapi.json: what this command line speaks
-UNSEEN = Finding(
+API_VERSION = "1"  # of /openapi.json: the version that this command line speaks
+UNSEEN = Check(
     "the rest",
     None,
-    "Redis's version, clock and snapshots are not told over HTTP",
+    "the HTTP API does not show Redis's version, clock and snapshots",
     "Run `python -m taskqueue doctor` without --url where Redis can be reached.",
 )
 
 
-def look(api: Api) -> Iterator[Finding]:
-    """At the web server first: where it does not answer, or not to this key, nothing else is told."""
+def look(api: Api) -> Iterator[Check]:
+    """Yield checks. If the web server does not answer, or refuses the key, nothing else is checked."""
     before = time.time()
     try:
         alive = api.send("GET", "/healthz")
-        api.told("/healthz", alive, "status")
+        api.json_of("/healthz", alive, "status")
     except ApiRefused as refused:
         yield _refused("web server", refused)
         return
-    yield Finding("web server", True, api.url)
+    yield Check("web server", True, api.url)
     yield _clock(alive, before, time.time())
     yield _ready(api)
     try:
@@ -54,48 +44,46 @@ def look(api: Api) -> Iterator[Finding]:
     yield _access(alive, api.url)
     yield _version(str(document["info"]["version"]))
     yield _dashboard(api)
-    yield from _as_told("queues", _of_fleet(HttpClient(api)))
-    yield from _as_told("Redis", _of_redis(api))
+    yield from _unless_refused("queues", _cluster(HttpClient(api)))
+    yield from _unless_refused("Redis", _redis(api))
     yield UNSEEN
 
 
-def _refused(about: str, refused: ApiRefused) -> Finding:
-    return Finding(about, False, refused.found, refused.mend)
+def _refused(about: str, refused: ApiRefused) -> Check:
+    return Check(about, False, refused.message, refused.fix)
 
 
-def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Finding:
-    """By the Date header, which is cut to whole seconds."""
+def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Check:
+    """Compare the clocks by the Date header, which is cut to whole seconds."""
     try:
         date = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
     except ValueError:
-        return Finding("clock", None, "the web server does not say what time it has")
+        return Check("clock", None, "the web server sends no Date header")
     skew, within = date + 0.5 - (before + after) / 2, 0.5 + (after - before) / 2
     found = f"{skew:+.1f} s between the web server and this machine, give or take {within:.1f}"
-    return clock(abs(skew) - within < MAX_SKEW_SECONDS, found)
+    return check.clock(abs(skew) - within < MAX_SKEW_SECONDS, found)
 
 
-def _ready(api: Api) -> Finding:
+def _ready(api: Api) -> Check:
     try:
         api.ask("GET", "/readyz", "status")
     except ApiRefused as refused:
         return _refused("takes tasks", refused)
-    return Finding("takes tasks", True, "a task could be queued now")
+    return Check("takes tasks", True, "a task could be queued now")
 
 
-def _access(answer: BaseHTTPResponse, url: str) -> Finding:
+def _access(answer: BaseHTTPResponse, url: str) -> Check:
     is_open, here = answer.headers.get("X-Access") == "open", is_this_machine(url)
     if is_open:
-        mend = "Set API_KEYS before others can reach it: python -m taskqueue key NAME"
-        return Finding("access", here, "open: whoever reaches it needs no key", mend)
+        fix = "Set API_KEYS before others can reach it: python -m taskqueue key NAME"
+        return Check("access", here, "open: everybody who can reach it needs no key", fix)
     if not here and not url.startswith("https:"):
-        return Finding(
-            "access", False, "the key is sent unencrypted", "Use https:// in --url (or TASK_QUEUE_API)."
-        )
-    return Finding("access", True, "with a key, and this one is good")
+        return Check("access", False, "the key is sent unencrypted", "Use https:// in --url (or TASK_QUEUE_API).")
+    return Check("access", True, "a key is needed, and this key is valid")
 
 
 def is_this_machine(url: str) -> bool:
-    """Whether a request to this URL stays on this machine."""
+    """Return whether a request to this URL stays on this machine."""
     host = (parse_url(url).host or "").strip("[]")
     try:
         return ip_address(host).is_loopback
@@ -103,48 +91,48 @@ def is_this_machine(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761
 
 
-def _version(version: str) -> Finding:
-    mend = "Use the command line of the web server's own release."
-    return Finding("API version", version == API_VERSION, f"{version}; this speaks {API_VERSION}", mend)
+def _version(version: str) -> Check:
+    fix = "Use the command line of the web server's own release."
+    return Check("API version", version == API_VERSION, f"{version}; this speaks {API_VERSION}", fix)
 
 
-def _dashboard(api: Api) -> Finding:
+def _dashboard(api: Api) -> Check:
     status = api.status("/rq/")
-    has_a_login = status in (401, 403)  # of its own
-    mend = "The web server's log says why."
-    return Finding("dashboard", status == 200 or has_a_login, f"{api.url}/rq answers {status}", mend)
+    has_own_login = status in (401, 403)
+    fix = "Look into the web server's log."
+    return Check("dashboard", status == 200 or has_own_login, f"{api.url}/rq answers {status}", fix)
 
 
-def _as_told(about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """These findings, or one that says why the API does not tell them."""
+def _unless_refused(about: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """Yield these checks, or one that says why the API refused them."""
     try:
-        yield from findings
+        yield from checks
     except ApiRefused as refused:
-        # A key that is for some task types sees none of it, and a proxy may keep /metrics to itself.
+        # A key for some task types may see none of it, and a proxy may hide /metrics.
         hidden = refused.status in (403, 404)
-        yield Finding(about, None if hidden else False, refused.found, refused.mend)
+        yield Check(about, None if hidden else False, refused.message, refused.fix)
 
 
-def _of_fleet(client: HttpClient) -> Iterator[Finding]:
-    yield from map(of_queue, client.queues())
-    yield from of_workers(client.workers())
+def _cluster(client: HttpClient) -> Iterator[Check]:
+    yield from map(check.queue, client.queues())
+    yield from check.workers(client.workers())
 
 
 def _figures(api: Api) -> dict[str, float]:
-    """What `/metrics` tells of the whole, without labels."""
+    """Return the values of `/metrics` that have no labels."""
     text = api.send("GET", "/metrics", {"Accept": "text/plain"}).data.decode()
     families = text_string_to_metric_families(text)
     return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
 
 
-def _of_redis(api: Api) -> Iterator[Finding]:
+def _redis(api: Api) -> Iterator[Check]:
     figures = _figures(api)
     if figures.get("taskqueue_suspended"):
-        yield WORKERS_SUSPENDED
-    moves = figures["taskqueue_scheduler_alive"] == 1
-    yield scheduler(moves, f"for {'all queues' if moves else 'not all queues'}")
-    keeps = figures["taskqueue_redis_keeps_all"] == 1
-    yield eviction(keeps, "noeviction" if keeps else "not noeviction")
-    logs = figures["taskqueue_redis_append_only"] == 1
-    yield persistence(logs, f"on disk: {'each change' if logs else 'not each change'}")
-    yield memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])
+        yield check.workers_suspended()
+    alive = figures["taskqueue_scheduler_alive"] == 1
+    yield check.scheduler(alive, f"for {'all queues' if alive else 'not all queues'}")
+    keeps_all = figures["taskqueue_redis_keeps_all"] == 1
+    yield check.eviction(keeps_all, "noeviction" if keeps_all else "not noeviction")
+    appends = figures["taskqueue_redis_append_only"] == 1
+    yield check.persistence(appends, f"on disk: {'each change' if appends else 'not each change'}", snapshots=True)
+    yield check.memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])

@@ -1,4 +1,5 @@
-"""The system's own job types: what it queues itself. Nobody posts them, and no file of jobs/ takes their names.
+"""The built-in job types, which the system queues itself.
 
-They are in no list of task types. Their tasks are read like any other: `GET /tasks/<id>`.
+No client can post them, no file in jobs/ may use their names, and no list of task types contains them. Their
+tasks can be read like any other: `GET /tasks/<id>`.
 """

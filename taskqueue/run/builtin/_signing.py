@@ -1,13 +1,15 @@
-"""How a callback is signed: Standard Webhooks, https://www.standardwebhooks.com.
+"""Signs callbacks by Standard Webhooks, https://www.standardwebhooks.com.
 
-The receiver makes the HMAC-SHA256 of `<webhook-id>.<webhook-timestamp>.<body>` with the same key, and compares.
+A receiver checks a callback with any of the specification's libraries and the key in CALLBACK_SIGNING.
 """
 
 import base64
 import binascii
-import hmac
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
+
+from standardwebhooks import Webhook
 
 from taskqueue.errors import InvalidSetting
 from taskqueue.settings import Environment, text
@@ -18,30 +20,26 @@ MIN_KEY_BYTES, MAX_KEY_BYTES = 24, 64
 
 @dataclass(frozen=True)
 class Signing:
-    """The keys to sign with; none: callbacks are not signed."""
+    """The keys that sign callbacks; without keys callbacks are not signed."""
 
-    keys: tuple[bytes, ...] = ()
+    keys: tuple[Webhook, ...] = ()
 
     @classmethod
     def read(cls, env: Environment) -> Self:
-        """From CALLBACK_SIGNING: one key, or two while they are exchanged. Raises `InvalidSetting`."""
+        """Read CALLBACK_SIGNING: one key, or two while they are exchanged. Raises `InvalidSetting`."""
         return cls(tuple(_key(word) for word in text(env, "CALLBACK_SIGNING", "").split()))
 
-    def headers(self, message_id: str, seconds: int, body: bytes) -> dict[str, str]:
-        """What goes with a body; `seconds` since 1970."""
-        headers = {"webhook-id": message_id, "webhook-timestamp": str(seconds)}
+    def headers(self, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
+        """Return the headers of a callback that is sent at this time, in UTC; `body` is UTF-8."""
+        headers = {"webhook-id": message_id, "webhook-timestamp": str(int(at.timestamp()))}
         if self.keys:
-            signed = f"{message_id}.{seconds}.".encode() + body
-            headers["webhook-signature"] = " ".join(f"v1,{_signature(key, signed)}" for key in self.keys)
+            signatures = [key.sign(message_id, at, body.decode()) for key in self.keys]
+            headers["webhook-signature"] = " ".join(signatures)
         return headers
 
 
-def _signature(key: bytes, signed: bytes) -> str:
-    return base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
-
-
-def _key(word: str) -> bytes:
-    """One key. A message does not repeat it."""
+def _key(word: str) -> Webhook:
+    """Read one key. The error message does not repeat it."""
     try:
         key = base64.b64decode(word.removeprefix(PREFIX), validate=True)
     except binascii.Error:
@@ -51,4 +49,4 @@ def _key(word: str) -> bytes:
             f"CALLBACK_SIGNING must be {PREFIX} and {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes in base64:"
             f' echo "{PREFIX}$(openssl rand -base64 32)"'
         )
-    return key
+    return Webhook(key)

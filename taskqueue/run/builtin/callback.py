@@ -1,19 +1,19 @@
-"""Tells a task's callback_url how the task has ended: a job of its own, which engine/turn.lua queues with the end.
+"""Calls a task's callback_url when the task has ended: a job of its own, queued by the script that ends the task.
 
-The URL is the client's: public addresses only (OUTBOUND_ALLOW), no redirects, a bounded time; no answer is read.
+The client chose the URL: only public addresses (or OUTBOUND_ALLOW), no redirects, a time limit; no answer is read.
 """
 
 import json
 import logging
 import os
-import time
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
 
 from typing_extensions import TypedDict
 
+from taskqueue.enqueue.job_fields import CALLBACK_TYPE
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.enqueue.submission import CALLBACK_TYPE
 from taskqueue.errors import PermanentFailure, UnknownTask
 from taskqueue.jobtypes.registry import job, registered
 from taskqueue.run import outbound
@@ -27,11 +27,11 @@ from taskqueue.telemetry.trace import current_trace
 
 log = logging.getLogger(__name__)
 
-GONE = 410  # Standard Webhooks: who answers this wants no more of them
+GONE = 410  # Standard Webhooks: a receiver that answers this wants no more webhooks
 
 
 class Delivered(TypedDict):
-    """The receiver's answer."""
+    """The status of the receiver's answer."""
 
     status: int
 
@@ -39,9 +39,9 @@ class Delivered(TypedDict):
 # Fifteen attempts: after 5 seconds, 10, 20 … and every 8 hours in the end, over most of a day.
 @job(CALLBACK_TYPE, attempts=15, timeout=30, retry_delay=5, max_retry_delay=8 * 3600, settings=Signing.read)
 def deliver(task_id: str) -> Delivered:
-    """POST the task's JSON to its callback_url; anything but a 2xx is tried again, over most of a day."""
-    this = current_task()
-    connection = this.connection if this else connect_for_requests(process_settings().redis_url)
+    """POST the task's JSON to its callback_url. Anything but a 2xx leads to another attempt, for most of a day."""
+    delivery = current_task()
+    connection = delivery.connection if delivery else connect_for_requests(process_settings().redis_url)
     url = cast("bytes | None", connection.hget(job_key(task_id), Field.CALLBACK_URL))
     body = json.dumps(_message(TaskQueue(connection, process_settings(), registered), task_id)).encode()
     trace = current_trace.get()
@@ -51,7 +51,7 @@ def deliver(task_id: str) -> Delivered:
     signing = Signing.read(os.environ)
     if not signing.keys:
         _warn_unsigned()
-    headers |= signing.headers(this.id if this else task_id, int(time.time()), body)
+    headers |= signing.headers(delivery.id if delivery else task_id, datetime.now(UTC), body)
     status = outbound.post(
         url.decode() if url else "",
         body,
@@ -59,28 +59,28 @@ def deliver(task_id: str) -> Delivered:
         headers=headers,
     )
     if status == GONE:
-        raise PermanentFailure("The receiver wants no callbacks any more (410).")
+        raise PermanentFailure("The receiver wants no more callbacks (410).")
     if not 200 <= status < 300:
         raise ConnectionError(f"The receiver answered {status}.")
     return {"status": status}
 
 
-@cache  # once in a process; whoever asks for no callbacks never reads it
+@cache  # once in each process that sends a callback
 def _warn_unsigned() -> None:
-    log.warning("Callbacks go out unsigned, and nobody can tell that they are ours: CALLBACK_SIGNING is not set")
+    log.warning("Callbacks are sent unsigned, so receivers cannot verify them: CALLBACK_SIGNING is not set")
 
 
 def _message(queue: TaskQueue, task_id: str) -> dict[str, Any]:
-    """The body: the task, without its tracebacks, which say more of us than a receiver needs."""
+    """Return the body: the task without its tracebacks, which reveal more of this system than a receiver needs."""
     try:
         task = queue.get(task_id)
     except UnknownTask as error:
-        raise PermanentFailure(f"{error} Nothing can be told of it.") from error
+        raise PermanentFailure(f"{error} Its end cannot be reported.") from error
     if task.status not in ENDED:
-        raise PermanentFailure("The task was sent again meanwhile: its next end has a callback of its own.")
-    told: Any = task_json(task)
-    for attempt in (told["error"], *told["errors"]):
-        if attempt:
-            del attempt["traceback"]
-    del told["callbacks"]
-    return {"type": f"task.{task.status}", "timestamp": told["ended_at"], "data": told}
+        raise PermanentFailure("The task was requeued meanwhile: its next end has a callback of its own.")
+    data: Any = task_json(task)
+    for attempt_error in (data["error"], *data["errors"]):
+        if attempt_error:
+            del attempt_error["traceback"]
+    del data["callbacks"]
+    return {"type": f"task.{task.status}", "timestamp": data["ended_at"], "data": data}

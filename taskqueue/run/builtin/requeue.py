@@ -1,4 +1,4 @@
-"""Sends failed tasks again, many of them, no faster than asked for: the job behind `POST /requeue`."""
+"""Requeues many failed tasks, at a limited rate: the job behind `POST /requeue`."""
 
 import time
 from typing import Annotated
@@ -18,36 +18,36 @@ NAME = "tq-requeue"
 
 
 class Requeued(TypedDict):
-    """What became of them."""
+    """How many tasks were requeued."""
 
     requeued: int
-    gone: int  # deleted or sent again by somebody else meanwhile
+    gone: int  # deleted or requeued by others meanwhile
 
 
 @job(NAME, timeout=MAX_TIMEOUT_SECONDS)
 def requeue_failed(
-    type: str | None = None,  # noqa: A002  as the query parameter
+    type: str | None = None,  # noqa: A002  the query parameter's name
     queue: str | None = None,
     tag: str | None = None,
     failed_since: AwareDatetime | None = None,
     group: str | None = None,
     rate: Annotated[float, Field(gt=0)] | None = None,
 ) -> Requeued:
-    """Send the failed tasks that fit again, at most `rate` a second. Begun again, it goes on with what is left."""
+    """Requeue the failed tasks that fit, at most `rate` a second. Another attempt goes on with the rest."""
     settings = process_settings()
     task = current_task()
     connection = task.connection if task else connect_for_requests(settings.redis_url)
     wanted = FailureFilter(type=type, queue=queue, tag=tag, since=failed_since, group=group)
-    found = FailedTasks(connection, settings.queues).find(wanted)
+    task_ids = FailedTasks(connection, settings.queues).find(wanted)
     operations = Operations(connection, settings.failure_ttl_seconds)
     gone = 0
     began = time.monotonic()
-    for number, task_id in enumerate(found):
+    for number, task_id in enumerate(task_ids):
         if rate:
             time.sleep(max(0.0, began + number / rate - time.monotonic()))
         try:
             operations.requeue(task_id)
         except (UnknownTask, WrongStatus):
             gone += 1
-        progress(number + 1, len(found), "sending again")
-    return {"requeued": len(found) - gone, "gone": gone}
+        progress(number + 1, len(task_ids), "requeuing")
+    return {"requeued": len(task_ids) - gone, "gone": gone}

@@ -1,4 +1,4 @@
--- Removes all that is kept of a task, unless it runs: whatever stands there, and whoever wrote it.
+-- Removes everything that Redis has of a task, unless it runs: any type of value, whatever program wrote it.
 --
 -- KEYS[1]  rq:job:<id>
 -- KEYS[2]  rq:queues
@@ -6,20 +6,20 @@
 --
 -- Returns {outcome, rate_limit_key}
 --   outcome         deleted; running; unknown: there was nothing
---   rate_limit_key  of RQ's own limits, where it has one: RQ's own code gives its place to another job; or ''
+--   rate_limit_key  the job's key among RQ's own limits, whose place RQ's own code must free; or ''
 local id = ARGV[1]
 local prefix = KEYS[1]:sub(1, -(#id + 6)) -- before ":job:<id>"
 local now = redis.call('TIME')[1]
 
-local found = redis.pcall('HMGET', KEYS[1], 'origin', 'group_id', 'description', 'tq:tags', 'rate_limit_key',
+local fields = redis.pcall('HMGET', KEYS[1], 'origin', 'group_id', 'description', 'tq:tags', 'rate_limit_key',
     'tq:limited', 'status')
-if found.err then found = {} end
-local origin, group, job_type, tags, limit, limited, status = unpack(found, 1, 7)
+if fields.err then fields = {} end
+local origin, group, job_type, tags, limit, limited, status = unpack(fields, 1, 7)
 
 local queues = { [prefix .. ':queue:' .. (origin or 'default')] = true }
 for _, key in ipairs(redis.call('SMEMBERS', KEYS[2])) do queues[key] = true end
 
-local runs = {} -- what stands in a started registry for it: <id>:<execution>
+local runs = {} -- its entries in started registries: <id>:<execution>
 for key in pairs(queues) do
     local wip = prefix .. ':wip:' .. key:sub(#prefix + 8)
     for _, member in ipairs(redis.call('ZRANGE', wip, 0, -1)) do
@@ -32,7 +32,7 @@ end
 
 local removed = 0
 local function remove(...)
-    local count = redis.pcall(...) -- any kind of value may stand there
+    local count = redis.pcall(...) -- the key may hold any type of value
     if type(count) == 'number' then removed = removed + count end
 end
 
@@ -40,9 +40,10 @@ for _, run in ipairs(runs) do
     remove('ZREM', run[1], run[2])
     remove('DEL', prefix .. ':execution:' .. run[2])
 end
-local ELSEWHERE = { scheduled = true, deferred = true, finished = true, failed = true, stopped = true, canceled = true }
+local IN_REGISTRY = { scheduled = true, deferred = true, finished = true, failed = true, stopped = true,
+    canceled = true }
 for key in pairs(queues) do
-    if not ELSEWHERE[status] then remove('LREM', key, 0, id) end -- a long list takes long to look through
+    if not IN_REGISTRY[status] then remove('LREM', key, 0, id) end -- LREM takes long on a long list
     for _, registry in ipairs({ 'scheduled', 'deferred', 'ready', 'finished', 'failed', 'canceled' }) do
         remove('ZREM', prefix .. ':' .. registry .. ':' .. key:sub(#prefix + 8), id)
     end
@@ -57,7 +58,7 @@ end
 if group then remove('SREM', prefix .. ':group:' .. group, id) end
 remove('ZREM', 'tq:callbacks:owed', id)
 remove('ZREM', 'tq:index', id)
-if job_type then remove('ZREM', 'tq:index:type:' .. job_type, id) end -- our jobs' description is their type
+if job_type then remove('ZREM', 'tq:index:type:' .. job_type, id) end -- the description of our jobs is their type
 for tag in (tags or ''):gmatch('[^,]+') do remove('ZREM', 'tq:index:tag:' .. tag, id) end
 remove('DEL', KEYS[1], KEYS[1] .. ':dependents', dependencies, prefix .. ':results:' .. id,
     prefix .. ':executions:' .. id, 'tq:logs:' .. id)

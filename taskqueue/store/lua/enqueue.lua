@@ -1,4 +1,4 @@
--- Writes a job and puts its id where it waits, once: a client that did not get the answer may send it again.
+-- Writes a job and queues its id, once: a client that did not get the answer may call again.
 --
 -- KEYS[1]  rq:job:<id>            the job's hash, as RQ has it
 -- KEYS[2]  rq:queue:<name>        the queue, a list of job ids; RQ pops at its left end
@@ -6,28 +6,30 @@
 -- KEYS[4…] tq:index, tq:index:type:<type>, tq:index:tag:<tag> …: ids by the time at which they were created
 -- ARGV[1]  the job's id
 -- ARGV[2]  when it was created, in microseconds since 1970: its score in the indexes
--- ARGV[3]  how many words follow that are no fields of the hash: 0 for the ordinary task
--- ARGV[4…] word, value, word, value …
---            due              seconds since 1970: it waits in the scheduled registry until then
+-- ARGV[3]  how many arguments the options take: 0 for most tasks
+-- ARGV[4…] option, value, option, value …
+--            due              seconds since 1970: the job waits in the scheduled registry until then
 --            front            1: at the front of its queue
---            parent           the id of a task that must end first; once for each
---            allow_failure    1: a parent that failed has ended, too
---            held             1: it waits in the deferred registry until somebody releases it
---            dedupe           a key; while a task with it waits or runs, nothing is queued, and that one is told
---            dedupe_seconds   how long that is remembered at the most
---            batch            the list of a batch's tasks: the task, or the one that stands in for it, is added
---            callback         1: it has one; its end is looked for until it is seen (callback.lua)
---            record           a key; the answer is kept there, and told again to who asks again
---            fingerprint      of what was asked: another one under the same record is refused
+--            parent           the id of a task that must end first; once for each parent
+--            allow_failure    1: a failed parent counts as ended, too
+--            held             1: the job waits in the deferred registry until it is released
+--            dedupe           a key: while a task with this key waits or runs, nothing is queued, and the answer
+--                             names that task
+--            dedupe_seconds   how long the key is kept at most
+--            batch            the list of a batch's tasks: gets the id of this task, or of its duplicate
+--            callback         1: the task has a callback, so its end must not be missed (missed_callbacks.lua)
+--            record           a key: the answer is kept there, and given again when the call is repeated
+--            fingerprint      of the request: another fingerprint under the same record is refused
 --            record_seconds   how long the record is kept
 -- then     field, value, field, value …: the job's hash
 --
--- Returns {outcome, status, id, created, stalled}
---   outcome  new; duplicate: the task of that id has the same dedupe key; repeated: as the record has it; other:
---            the record has another fingerprint; processing: its answer is not there yet; unknown: the parent of
---            that id does not exist. Nothing is written but for a new one (and its record, or a duplicate's).
---   stalled  the id of a parent that has ended so that this job will never run unless that one is sent again; or ''
-local id, created, words = ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- Returns {outcome, status, id, created, blocked_by}
+--   outcome     new; duplicate: the task `id` has the same dedupe key; repeated: as the record has it; other: the
+--               record has another fingerprint; processing: the record has no answer yet; unknown: the parent `id`
+--               does not exist. Only new jobs are written, and the records of new jobs and duplicates.
+--   blocked_by  the id of a parent that ended without success, so that this job runs only if that parent is sent
+--               again; or ''
+local id, created, option_count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local prefix = KEYS[3]:sub(1, -8) -- before ":queues"
 local origin = KEYS[2]:sub(#prefix + 8) -- behind "rq:queue:"
 
@@ -35,7 +37,7 @@ local known = redis.call('EXISTS', KEYS[1]) == 1
 if known then return { 'new', redis.call('HGET', KEYS[1], 'status'), id, created, '' } end
 
 local option, parents = {}, {}
-for i = 4, 3 + words, 2 do
+for i = 4, 3 + option_count, 2 do
     if ARGV[i] == 'parent' then parents[#parents + 1] = ARGV[i + 1] else option[ARGV[i]] = ARGV[i + 1] end
 end
 
@@ -48,9 +50,9 @@ local function keep_record(outcome, status, of, at)
 end
 
 if option.record then
-    local kept = redis.call('HMGET', option.record, 'fingerprint', 'outcome', 'status', 'id', 'created')
-    if kept[1] and kept[1] ~= option.fingerprint then return { 'other', '', '', '', '' } end
-    if kept[1] then return { kept[2], kept[3], kept[4], kept[5], '' } end
+    local record = redis.call('HMGET', option.record, 'fingerprint', 'outcome', 'status', 'id', 'created')
+    if record[1] and record[1] ~= option.fingerprint then return { 'other', '', '', '', '' } end
+    if record[1] then return { record[2], record[3], record[4], record[5], '' } end
 end
 
 local ENDED = { finished = true, failed = true, stopped = true, canceled = true }
@@ -65,17 +67,17 @@ if option.dedupe then
     end
 end
 
-local status, stalled = option.due and 'scheduled' or option.held and 'deferred' or 'queued', ''
+local status, blocked_by = option.due and 'scheduled' or option.held and 'deferred' or 'queued', ''
 for _, parent in ipairs(parents) do
     local of = redis.call('HGET', prefix .. ':job:' .. parent, 'status')
     if not of then return { 'unknown', '', parent, '', '' } end
     if of ~= 'finished' and not (of == 'failed' and option.allow_failure) then
         status = 'deferred'
-        if ENDED[of] then stalled = parent end
+        if ENDED[of] then blocked_by = parent end
     end
 end
 
-redis.call('HSET', KEYS[1], unpack(ARGV, 4 + words))
+redis.call('HSET', KEYS[1], unpack(ARGV, 4 + option_count))
 redis.call('SADD', KEYS[3], KEYS[2])
 if status == 'queued' then
     redis.call(option.front and 'LPUSH' or 'RPUSH', KEYS[2], id)
@@ -85,17 +87,17 @@ else
     redis.call('ZADD', prefix .. ':' .. status .. ':' .. origin, option.due or redis.call('TIME')[1], id)
 end
 if status == 'deferred' then
-    for _, parent in ipairs(parents) do -- RQ's own keys: its code releases the job
+    for _, parent in ipairs(parents) do -- RQ's own keys: RQ's code releases the job
         redis.call('SADD', prefix .. ':job:' .. parent .. ':dependents', id)
         redis.call('SADD', prefix .. ':job::' .. id .. ':dependencies', parent)
     end
 end
 for i = 4, #KEYS do
     redis.call('ZADD', KEYS[i], created, id)
-    if i > 5 then redis.call('SADD', 'tq:index:tags', KEYS[i]) end -- who trims the indexes must know them
+    if i > 5 then redis.call('SADD', 'tq:index:tags', KEYS[i]) end -- for index_pruner.py
 end
 if option.batch then redis.call('RPUSH', option.batch, id) end
 if option.callback then redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id) end
 if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end
 keep_record('repeated', status, id, created)
-return { 'new', status, id, created, stalled }
+return { 'new', status, id, created, blocked_by }

@@ -1,22 +1,22 @@
--- Keeps a worker's name, and the leases of the jobs that it runs. A lease that is gone is not made anew.
+-- Keeps a worker registered, and renews the leases of the jobs that it runs. A lease that is gone stays gone.
 --
 -- KEYS[1]  rq:worker:<name>
 -- ARGV[1]  prefix      "rq", or RQ_KEY_PREFIX
 -- ARGV[2]  lease       seconds
--- ARGV[3]  moment      now, as RQ writes it
+-- ARGV[3]  rq_now      now, as RQ writes it
 -- ARGV[4]  lifetime    seconds for which the worker's hash is kept
 -- ARGV[5]  finished    runs that have finished since the last heartbeat
--- ARGV[6]  failed      runs that have not
--- ARGV[7]  seconds     of work
+-- ARGV[6]  failed      runs that have failed, were retried or stopped since the last heartbeat
+-- ARGV[7]  seconds     of work since the last heartbeat
 -- ARGV[8]  horses      how many jobs it can run at the same time
 -- ARGV[9…] origin, job, execution; origin, job, execution …: what runs
 --
--- Returns {known, held, canceled}
---   known     0 where the worker's hash had expired: it must register again
---   held      job:execution of all that stands under the worker's name
---   canceled  the executions that somebody has cancelled while they ran, or that shall be stopped
-local prefix, lease, moment, lifetime, finished, failed, seconds, horses = unpack(ARGV, 1, 8)
-redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime) -- first what takes no memory: a full Redis lets it go on
+-- Returns {known, claims, canceled}
+--   known     0: the worker's hash had expired, so it must register again; else 1
+--   claims    job:execution of all that the worker has claimed and not settled
+--   canceled  the executions whose job was canceled while it ran, so that the worker must stop it
+local prefix, lease, rq_now, lifetime, finished, failed, seconds, horses = unpack(ARGV, 1, 8)
+redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime) -- first: a full Redis refuses the rest
 local time = redis.call('TIME')
 local canceled = {}
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -24,22 +24,22 @@ for i = 9, #ARGV, 3 do
     local origin, job, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     local member = job .. ':' .. execution
     local wip = prefix .. ':wip:' .. origin
-    local status, to_be_stopped = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'tq:cancel'))
-    if status == 'canceled' or to_be_stopped then canceled[#canceled + 1] = execution end
+    local status, must_cancel = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'tq:cancel'))
+    if status == 'canceled' or must_cancel then canceled[#canceled + 1] = execution end
     if redis.call('ZSCORE', wip, member) then
         redis.call('ZADD', wip, 'XX', now + lease, member)
         redis.call('HSET', prefix .. ':execution:' .. member, 'last_heartbeat', now)
         redis.call('EXPIRE', prefix .. ':execution:' .. member, lease + 60)
         redis.call('EXPIRE', prefix .. ':executions:' .. job, lease + 60)
-        redis.call('HSET', prefix .. ':job:' .. job, 'last_heartbeat', moment)
+        redis.call('HSET', prefix .. ':job:' .. job, 'last_heartbeat', rq_now)
     end
 end
-local held = redis.call('SMEMBERS', KEYS[1] .. ':executions')
-if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, held, canceled } end
+local claims = redis.call('SMEMBERS', KEYS[1] .. ':executions')
+if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, claims, canceled } end
 if finished ~= '0' then redis.call('HINCRBY', KEYS[1], 'successful_job_count', finished) end
 if failed ~= '0' then redis.call('HINCRBY', KEYS[1], 'failed_job_count', failed) end
 if finished ~= '0' or failed ~= '0' then redis.call('HINCRBYFLOAT', KEYS[1], 'total_working_time', seconds) end
-redis.call('HSET', KEYS[1], 'last_heartbeat', moment, 'state', #ARGV > 8 and 'busy' or 'idle',
+redis.call('HSET', KEYS[1], 'last_heartbeat', rq_now, 'state', #ARGV > 8 and 'busy' or 'idle',
     'tq:horses', horses, 'tq:busy', (#ARGV - 8) / 3)
 redis.call('EXPIRE', KEYS[1], lifetime)
-return { 1, held, canceled }
+return { 1, claims, canceled }

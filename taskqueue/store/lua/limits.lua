@@ -1,18 +1,18 @@
--- The limits of a job type: how many of its jobs run at the same time, and how many begin in a time, across all workers.
--- This stands before settle_and_claim.lua and release_limits.lua.
+-- The limits of a job type, for all workers together: how many of its jobs run at the same time, and how many begin
+-- in a period. Loaded before settle_and_claim.lua and release_limits.lua, which call limits_of().
 --
---   tq:limits                set of the job types that have, or had, limits
---   tq:limit:<type>          hash: concurrency; count and seconds. What is not there is not limited
+--   tq:limits                set of the job types that have limits, or had some
+--   tq:limit:<type>          hash: concurrency; count and seconds. What is missing is not limited
 --   tq:limit:<type>:running  set of <job>:<execution>
---   tq:limit:<type>:starts   when the last `count` of them began, the latest first
---   tq:limit:<type>:held     list of jobs that were taken off their queues, and may not begin yet, in their order
---   tq:limit:<type>:passed   list of jobs that may: they are at the front of their queues again, and have a place
+--   tq:limit:<type>:starts   when the last `count` of its jobs began, the latest first
+--   tq:limit:<type>:held     list of jobs that were taken off their queues and may not begin yet, in their order
+--   tq:limit:<type>:passed   list of jobs that may begin: each is at the front of its queue again, and has a place
 --
--- A job that is popped while there is no place waits in `held`; so does each one that comes after it, so that their
--- order stays. Each end of a job, and each second (release_limits.lua), lets as many go on as there are places: nobody asks
--- again and again.
-local function limits_of(job_type, prefix, now, moment)
-    local MOST_RELEASED = 1000 -- in one go: a limit may have been taken away
+-- A job that is popped while there is no free place goes to `held`, and so does each job that comes after it, so
+-- that their order stays. Each end of a job, and release_limits.lua each second, moves as many on as there are
+-- places: no worker has to poll.
+local function limits_of(job_type, prefix, now, rq_now)
+    local MOST_RELEASED = 1000 -- in one call: a limit may have been removed
     local limits, key = {}, 'tq:limit:' .. job_type
     local concurrency, count, seconds = unpack(redis.call('HMGET', key, 'concurrency', 'count', 'seconds'))
     concurrency, count = tonumber(concurrency), tonumber(count)
@@ -26,7 +26,7 @@ local function limits_of(job_type, prefix, now, moment)
         return not start or tonumber(start) <= now - seconds
     end
 
-    -- Whether a job that was popped may begin. If not, it is held.
+    -- Returns whether a job that was popped may begin. If not, holds it.
     function limits.admit(job)
         if redis.call('LREM', key .. ':passed', 1, job) == 1 then return true end
         if redis.call('EXISTS', key .. ':held') == 0 and has_room() then return true end
@@ -35,7 +35,7 @@ local function limits_of(job_type, prefix, now, moment)
         return false
     end
 
-    function limits.begins(member)
+    function limits.begin_run(member)
         if concurrency then redis.call('SADD', key .. ':running', member) end
         if count then
             redis.call('LPUSH', key .. ':starts', string.format('%.6f', now))
@@ -44,10 +44,10 @@ local function limits_of(job_type, prefix, now, moment)
         end
     end
 
-    function limits.ends(member) redis.call('SREM', key .. ':running', member) end
+    function limits.end_run(member) redis.call('SREM', key .. ':running', member) end
 
-    -- A job that stands at the front of its queue keeps its place.
-    function limits.keeps_place(job) redis.call('RPUSH', key .. ':passed', job) end
+    -- Keeps the place of a job that is put back to the front of its queue.
+    function limits.keep_place(job) redis.call('RPUSH', key .. ':passed', job) end
 
     function limits.release()
         for _ = 1, MOST_RELEASED do
@@ -55,9 +55,9 @@ local function limits_of(job_type, prefix, now, moment)
             local job = redis.call('LPOP', key .. ':held')
             if not job then return end
             local status, origin = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'origin'))
-            if status == 'rate_limited' then -- it was neither cancelled nor deleted meanwhile
+            if status == 'rate_limited' then -- it was neither canceled nor deleted meanwhile
                 local queue, before = prefix .. ':queue:' .. origin, redis.call('LINDEX', key .. ':passed', -1)
-                redis.call('HSET', prefix .. ':job:' .. job, 'status', 'queued', 'enqueued_at', moment)
+                redis.call('HSET', prefix .. ':job:' .. job, 'status', 'queued', 'enqueued_at', rq_now)
                 if not before or redis.call('LINSERT', queue, 'AFTER', before, job) <= 0 then
                     redis.call('LPUSH', queue, job)
                 end
@@ -66,11 +66,13 @@ local function limits_of(job_type, prefix, now, moment)
         end
     end
 
-    -- Give the places back of what has ended elsewhere: settled by RQ's own code, canceled, deleted.
+    -- Frees the places of jobs that ended where no script saw it: settled by RQ's own code, canceled, or deleted.
     function limits.repair()
         for _, member in ipairs(redis.call('SMEMBERS', key .. ':running')) do
             local origin = redis.call('HGET', prefix .. ':job:' .. member:match('^(.*):'), 'origin')
-            if not origin or not redis.call('ZSCORE', prefix .. ':wip:' .. origin, member) then limits.ends(member) end
+            if not origin or not redis.call('ZSCORE', prefix .. ':wip:' .. origin, member) then
+                limits.end_run(member)
+            end
         end
         for _, job in ipairs(redis.call('LRANGE', key .. ':passed', 0, -1)) do
             if redis.call('HGET', prefix .. ':job:' .. job, 'status') ~= 'queued' then

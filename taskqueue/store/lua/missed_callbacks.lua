@@ -1,11 +1,11 @@
--- Queues the callbacks of tasks that have ended unseen: settled by RQ's own code or by a stock worker. callback.lua
--- stands before it.
+-- Queues the callbacks of tasks whose end no script has seen: RQ's own code, or a stock worker, has settled them.
+-- Loaded behind callback.lua.
 --
 -- KEYS[1]  tq:callbacks:owed
 -- ARGV[1]  prefix  "rq", or RQ_KEY_PREFIX
--- ARGV[2]  moment  now, as RQ writes it
--- ARGV[3]  task    look at this one; '': at those whose time has come
-local prefix, moment, task = unpack(ARGV)
+-- ARGV[2]  rq_now  now, as RQ writes it
+-- ARGV[3]  task    the id of the task to look at; '': all that are due for a look
+local prefix, rq_now, task = unpack(ARGV)
 local MOST, AGAIN_SECONDS = 1000, 60
 local ENDED = { finished = true, failed = true, stopped = true, canceled = true }
 local now = redis.call('TIME')[1]
@@ -16,7 +16,7 @@ for _, job in ipairs(tasks) do
     if not status then
         redis.call('ZREM', KEYS[1], job) -- deleted, or expired
     elseif ENDED[status] then
-        call_back(job, prefix, moment)
+        call_back(job, prefix, rq_now)
         redis.call('ZREM', KEYS[1], job)
     elseif task == '' then
         redis.call('ZADD', KEYS[1], now + AGAIN_SECONDS, job)

@@ -1,11 +1,14 @@
--- Takes tasks that are gone out of an index, a few at a time: RQ forgets its jobs by itself, the index does not.
+-- Removes tasks from an index that are gone, a few at a time: jobs expire by themselves, entries of an index do not.
 --
 -- KEYS[1]  tq:index, or tq:index:…
 -- ARGV[1]  prefix   "rq", or RQ_KEY_PREFIX
 -- ARGV[2]  from     the score to begin at; '-inf': the oldest
--- ARGV[3]  most     how many are looked at
+-- ARGV[3]  most     how many entries to look at
 --
--- Returns {next, seen, gone}: the score to go on from, '' at the end; how many were looked at; and how many were gone.
+-- Returns {next, seen, gone}
+--   next  the score to go on from; '' at the end
+--   seen  how many entries it has looked at
+--   gone  how many of them it has removed
 local prefix, from, most = unpack(ARGV)
 local entries = redis.call('ZRANGE', KEYS[1], from, '+inf', 'BYSCORE', 'LIMIT', 0, most, 'WITHSCORES')
 local gone, next_score = 0, ''

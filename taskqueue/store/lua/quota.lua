@@ -1,11 +1,12 @@
--- Takes calls out of a caller's quota, which is a bucket that is refilled evenly.
+-- Takes calls out of a caller's quota: a bucket that is refilled evenly.
 --
--- KEYS[1]  tq:calls:<caller>  a hash: what was left (`left`), at which time of Redis (`at`, seconds)
--- ARGV[1]  the quota: as many calls as the bucket holds
--- ARGV[2]  the seconds in which an empty bucket is full again
--- ARGV[3]  how many calls are wanted
+-- KEYS[1]  tq:calls:<caller>  a hash: how many calls were left (`left`), and when (`at`: Redis's clock, in seconds)
+-- ARGV[1]  quota    how many calls the bucket holds
+-- ARGV[2]  window   seconds in which an empty bucket is full again
+-- ARGV[3]  wanted   how many calls the caller wants
 --
--- Returns how many are given, how many are left then, and the seconds until there is one again (as text).
+-- Returns {given, left, seconds}: the calls that it takes, those that are left, and the seconds until there is
+-- another one (as text).
 local quota, window, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -17,5 +18,5 @@ end
 local given = math.min(wanted, math.floor(left))
 left = left - given
 redis.call('HSET', KEYS[1], 'left', string.format('%.6f', left), 'at', string.format('%.6f', now))
-redis.call('PEXPIRE', KEYS[1], math.ceil(window * 1000))  -- by then it is full, as if it had never been
+redis.call('PEXPIRE', KEYS[1], math.ceil(window * 1000))  -- then the bucket is full: as without a key
 return {given, math.floor(left), tostring(math.max(0, (1 - left) * window / quota))}

@@ -1,8 +1,9 @@
--- Lets the jobs go on whose limits have room now, and gives back the places of what has ended unseen. Each second.
+-- Queues the held jobs for which their limits have a free place, after it has freed the places of jobs whose end no
+-- script has seen. Loaded behind limits.lua; called each second.
 --
 -- KEYS[1]  tq:limits
 -- ARGV[1]  prefix   "rq", or RQ_KEY_PREFIX
--- ARGV[2]  moment   now, as RQ writes it
+-- ARGV[2]  rq_now   now, as RQ writes it
 local time = redis.call('TIME')
 for _, job_type in ipairs(redis.call('SMEMBERS', KEYS[1])) do
     if redis.call('EXISTS', 'tq:limit:' .. job_type .. ':held') == 1 then

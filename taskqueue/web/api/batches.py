@@ -11,9 +11,10 @@ from typing_extensions import TypedDict
 
 from taskqueue.enqueue.batch import Batch, Batches
 from taskqueue.enqueue.batch_draft import Queued, Refused
-from taskqueue.enqueue.options import BulkTask, PlainTask
+from taskqueue.enqueue.options import BulkTask, TaskSpec
 from taskqueue.jobtypes.signature import Json
-from taskqueue.monitor.queue_warnings import Lookout, Obstacle
+from taskqueue.monitor.finding import Finding
+from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.settings import MIB, Settings
 from taskqueue.store.keys import Status
 from taskqueue.store.times import timestamp
@@ -73,10 +74,10 @@ class BulkQuery(Query):
     """`on_complete` is JSON: a task to run when all have ended."""
 
     atomic: bool = True
-    on_complete: JsonText[PlainTask] | None = None
+    on_complete: JsonText[TaskSpec] | None = None
 
 
-def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
+def views(batches: Batches, settings: Settings, queue_warnings: QueueWarnings) -> Blueprint:
     """The views of `/tasks/bulk` and `/batches`."""
     blueprint = Blueprint("batches", __name__)
 
@@ -103,8 +104,8 @@ def views(batches: Batches, settings: Settings, lookout: Lookout) -> Blueprint:
         headers = {"Location": url_for("batches.get", batch_id=queued.batch_id)}
         if queued.repeated:
             headers["Idempotency-Replayed"] = "true"
-        obstacles = dict.fromkeys(one for queue in sorted(queued.queues) for one in lookout.obstacles(queue))
-        return jsonify(_bulk_json(queued, obstacles)), 202, headers
+        warnings = dict.fromkeys(one for queue in sorted(queued.queues) for one in queue_warnings.of(queue))
+        return jsonify(_bulk_json(queued, warnings)), 202, headers
 
     @blueprint.get("/batches/<batch_id>")
     @operation("Ask how a batch goes", scope="read", answers={200: BatchJson}, problems=(404, 503), by_type=True)
@@ -138,7 +139,7 @@ def _allowed(items: Iterable[Json]) -> Iterator[Json]:
         yield item
 
 
-def _bulk_json(queued: Queued, obstacles: Iterable[Obstacle]) -> BulkJson:
+def _bulk_json(queued: Queued, warnings: Iterable[Finding]) -> BulkJson:
     results = [_result_json(result) for result in queued.results]
     refused = sum("errors" in result for result in results)
     return {
@@ -147,7 +148,7 @@ def _bulk_json(queued: Queued, obstacles: Iterable[Obstacle]) -> BulkJson:
         "refused": refused,
         "on_complete": queued.on_complete,
         "results": results,
-        "warnings": warnings_json(obstacles),
+        "warnings": warnings_json(warnings),
     }
 
 

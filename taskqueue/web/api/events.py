@@ -74,4 +74,4 @@ def _one(event: TaskEvent) -> str:
     if event.kind == "silence":
         return ": nothing new\n\n"
     data: Json = line_json(event.line) if event.line else task_json(event.task) if event.task else {}
-    return f"id: {event.seen}\nevent: {event.kind}\ndata: {json_text(data)}\n\n"
+    return f"id: {event.cursor}\nevent: {event.kind}\ndata: {json_text(data)}\n\n"

@@ -41,6 +41,7 @@ def views(explainer: Explainer) -> Blueprint:
     )
     def explain(task_id: str) -> ResponseReturnValue:
         """`ahead` and `seconds` are measured, and null where they cannot be."""
-        return jsonify(asdict(explainer.explain(task_id)))
+        explanation = explainer.explain(task_id)
+        return jsonify(asdict(explanation) | {"reasons": [reason.json() for reason in explanation.reasons]})
 
     return blueprint

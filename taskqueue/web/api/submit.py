@@ -11,7 +11,8 @@ from typing_extensions import TypedDict
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.submission import Accepted
-from taskqueue.monitor.queue_warnings import Lookout, Obstacle
+from taskqueue.monitor.finding import Finding, duplicate, parent_ended
+from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.monitor.result_waiter import ResultWaiter
 from taskqueue.store.keys import ENDED
 from taskqueue.tasks.task_json import TaskJson, task_json
@@ -44,7 +45,7 @@ class SubmitQuery(SubmitOptions, Query):
     task_type: str | None = None
 
 
-def views(queue: TaskQueue, result_waiter: ResultWaiter, lookout: Lookout) -> Blueprint:
+def views(queue: TaskQueue, result_waiter: ResultWaiter, queue_warnings: QueueWarnings) -> Blueprint:
     """The view of `POST /tasks`."""
     blueprint = Blueprint("submit", __name__)
 
@@ -76,7 +77,7 @@ def views(queue: TaskQueue, result_waiter: ResultWaiter, lookout: Lookout) -> Bl
             if waited.status in ENDED:
                 return jsonify(task_json(waited)), 200, headers
             found = replace(found, task=waited)
-        answer = {**task_json(found.task), "warnings": warnings_json(_obstacles(found, lookout))}
+        answer = {**task_json(found.task), "warnings": warnings_json(_warnings(found, queue_warnings))}
         return jsonify(answer), 202, headers
 
     return blueprint
@@ -96,21 +97,18 @@ def _seconds_to_wait() -> int:
     return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
 
 
-def _obstacles(found: Accepted, lookout: Lookout) -> list[Obstacle]:
-    obstacles = lookout.obstacles(found.task.queue, delayed=found.task.status == "scheduled")
+def _warnings(found: Accepted, queue_warnings: QueueWarnings) -> list[Finding]:
+    warnings = queue_warnings.of(found.task.queue, delayed=found.task.status == "scheduled")
     if found.outcome == "duplicate":
-        obstacles.append(
-            Obstacle("duplicate", "A task with this dedupe key waits or runs already: this is that one.")
-        )
+        warnings.append(duplicate())
     if found.blocked_by:
-        told = f"The task {found.blocked_by} has ended without success: this one begins if that one is sent again."
-        obstacles.append(Obstacle("parent-ended", told))
-    return obstacles
+        warnings.append(parent_ended(found.blocked_by))
+    return warnings
 
 
-def warnings_json(obstacles: Iterable[Obstacle]) -> list[WarningJson]:
-    """What stands in the way, as clients see it."""
-    return [{"code": obstacle.code, "message": obstacle.message} for obstacle in obstacles]
+def warnings_json(warnings: Iterable[Finding]) -> list[WarningJson]:
+    """Return the warnings as clients see them."""
+    return [warning.json() for warning in warnings]
 
 
 def _task_type(asked: SubmitQuery, queue: TaskQueue) -> str:

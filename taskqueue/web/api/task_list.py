@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from taskqueue.enqueue.options import Moment
-from taskqueue.monitor.listing import Listing, Summary, TaskFilter, cursor, place_of
+from taskqueue.monitor.listing import Listing, Summary, TaskFilter, cursor, position_of
 from taskqueue.store.keys import Status
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.task_json import ProgressJson
@@ -45,7 +45,7 @@ class PageJson(TypedDict):
 
 
 def _cursor(value: str) -> str:
-    place_of(value)
+    position_of(value)
     return value
 
 
@@ -86,7 +86,7 @@ def views(listing: Listing) -> Blueprint:
             after=asked.created_after,
             before=asked.created_before,
         )
-        page = listing.page(wanted, asked.limit, place_of(asked.cursor) if asked.cursor else None, caller_sees)
+        page = listing.page(wanted, asked.limit, position_of(asked.cursor) if asked.cursor else None, caller_sees)
         address = _address(cursor(page.next)) if page.next else None
         answer: PageJson = {"tasks": [_summary_json(task) for task in page.tasks], "next": address}
         return jsonify(answer), 200, {"Link": f'<{address}>; rel="next"'} if address else {}

@@ -10,7 +10,7 @@ from redis import Redis
 from rq.exceptions import InvalidJobOperation
 from rq.registry import FailedJobRegistry
 
-from taskqueue.control.operations import RUNS, Operations
+from taskqueue.control.operations import RUNNING, Operations
 from taskqueue.errors import UnknownTask, WrongStatus
 from taskqueue.store.keys import job_key
 from taskqueue.web.dashboard.shown import REGISTRIES, ShownQueue, members, text
@@ -58,7 +58,7 @@ def register(blueprint: Blueprint, connection: Redis, operations: Operations) ->
     @blueprint.post("/queue/<queue_name>/<registry_name>/empty")
     def empty_queue(queue_name: str, registry_name: str) -> ResponseReturnValue:
         if registry_name == "started":
-            raise InvalidJobOperation(RUNS)
+            raise InvalidJobOperation(RUNNING)
         if registry_name == "queued":
             count = int(ShownQueue(queue_name, connection=connection).empty())  # type: ignore[no-untyped-call]
             return _done(f"Jobs deleted: {count:,}.", count=count)

@@ -1,1 +1,1 @@
-"""The chores of the scheduling worker: one file each, one class, one `run()`."""
+"""The chores of a worker: one file each, one class, one `run()`. Maintenance runs them in their order."""

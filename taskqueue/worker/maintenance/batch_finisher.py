@@ -1,4 +1,4 @@
-"""Ends the batches whose tasks have all ended, and queues the task that waits for that."""
+"""Ends the batches whose tasks have all ended, and queues the task that waits for such a batch."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from taskqueue.store import scripts
 from taskqueue.store.keys import OPEN_BATCHES, QUEUES, batch_key, batch_tasks_key
 from taskqueue.store.times import rq_now
 
-ENDED_AT_ONCE = 200  # batches that are looked at in one go
+MAX_EXAMINED = 200  # open batches in one run, chosen at random
 
 
 class BatchFinisher:
-    """A chore of the scheduling worker."""
+    """A chore of the scheduling worker, once a second."""
 
     def __init__(self, connection: Redis, ttl_seconds: int) -> None:
         self._connection = connection
@@ -22,13 +22,13 @@ class BatchFinisher:
         self._script = scripts.register(connection, "finish_batch")
 
     def run(self) -> None:
-        """End the batches whose tasks have all ended, and release the task that waits for each."""
-        found: Any = self._connection.zrandmember(OPEN_BATCHES, ENDED_AT_ONCE)
-        if not found:
+        """End the batches whose tasks have all ended. Raises the driver's errors."""
+        batch_ids: Any = self._connection.zrandmember(OPEN_BATCHES, MAX_EXAMINED)
+        if not batch_ids:
             return
         now = rq_now()
         with self._connection.pipeline(transaction=False) as pipeline:
-            for batch_id in (member.decode() for member in found):
+            for batch_id in (member.decode() for member in batch_ids):
                 keys = [batch_key(batch_id), batch_tasks_key(batch_id), OPEN_BATCHES, QUEUES]
                 arguments = [RQ_KEY_PREFIX, batch_id, MAX_TASKS, self._ttl_seconds, now]
                 self._script(keys=keys, args=arguments, client=pipeline)

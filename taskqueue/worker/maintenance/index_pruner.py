@@ -1,4 +1,4 @@
-"""Keeps the indexes of tasks short: what RQ has forgotten is taken out, a little in each second."""
+"""Removes tasks from the indexes that RQ has forgotten: a few in each second."""
 
 from collections.abc import Iterable
 
@@ -8,29 +8,30 @@ from rq.defaults import RQ_KEY_PREFIX
 from taskqueue.store import scripts
 from taskqueue.store.keys import INDEX, TAG_INDEXES, type_index_key
 
-STEP = 1000  # tasks of one index in one go: about a millisecond of Redis
-MOST_STEPS = 25  # in one call, while most of what is looked at is gone: as many tasks may end in a second
+STEP = 1000  # tasks of one index in one call: about a millisecond of Redis
+MAX_STEPS = 25  # in one run, while most of what it looks at is gone: 25,000 tasks may end in a second
 
 
 class IndexPruner:
-    """Goes round all indexes, again and again. One worker does it, the one that moves what is due."""
+    """A chore of the scheduling worker, once a second: goes through all indexes, round after round."""
 
     def __init__(self, connection: Redis, job_types: Iterable[str]) -> None:
         self._connection = connection
         self._job_types = job_types
         self._script = scripts.register(connection, "prune_index")
-        self._left: list[str] = []  # the indexes of this round
-        self._from = "-inf"
+        self._indexes_left: list[str] = []  # of this round
+        self._from_score = "-inf"
 
     def run(self) -> None:
-        """Look at some more. Raises the driver's errors."""
-        for _ in range(MOST_STEPS):
-            if not self._left:
-                self._left = self._indexes()
-            next_score, seen, gone = self._script(keys=[self._left[-1]], args=[RQ_KEY_PREFIX, self._from, STEP])
-            self._from = next_score.decode() or "-inf"
+        """Look at the next entries, and remove those that are gone. Raises the driver's errors."""
+        for _ in range(MAX_STEPS):
+            if not self._indexes_left:
+                self._indexes_left = self._indexes()
+            index = self._indexes_left[-1]
+            next_score, seen, gone = self._script(keys=[index], args=[RQ_KEY_PREFIX, self._from_score, STEP])
+            self._from_score = next_score.decode() or "-inf"
             if not next_score:
-                self._forget_if_empty(self._left.pop())
+                self._forget_if_empty(self._indexes_left.pop())
             if gone <= seen / 2:
                 return
 

@@ -1,4 +1,4 @@
-"""Queues the jobs that a limit of their type has held and that may begin now (store/lua/release_limits.lua)."""
+"""Queues the jobs that a limit of their type has held back and that may begin now."""
 
 from redis import Redis
 from rq.defaults import RQ_KEY_PREFIX
@@ -9,11 +9,11 @@ from taskqueue.store.times import rq_now
 
 
 class LimitReleaser:
-    """A chore of the scheduling worker, once a second; each end of a job does the same for its own type."""
+    """A chore of the scheduling worker, once a second; each end of a job does it for the job's own type."""
 
     def __init__(self, connection: Redis) -> None:
         self._script = scripts.register(connection, "limits", "release_limits")
 
     def run(self) -> None:
-        """Queue the held jobs for which their limits have room. Raises the driver's errors."""
+        """Queue the held jobs for which their limits have a free place. Raises the driver's errors."""
         self._script(keys=[LIMITED_TYPES], args=[RQ_KEY_PREFIX, rq_now()])

@@ -1,4 +1,4 @@
-"""Fires the schedules that are due: each time once, however many workers look."""
+"""Queues the tasks of schedules that are due: each once, however many workers look."""
 
 import logging
 from datetime import UTC, datetime
@@ -16,14 +16,15 @@ from taskqueue.errors import TaskQueueError
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.store.keys import ENDED, SCHEDULES, STATUSES, job_key, schedule_key
+from taskqueue.telemetry.log import about
 
 log = logging.getLogger(__name__)
 
-MAX_DUE = 100  # schedules in one go
+MAX_DUE = 100  # schedules in one run
 
 
 class ScheduleRunner:
-    """For whoever keeps order in Redis."""
+    """A chore of the scheduling worker, once a second."""
 
     def __init__(self, connection: Redis, settings: Settings, job_types: JobTypes) -> None:
         self._connection = connection
@@ -32,57 +33,58 @@ class ScheduleRunner:
         self._job_types = job_types
 
     def run(self) -> None:
-        """Queue the tasks of all schedules that are due."""
+        """Queue the tasks of all schedules that are due. Raises the driver's errors."""
         now = datetime.now(UTC)
-        due: Any = self._connection.zrangebyscore(SCHEDULES, "-inf", now.timestamp(), 0, MAX_DUE)
-        for name in due:
-            self._fire(name.decode(), now)
+        names: Any = self._connection.zrangebyscore(SCHEDULES, "-inf", now.timestamp(), 0, MAX_DUE)
+        for name in names:
+            self._run_schedule(name.decode(), now)
 
-    def _fire(self, name: str, now: datetime) -> None:
-        """One schedule, in one transaction: it is dropped where another worker, or a change, came in between."""
+    def _run_schedule(self, name: str, now: datetime) -> None:
+        """Run one schedule in one transaction, unless another worker, or a change of the schedule, comes first."""
         with self._connection.pipeline() as pipeline:
             try:
                 pipeline.watch(schedule_key(name))
-                stored: Any = pipeline.hgetall(schedule_key(name))
-                if not stored:
+                fields: Any = pipeline.hgetall(schedule_key(name))
+                if not fields:
                     self._connection.zrem(SCHEDULES, name)
                     return
-                kept = read(name, stored)
-                if kept.next_run is None or kept.next_run > now:
+                stored = read(name, fields)
+                if stored.next_run is None or stored.next_run > now:
                     return
-                times = kept.schedule.due_times(kept.next_run, now, kept.updated_at)
-                runs, error = self._runs(kept, len(times))
+                times = stored.schedule.due_times(stored.next_run, now, stored.updated_at)
+                runs, error = self._runs(stored, len(times))
                 pipeline.multi()
-                self._write(pipeline, kept, runs, skipped=max(len(times), 1) - len(runs), error=error)
-                set_next(pipeline, name, kept.schedule.next_time(now, kept.updated_at))
+                self._write(pipeline, stored, runs, skipped=max(len(times), 1) - len(runs), error=error)
+                set_next(pipeline, name, stored.schedule.next_time(now, stored.updated_at))
                 pipeline.execute()
             except WatchError:
                 return
             except (ValueError, KeyError):  # another version, or another program, wrote it
-                log.exception("Schedule %s cannot be read, and is paused", name)
+                log.exception("Schedule %s cannot be read, and is paused: save it again or delete it", name)
                 self._connection.zadd(SCHEDULES, {name: "+inf"})
                 return
         for run in runs:
-            log.info("Schedule %s: task %s is queued", name, run.task.id)
+            log.info("Schedule %s: task %s is queued", name, run.task.id, extra=about(run.task.id))
 
-    def _runs(self, kept: StoredSchedule, times: int) -> tuple[list[Submission], str]:
-        """The tasks to queue for so many times; and why there are none, where that is an error."""
-        wanted = times if kept.schedule.overlap == "queue" else min(times, 1)
-        if wanted and kept.last_task and kept.schedule.overlap != "queue" and self._goes_on(kept.last_task):
-            if kept.schedule.overlap == "skip":
+    def _runs(self, stored: StoredSchedule, times: int) -> tuple[list[Submission], str]:
+        """Return the tasks to queue for so many due times, and the error if there is one."""
+        overlap = stored.schedule.overlap
+        wanted = times if overlap == "queue" else min(times, 1)
+        if wanted and stored.last_task and overlap != "queue" and self._runs_still(stored.last_task):
+            if overlap == "skip":
                 return [], ""
-            self._end(kept.last_task)
+            self._cancel(stored.last_task)
         try:
-            make = (self._submissions, self._job_types, kept.name, kept.schedule)
+            make = (self._submissions, self._job_types, stored.name, stored.schedule)
             return [submission(*make) for _ in range(wanted)], ""
         except TaskQueueError as error:  # its job type has changed, or is gone
-            log.warning("Schedule %s cannot run: %s", kept.name, error)
+            log.warning("Schedule %s cannot run: %s", stored.name, error)
             return [], str(error)
 
     def _write(
-        self, pipeline: Pipeline, kept: StoredSchedule, runs: list[Submission], *, skipped: int, error: str
+        self, pipeline: Pipeline, stored: StoredSchedule, runs: list[Submission], *, skipped: int, error: str
     ) -> None:
-        key = schedule_key(kept.name)
+        key = schedule_key(stored.name)
         for run in runs:
             self._submissions.send(run, pipeline)
         if runs:
@@ -92,13 +94,13 @@ class ScheduleRunner:
             pipeline.hincrby(key, "skipped", skipped)
         pipeline.hset(key, "error", error)
 
-    def _goes_on(self, task_id: str) -> bool:
+    def _runs_still(self, task_id: str) -> bool:
         status: Any = self._connection.hget(job_key(task_id), "status")
         return status is not None and STATUSES[JobStatus(status.decode())] not in ENDED
 
-    def _end(self, task_id: str) -> None:
-        """Cancel a run, or stop it if it has begun. That it has ended meanwhile is as good."""
+    def _cancel(self, task_id: str) -> None:
+        """Cancel a task, or stop it if it runs; one that has ended meanwhile is no error."""
         try:
             self._operations.cancel(task_id)
         except TaskQueueError as error:
-            log.info("Task %s is not canceled: %s", task_id, error)
+            log.info("Task %s is not canceled: %s", task_id, error, extra=about(task_id))

@@ -1,4 +1,4 @@
-"""The command line as somebody calls it, over Redis and over an API that asks for a key."""
+"""Fixtures that call the command line, over Redis and over an API that needs a key."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +18,7 @@ from web import create_app
 
 @pytest.fixture
 def here(env: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], job_types: JobTypes) -> Run:
-    """Run the command line to its end, over Redis."""
+    """Return a function that runs the command line over Redis until it ends."""
 
     def command(*arguments: str, stdin: str = "") -> Done:
         env.setattr("sys.stdin", StringIO(stdin))
@@ -30,14 +30,14 @@ def here(env: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], job_types:
 
 @pytest.fixture
 def api(settings: Settings, job_types: JobTypes) -> Iterator[str]:
-    """The URL of an API that asks for a key."""
+    """Return the URL of an API that needs a key."""
     with served(create_app(replace(settings, api_keys=(KEY,)), job_types)) as url:
         yield url
 
 
 @pytest.fixture
 def over_http(here: Run, api: str, env: pytest.MonkeyPatch) -> Run:
-    """Run the command line over that API, with the key."""
+    """Return a function that runs the command line over that API, with the key."""
     env.setenv("TASK_QUEUE_API", api)
     env.setenv("TASK_QUEUE_KEY", SECRET)
     return here
@@ -45,14 +45,14 @@ def over_http(here: Run, api: str, env: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture(params=["here", "over_http"], ids=["redis", "http"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """The one, and the other."""
+    """Return a function that runs the command line; a test runs once for each way."""
     way: Run = request.getfixturevalue(request.param)
     return way
 
 
 @pytest.fixture
 def worker(settings: Settings, project: Path, tmp_path: Path) -> Iterator[Callable[[], RunningWorker]]:
-    """Start a worker that runs until the test has ended."""
+    """Return a function that starts a worker, which runs until the test has ended."""
     started: list[RunningWorker] = []
 
     def start() -> RunningWorker:
@@ -61,5 +61,5 @@ def worker(settings: Settings, project: Path, tmp_path: Path) -> Iterator[Callab
         return started[-1]
 
     yield start
-    for one in started:
-        one.stop()
+    for running in started:
+        running.stop()

@@ -1,4 +1,4 @@
-"""What a call of the command line leaves, and web servers that let it down."""
+"""Results of calls of the command line, and web servers that fail it."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from taskqueue.settings.api_keys import new_key
 
 
 class Done(NamedTuple):
-    """What a call of the command line has left."""
+    """The exit code and the output of a call of the command line."""
 
     code: int
     out: str
@@ -24,14 +24,15 @@ Run = Callable[..., Done]
 SECRET, KEY = new_key("shell", "operate")
 
 
-def told(done: Done) -> Any:
+def json_of(done: Done) -> Any:
+    """Return the JSON that a successful call printed."""
     assert done.code == 0, done.err
     return json.loads(done.out)
 
 
 @contextmanager
 def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The URL of a web server of somebody else."""
+    """Run another web server, and yield its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -42,8 +43,8 @@ def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
             thread.join()
 
 
-class Says(BaseHTTPRequestHandler):
-    """Answers everything with the same words: subclass it."""
+class Answers(BaseHTTPRequestHandler):
+    """Answers every request with the same text: subclass it."""
 
     status, kind, text = 200, "text/html", "<h1>Welcome</h1>"
 
@@ -63,19 +64,19 @@ class Says(BaseHTTPRequestHandler):
 
 @contextmanager
 def breaking(url: str, plan: Sequence[int | None]) -> Iterator[tuple[str, list[str]]]:
-    """A proxy before a web server, and each `Last-Event-ID` that it was asked with.
+    """Run a proxy before a web server; yield its URL and each `Last-Event-ID` that it received.
 
     The plan has for each request the bytes of the body after which it cuts the connection; None: it answers 502.
-    After that it answers nothing whole any more.
+    When the plan has ended, it answers 502.
     """
-    asked: list[str] = []
+    received: list[str] = []
 
-    class Proxy(Says):
+    class Proxy(Answers):
         status, text = 502, "<h1>Bad Gateway</h1>"
 
         def do_GET(self) -> None:
-            asked.append(self.headers.get("Last-Event-ID", ""))
-            most = plan[len(asked) - 1] if len(asked) <= len(plan) else None
+            received.append(self.headers.get("Last-Event-ID", ""))
+            most = plan[len(received) - 1] if len(received) <= len(plan) else None
             if most is None:
                 super().do_GET()
                 return
@@ -86,4 +87,4 @@ def breaking(url: str, plan: Sequence[int | None]) -> Iterator[tuple[str, list[s
             self.wfile.write(answer.data[:most])
 
     with answering(Proxy) as proxy:
-        yield proxy, asked
+        yield proxy, received

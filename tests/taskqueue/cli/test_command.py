@@ -9,26 +9,26 @@ import pytest
 
 from taskqueue.enqueue.queue import TaskQueue
 from tests.conftest import free_port
-from tests.taskqueue.cli.stage import SECRET, Run, told
+from tests.taskqueue.cli.stage import SECRET, Run, json_of
 from tests.taskqueue.worker.stage import RunningWorker
 
 
 def test_a_task_goes_all_the_way(run: Run, work: Callable[..., str]) -> None:
-    task = told(run("--json", "submit", "week", '{"of": "2026-11-23"}', "--queue", "high", "--tags", "a,b"))
+    task = json_of(run("--json", "submit", "week", '{"of": "2026-11-23"}', "--queue", "high", "--tags", "a,b"))
     assert (task["type"], task["queue"], task["tags"], task["status"]) == ("week", "high", ["a", "b"], "queued")
     work()
-    assert told(run("--json", "get", task["id"]))["result"]["last"] == "2026-11-29"
+    assert json_of(run("--json", "get", task["id"]))["result"]["last"] == "2026-11-29"
     watched = run("watch", task["id"])
     assert (watched.code, "complete" in watched.out) == (0, True)
     assert "\033" not in watched.out  # no terminal, no colour
 
 
 def test_the_payload_may_come_from_a_pipe(run: Run) -> None:
-    assert told(run("--json", "submit", "generic", "@-", stdin='{"a": 1}'))["payload"] == {"a": 1}
+    assert json_of(run("--json", "submit", "generic", "@-", stdin='{"a": 1}'))["payload"] == {"a": 1}
 
 
 def test_a_failed_task_is_told_by_the_exit_code(run: Run, work: Callable[..., str]) -> None:
-    task = told(run("--json", "submit", "hopeless"))
+    task = json_of(run("--json", "submit", "hopeless"))
     work()
     watched = run("watch", task["id"])
     assert watched.code == 1
@@ -36,17 +36,17 @@ def test_a_failed_task_is_told_by_the_exit_code(run: Run, work: Callable[..., st
 
 
 def test_a_task_is_canceled_and_sent_again(run: Run) -> None:
-    task = told(run("--json", "submit", "generic"))
-    assert told(run("--json", "cancel", task["id"]))["status"] == "canceled"
-    assert told(run("--json", "requeue", task["id"]))["status"] == "queued"
+    task = json_of(run("--json", "submit", "generic"))
+    assert json_of(run("--json", "cancel", task["id"]))["status"] == "canceled"
+    assert json_of(run("--json", "requeue", task["id"]))["status"] == "queued"
 
 
 def test_queues_and_workers_are_listed(run: Run, queue: TaskQueue) -> None:
     queue.submit("generic", {})
-    waiting = {row["name"]: row["queued"] for row in told(run("--json", "queues"))}
+    waiting = {row["name"]: row["queued"] for row in json_of(run("--json", "queues"))}
     assert waiting == {"high": 0, "default": 1, "low": 0}
     assert run("queues").out.startswith("name     paused  oldest_waiting_seconds  workers  queued")
-    assert run("workers").out == "No worker runs. Start one: python worker.py\n"
+    assert run("workers").out == "No worker is running. Start one: python worker.py\n"
 
 
 def test_both_ways_tell_the_same_of_queues_and_workers(
@@ -55,7 +55,10 @@ def test_both_ways_tell_the_same_of_queues_and_workers(
     pid = worker().process.pid
     env.setenv("TASK_QUEUE_KEY", SECRET)
     assert here("--url", api, "queues").out == here("queues").out
-    (over_redis,), (over_http,) = told(here("--json", "workers")), told(here("--url", api, "--json", "workers"))
+    (over_redis,), (over_http,) = (
+        json_of(here("--json", "workers")),
+        json_of(here("--url", api, "--json", "workers")),
+    )
     assert list(over_http) == list(over_redis)
     assert (over_http["pid"], over_http["queues"]) == (pid, ["high", "default", "low"])
     assert f"{over_http['name']}  idle   high,default,low" in here("--url", api, "workers").out
@@ -72,7 +75,7 @@ def test_options_of_all_commands_stand_before_or_behind_them(
         ("get", task.id, "--url", api, "--json"),
         ("--json", "get", "--url", api, task.id),
     ):
-        assert told(here(*arguments))["id"] == task.id
+        assert json_of(here(*arguments))["id"] == task.id
 
 
 def test_it_is_a_program(env: pytest.MonkeyPatch, project: Path) -> None:

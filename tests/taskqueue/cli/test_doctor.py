@@ -16,20 +16,20 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import new_key
 from tests.conftest import RedisServer, free_port, wait_until
-from tests.taskqueue.cli.stage import Done, Run, Says, answering
+from tests.taskqueue.cli.stage import Answers, Done, Run, answering
 from tests.taskqueue.web.conftest import served
 from tests.taskqueue.worker.stage import RunningWorker
 from web import create_app
 
 
-def found(done: Done) -> dict[str, Any]:
-    """The findings by what they are about."""
-    return {finding["about"]: finding for finding in json.loads(done.out)}
+def checks(done: Done) -> dict[str, Any]:
+    """Return the checks by what they are about."""
+    return {check["about"]: check for check in json.loads(done.out)}
 
 
 def wrong(done: Done) -> list[str]:
-    """What is wrong."""
-    return [about for about, finding in found(done).items() if finding["ok"] is False]
+    """Return what is wrong."""
+    return [about for about, check in checks(done).items() if check["ok"] is False]
 
 
 def test_all_is_well(run: Run, redis: Redis, worker: Callable[[], RunningWorker]) -> None:
@@ -37,11 +37,11 @@ def test_all_is_well(run: Run, redis: Redis, worker: Callable[[], RunningWorker]
     wait_until(lambda: len(redis.keys("rq:scheduler-lock:*")) == 3, what="the scheduler")
     done = run("--json", "doctor")
     assert (done.code, wrong(done)) == (0, [])
-    assert found(done)["queue low"]["found"] == "1 worker, 0 queued, 0 failed"
-    assert found(done)["workers"]["found"] == "1 live; 0 of 1 work-horses run a task"
+    assert checks(done)["queue low"]["found"] == "1 worker, 0 queued, 0 failed"
+    assert checks(done)["workers"]["found"] == "1 live; 0 of 1 work-horse busy"
 
 
-def test_what_is_wrong_is_found_with_its_mend(run: Run, redis: Redis, queue: TaskQueue) -> None:
+def test_what_is_wrong_is_found_with_its_fix(run: Run, redis: Redis, queue: TaskQueue) -> None:
     queue.submit("generic", {})
     redis.config_set("maxmemory-policy", "allkeys-lru")
     redis.config_set("appendonly", "no")
@@ -54,10 +54,14 @@ def test_what_is_wrong_is_found_with_its_mend(run: Run, redis: Redis, queue: Tas
     assert (done.code, shown.code) == (1, 1)
     without_workers = ["queue high", "queue default", "queue low", "workers", "scheduler"]
     assert sorted(wrong(done)) == sorted(["eviction", "persistence", *without_workers])
-    default = found(done)["queue default"]
+    default = checks(done)["queue default"]
     assert default["found"] == "0 workers, 1 queued, 0 failed"
-    assert default["mend"] == "Nobody takes tasks from it: python worker.py --queues default"
-    assert f"\nwrong queue default {default['found']}\n{' ' * 20}{default['mend']}\n" in shown.out
+    assert default["fix"] == (
+        "No worker takes tasks from the queue 'default'. Start one: python worker.py --queues default"
+    )
+    assert list(default) == ["about", "ok", "found", "fix", "mend"]
+    assert default["mend"] == default["fix"]  # its old name
+    assert f"\nwrong queue default {default['found']}\n{' ' * 20}{default['fix']}\n" in shown.out
     assert "CONFIG SET maxmemory-policy noeviction\n" in shown.out
     assert "CONFIG SET appendonly yes\n" in shown.out
 
@@ -65,9 +69,9 @@ def test_what_is_wrong_is_found_with_its_mend(run: Run, redis: Redis, queue: Tas
 def test_what_is_paused_is_found(run: Run, redis: Redis, worker: Callable[[], RunningWorker]) -> None:
     worker()
     redis.sadd("tq:paused", "low")
-    paused = found(run("--json", "doctor"))["queue low"]
+    paused = checks(run("--json", "doctor"))["queue low"]
     assert (paused["ok"], paused["found"]) == (False, "1 worker, 0 queued, 0 failed, paused")
-    assert paused["mend"] == "It is paused. POST /queues/low/resume lets it go on."
+    assert paused["fix"] == "The queue 'low' is paused. Resume it: POST /queues/low/resume"
 
 
 def test_a_lost_worker_is_found(run: Run, redis: Redis, worker: Callable[[], RunningWorker]) -> None:
@@ -78,15 +82,15 @@ def test_a_lost_worker_is_found(run: Run, redis: Redis, worker: Callable[[], Run
     (key,) = redis.smembers("rq:workers")
     redis.expire(key, 75)  # 15 s later
     done = run("--json", "doctor")
-    assert found(done)["workers"]["found"] == "0 live; 0 of 0 work-horses run a task"
-    assert " is silent since 20" in found(done)["lost worker"]["found"]
+    assert checks(done)["workers"]["found"] == "0 live; 0 of 0 work-horses busy"
+    assert " has been silent since 20" in checks(done)["lost worker"]["found"]
     assert {"workers", "queue default", "lost worker"} <= set(wrong(done))
 
 
 def test_a_suspension_is_found(run: Run, redis: Redis) -> None:
-    assert "suspended" not in found(run("--json", "doctor"))
+    assert "suspended" not in checks(run("--json", "doctor"))
     redis.set("rq:suspended", 1)
-    assert found(run("--json", "doctor"))["suspended"]["mend"] == "`rq resume` lets them go on."
+    assert checks(run("--json", "doctor"))["suspended"]["fix"] == "`rq resume` lets them go on."
 
 
 def test_a_full_redis_is_found(run: Run, redis: Redis) -> None:
@@ -96,7 +100,7 @@ def test_a_full_redis_is_found(run: Run, redis: Redis) -> None:
     finally:
         redis.config_set("maxmemory", 0)
     assert "memory" in wrong(done)
-    assert "RESULT_TTL_SECONDS" in found(done)["memory"]["mend"]
+    assert "RESULT_TTL_SECONDS" in checks(done)["memory"]["fix"]
 
 
 def test_redis_is_away(here: Run, env: pytest.MonkeyPatch) -> None:
@@ -108,16 +112,16 @@ def test_redis_is_away(here: Run, env: pytest.MonkeyPatch) -> None:
 def test_redis_refuses(here: Run, env: pytest.MonkeyPatch, shared_redis: RedisServer) -> None:
     env.setenv("TASK_QUEUE_URL", f"redis://127.0.0.1:{shared_redis.port}/99")
     assert here("doctor").out.startswith("wrong redis         Redis refused: DB index is out of range\n")
-    assert "range `python -m taskqueue doctor`" in here("queues").err
+    assert "range `python -m taskqueue doctor` says how to fix it." in here("queues").err
 
 
 def test_over_http_redis_is_not_asked(over_http: Run, env: pytest.MonkeyPatch) -> None:
     env.setenv("TASK_QUEUE_URL", f"redis://127.0.0.1:{free_port()}/0")
     done = over_http("--json", "doctor")
-    assert (found(done)["eviction"]["ok"], found(done)["takes tasks"]["ok"]) == (True, True)
-    unseen = found(done)["the rest"]
+    assert (checks(done)["eviction"]["ok"], checks(done)["takes tasks"]["ok"]) == (True, True)
+    unseen = checks(done)["the rest"]
     assert unseen["ok"] is None
-    assert "without --url" in unseen["mend"]
+    assert "without --url" in unseen["fix"]
 
 
 def test_a_web_server_whose_redis_is_away(here: Run, settings: Settings, job_types: JobTypes) -> None:
@@ -125,8 +129,8 @@ def test_a_web_server_whose_redis_is_away(here: Run, settings: Settings, job_typ
     with served(create_app(away, job_types)) as url:
         done = here("--url", url, "--json", "doctor")
     assert (done.code, wrong(done)) == (1, ["takes tasks", "dashboard", "queues", "Redis"])
-    assert found(done)["takes tasks"]["found"] == "Redis did not answer."
-    assert "TASK_QUEUE_URL" in found(done)["takes tasks"]["mend"]
+    assert checks(done)["takes tasks"]["found"] == "Redis did not answer."
+    assert "TASK_QUEUE_URL" in checks(done)["takes tasks"]["fix"]
 
 
 def test_no_web_server_and_another_one(here: Run) -> None:
@@ -137,7 +141,7 @@ def test_no_web_server_and_another_one(here: Run) -> None:
         f"wrong web server    {away} does not answer: Connection refused.",
         f"{' ' * 20}Start the web server, or correct --url (or TASK_QUEUE_API).",
     ]
-    with answering(Says) as url:
+    with answering(Answers) as url:
         assert wrong(here("--url", url, "--json", "doctor")) == ["web server"]
 
 
@@ -146,8 +150,8 @@ def test_a_key_that_is_missing_or_wrong(here: Run, api: str, env: pytest.MonkeyP
     env.setenv("TASK_QUEUE_KEY", key)
     done = here("--url", api, "--json", "doctor")
     assert (done.code, wrong(done)) == (1, ["access"])
-    assert found(done)["access"]["mend"] == "Set TASK_QUEUE_KEY to a key of this API."
-    assert found(done)["takes tasks"]["ok"] is True
+    assert checks(done)["access"]["fix"] == "Set TASK_QUEUE_KEY to a key of this API."
+    assert checks(done)["takes tasks"]["ok"] is True
 
 
 def test_a_key_for_some_task_types_sees_less_and_that_is_not_wrong(
@@ -159,7 +163,7 @@ def test_a_key_for_some_task_types_sees_less_and_that_is_not_wrong(
         done = here("--url", url, "--json", "doctor")
         shown = here("--url", url, "doctor").out
     assert (done.code, wrong(done)) == (0, [])
-    assert [found(done)[about]["ok"] for about in ("queues", "Redis", "the rest")] == [None, None, None]
+    assert [checks(done)[about]["ok"] for about in ("queues", "Redis", "the rest")] == [None, None, None]
     assert "\n?     queues        This is about all task types; the key 'mailer' is for email.\n" in shown
 
 
@@ -173,7 +177,7 @@ def test_metrics_that_a_proxy_keeps_to_itself(here: Run, settings: Settings, job
 
     with served(app) as url:
         done = here("--url", url, "--json", "doctor")
-    assert (found(done)["Redis"]["ok"], found(done)["queue low"]["found"]) == (
+    assert (checks(done)["Redis"]["ok"], checks(done)["queue low"]["found"]) == (
         None,
         "0 workers, 0 queued, 0 failed",
     )
@@ -181,29 +185,29 @@ def test_metrics_that_a_proxy_keeps_to_itself(here: Run, settings: Settings, job
 
 @pytest.mark.parametrize(("seconds", "ok"), [(0, True), (-60, False), (3600, False)])
 def test_a_clock_that_is_wrong(here: Run, seconds: int, ok: bool) -> None:
-    class Late(Says):
+    class Late(Answers):
         kind, text = "application/json", '{"status": "ok"}'
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return super().date_time_string(time() + seconds)
 
     with answering(Late) as url:
-        clock = found(here("--url", url, "--json", "doctor"))["clock"]
+        clock = checks(here("--url", url, "--json", "doctor"))["clock"]
     assert clock["ok"] is ok
     assert float(clock["found"].split()[0]) == pytest.approx(seconds, abs=2)
-    assert "NTP" in clock["mend"]
+    assert "NTP" in clock["fix"]
 
 
 def test_another_version_of_the_api(over_http: Run, env: pytest.MonkeyPatch) -> None:
     env.setattr("taskqueue.cli.doctor.by_http.API_VERSION", "2")
-    version = found(over_http("--json", "doctor"))["API version"]
+    version = checks(over_http("--json", "doctor"))["API version"]
     assert (version["ok"], version["found"]) == (False, "1; this speaks 2")
 
 
 def test_an_open_api_on_this_machine_is_well(here: Run, settings: Settings, job_types: JobTypes) -> None:
     with served(create_app(settings, job_types)) as url:
-        access = found(here("--url", url, "--json", "doctor"))["access"]
-    assert (access["ok"], access["found"]) == (True, "open: whoever reaches it needs no key")
+        access = checks(here("--url", url, "--json", "doctor"))["access"]
+    assert (access["ok"], access["found"]) == (True, "open: everybody who can reach it needs no key")
 
 
 @pytest.mark.parametrize(

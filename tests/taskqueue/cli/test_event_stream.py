@@ -1,4 +1,4 @@
-"""Server-Sent Events, read."""
+"""Reading Server-Sent Events."""
 
 import pytest
 
@@ -34,10 +34,10 @@ def test_events_are_read_however_they_are_cut(text: bytes, size: int) -> None:
 
 def test_what_came_only_in_part_is_asked_for_again() -> None:
     stream = EventStream()
-    assert stream.heard_at is None
+    assert stream.received_at is None
     list(stream.read([TEXT]))
     assert (stream.last_id, stream.retry_seconds) == ("2", 1.5)
-    assert stream.heard_at is not None
+    assert stream.received_at is not None
     assert list(stream.read([b"id: 3\nevent: log\ndata: whole\n\n"])) == [("log", "whole")]
     assert stream.last_id == "3"
 

@@ -1,4 +1,4 @@
-"""What cannot be done is said in one line, with the mend, and by the exit code."""
+"""A failure is one line, which says how to fix it, and an exit code."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import new_key
 from tests.conftest import RedisServer, free_port
-from tests.taskqueue.cli.stage import SECRET, Run, Says, answering
+from tests.taskqueue.cli.stage import SECRET, Answers, Run, answering
 from tests.taskqueue.web.conftest import served
 from web import create_app
 
@@ -16,8 +16,8 @@ CORRECT = "Correct --url (or TASK_QUEUE_API).\n"
 START = "Start the web server, or correct --url (or TASK_QUEUE_API).\n"
 
 
-def said(run: Run, *arguments: str) -> str:
-    """The one line that it says."""
+def error_line(run: Run, *arguments: str) -> str:
+    """Return the one line that the program prints on standard error."""
     done = run(*arguments)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith("taskqueue: ")
@@ -27,7 +27,7 @@ def said(run: Run, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("submit", "emial"), "There is no job type 'emial'. Known: "),
+        (("submit", "emial"), "There is no task type 'emial'. Known: "),
         (("submit", "week", '{"of": "soon"}'), "The payload does not fit 'week': /of: "),
         (("submit", "week", "{"), "The payload is not JSON: "),
         (("submit", "generic", "@nope.json"), "The file 'nope.json' cannot be read: No such file or directory.\n"),
@@ -38,41 +38,41 @@ def said(run: Run, *arguments: str) -> str:
         (("requeue", "nope"), "There is no task 'nope'. It may have expired.\n"),
     ],
 )
-def test_both_ways_say_the_same(run: Run, arguments: tuple[str, ...], message: str) -> None:
-    assert message in said(run, *arguments)
+def test_both_ways_print_the_same(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    assert message in error_line(run, *arguments)
 
 
 @pytest.mark.parametrize(
     "command", [("queues",), ("workers",), ("get", "1"), ("watch", "1"), ("submit", "generic")]
 )
 class TestEachCommand:
-    """Whatever is asked."""
+    """All commands that need an answer."""
 
     def test_says_that_redis_is_away(self, here: Run, env: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
         env.setenv("TASK_QUEUE_URL", f"redis://127.0.0.1:{free_port()}/0")
-        message = said(here, *command)
+        message = error_line(here, *command)
         assert message.startswith("Redis did not answer. (")
-        assert "`python -m taskqueue doctor` tells the mend." in message
+        assert "`python -m taskqueue doctor` says how to fix it." in message
 
     def test_says_that_the_web_server_is_away(self, here: Run, command: tuple[str, ...]) -> None:
         url = f"http://127.0.0.1:{free_port()}"
-        assert said(here, "--url", url, *command) == f"{url} does not answer: Connection refused. {START}"
+        assert error_line(here, "--url", url, *command) == f"{url} does not answer: Connection refused. {START}"
 
     def test_says_that_another_web_server_answers(self, here: Run, command: tuple[str, ...]) -> None:
-        with answering(Says) as url:
-            message = said(here, "--url", url, *command)
+        with answering(Answers) as url:
+            message = error_line(here, "--url", url, *command)
         assert message.startswith(f"{url}/")
-        assert message.endswith(f" answers 200, but not as this API does. {CORRECT}")
+        assert message.endswith(f" answers 200, but is not this API. {CORRECT}")
 
     def test_says_that_it_needs_a_key(self, here: Run, api: str, command: tuple[str, ...]) -> None:
         asked = "This needs a key. Send Authorization: Bearer KEY. Set TASK_QUEUE_KEY to a key of this API.\n"
-        assert said(here, "--url", api, *command) == asked
+        assert error_line(here, "--url", api, *command) == asked
 
     def test_says_that_there_is_no_such_key(
         self, here: Run, api: str, env: pytest.MonkeyPatch, command: tuple[str, ...]
     ) -> None:
         env.setenv("TASK_QUEUE_KEY", "tq_wrong")
-        assert said(here, "--url", api, *command).startswith("No such key. ")
+        assert error_line(here, "--url", api, *command).startswith("No such key. ")
 
 
 def test_a_key_that_may_not_do_it(
@@ -81,9 +81,10 @@ def test_a_key_that_may_not_do_it(
     secret, key = new_key("eyes", "read")
     env.setenv("TASK_QUEUE_KEY", secret)
     with served(create_app(replace(settings, api_keys=(key,)), job_types)) as url:
-        message = said(here, "--url", url, "submit", "generic")
+        message = error_line(here, "--url", url, "submit", "generic")
     assert message == (
-        "This needs the scope 'submit'; the key 'eyes' has 'read'. Set TASK_QUEUE_KEY to a key that has it.\n"
+        "This needs the scope 'submit'; the key 'eyes' has 'read'."
+        " Set TASK_QUEUE_KEY to a key that has this scope.\n"
     )
 
 
@@ -100,12 +101,12 @@ def test_a_key_that_may_not_do_it(
 )
 def test_a_url_that_is_none(here: Run, url: str) -> None:
     message = "--url (or TASK_QUEUE_API) must be a URL such as https://jobs.example.com; got "
-    assert said(here, "--url", url, "queues") == f"{message}{url!r}\n"
-    assert said(here, "--url", url, "doctor") == f"{message}{url!r}\n"
+    assert error_line(here, "--url", url, "queues") == f"{message}{url!r}\n"
+    assert error_line(here, "--url", url, "doctor") == f"{message}{url!r}\n"
 
 
 def test_a_password_in_the_url_is_not_repeated(here: Run) -> None:
-    message = said(here, "--url", "http://ada:s3cret@jobs.example.com", "queues")
+    message = error_line(here, "--url", "http://ada:s3cret@jobs.example.com", "queues")
     assert "put the key in TASK_QUEUE_KEY" in message
     assert "s3cret" not in message
 
@@ -113,45 +114,47 @@ def test_a_password_in_the_url_is_not_repeated(here: Run) -> None:
 @pytest.mark.parametrize("key", [f"{SECRET}\n", "Bearer tq_1", "kæy"], ids=["two lines", "two words", "not ASCII"])
 def test_a_key_that_is_none(here: Run, env: pytest.MonkeyPatch, api: str, key: str) -> None:
     env.setenv("TASK_QUEUE_KEY", key)
-    message = said(here, "--url", api, "queues")
-    assert message.startswith("TASK_QUEUE_KEY is no key: ")
+    message = error_line(here, "--url", api, "queues")
+    assert message.startswith("TASK_QUEUE_KEY is not a key: ")
     assert key.strip() not in message
 
 
 def test_an_address_below_which_the_api_is_not(here: Run, api: str) -> None:
-    message = f"{api}/jobs/queues answers 404, but not as this API does. {CORRECT}"
-    assert said(here, "--url", f"{api}/jobs/", "queues") == message
+    message = f"{api}/jobs/queues answers 404, but is not this API. {CORRECT}"
+    assert error_line(here, "--url", f"{api}/jobs/", "queues") == message
 
 
 def test_a_redirect_is_not_followed_with_the_key(here: Run) -> None:
-    class Moved(Says):
+    class Moved(Answers):
         status = 301
 
     with answering(Moved) as url:
-        message = said(here, "--url", url, "queues")
-    assert "answers 301, but not as this API does. It leads to https://elsewhere.example/. " in message
+        message = error_line(here, "--url", url, "queues")
+    assert "answers 301, but is not this API. It redirects to https://elsewhere.example/. " in message
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '{"detail": "Not Found"}', "3"])
 def test_json_of_somebody_else(here: Run, text: str) -> None:
-    class Other(Says):
+    class Other(Answers):
         kind = "application/json"
 
     Other.text = text
     with answering(Other) as url:
-        assert said(here, "--url", url, "queues").endswith(CORRECT)
-        assert said(here, "--url", url, "get", "1").endswith(CORRECT)
+        assert error_line(here, "--url", url, "queues").endswith(CORRECT)
+        assert error_line(here, "--url", url, "get", "1").endswith(CORRECT)
 
 
 def test_what_is_no_web_server(here: Run, shared_redis: RedisServer) -> None:
     url = f"http://127.0.0.1:{shared_redis.port}"
-    assert said(here, "--url", url, "queues").startswith(f"{url} does not answer: ")
-    assert "It may have been done: look before you send it again." in said(here, "--url", url, "submit", "generic")
+    assert error_line(here, "--url", url, "queues").startswith(f"{url} does not answer: ")
+    assert "The request may have been carried out: check before you send it again." in error_line(
+        here, "--url", url, "submit", "generic"
+    )
 
 
 def test_an_api_whose_redis_is_away(here: Run, settings: Settings, job_types: JobTypes) -> None:
     away = replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
-    message = "Redis did not answer. See to the Redis of the web server (its TASK_QUEUE_URL).\n"
+    message = "Redis did not answer. Check the Redis of the web server (its TASK_QUEUE_URL).\n"
     with served(create_app(away, job_types)) as url:
-        assert said(here, "--url", url, "queues") == message
-        assert said(here, "--url", url, "watch", "1") == message
+        assert error_line(here, "--url", url, "queues") == message
+        assert error_line(here, "--url", url, "watch", "1") == message

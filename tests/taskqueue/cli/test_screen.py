@@ -1,10 +1,10 @@
-"""How it looks on a terminal."""
+"""What is printed on a terminal and into a pipe."""
 
 from io import StringIO
 
 import pytest
 
-from taskqueue.cli.screen import LiveLine, clean
+from taskqueue.cli.screen import LiveLine, clean, print_indented, print_table
 
 
 class Terminal(StringIO):
@@ -39,6 +39,47 @@ def test_without_a_terminal_each_line_stays_and_none_comes_twice(capsys: pytest.
     live.print_above("a line of the log")
     live.clear()
     assert capsys.readouterr().out == "1/2\n2/2\na line of the log\n"
+
+
+ROWS = [
+    {"name": "w1", "state": "busy", "queues": ["high", "low"], "tasks": [f"{number}-" * 9 for number in range(4)]},
+    {"name": "w2", "state": "idle", "queues": ["high"], "tasks": []},
+]
+
+
+def test_a_table_that_is_too_wide_for_the_terminal_becomes_paragraphs_and_cuts_no_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    monkeypatch.setenv("COLUMNS", "60")
+    print_table(ROWS, "none")
+    assert terminal.getvalue() == (
+        "w1\n  state: busy  queues: high, low  tasks: 0-0-0-0-0-0-0-0-0-,\n"
+        "  1-1-1-1-1-1-1-1-1-, 2-2-2-2-2-2-2-2-2-, 3-3-3-3-3-3-3-3-3-\n"
+        "w2\n  state: idle  queues: high\n"
+    )
+
+
+def test_a_table_in_a_pipe_is_never_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    print_table(ROWS, "none")
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"w1    busy   high,low  {','.join(ROWS[0]['tasks'])}",
+        "w2    idle   high",
+    ]
+
+
+def test_long_text_is_wrapped_behind_its_margin_on_a_terminal_and_never_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    print_indented("Start one: python worker.py", 6, "wrong ")
+    assert capsys.readouterr().out == "wrong Start one: python worker.py\n"
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    print_indented("Start one: python worker.py", 6, "wrong ")
+    assert terminal.getvalue() == "wrong Start one:\n      python\n      worker.py\n"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`watch`: the same over Redis and over HTTP, also where the connection breaks."""
+"""`watch` prints the same over Redis and over HTTP, also where the connection breaks."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ def client(request: pytest.FixtureRequest, settings: Settings, job_types: JobTyp
 
 @pytest.fixture
 def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that has lost its connection may come again at once."""
+    """Let a client that has lost its connection connect again at once."""
     monkeypatch.setattr("taskqueue.web.api.events.AGAIN_MILLISECONDS", 0)
 
 
@@ -51,7 +51,7 @@ def test_what_happens_is_told_as_it_happens(client: Client, queue: TaskQueue, wo
 def test_a_long_task_is_followed_beyond_the_end_of_a_stream(
     client: Client, queue: TaskQueue, work: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqueue.monitor.events.LAST_SECONDS", 0.1)
+    monkeypatch.setattr("taskqueue.monitor.events.MAX_STREAM_SECONDS", 0.1)
     task = queue.submit("talkative", {"pause": 0.5})
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work)
@@ -103,10 +103,10 @@ def test_where_the_connection_breaks_nothing_is_missed_or_told_twice(
     work()
     whole = list(HttpClient(Api(api, SECRET)).follow(task.id))
     plan = [400, None, 100_000]  # in the middle of an event; a proxy whose web server is away; all the rest
-    with breaking(api, plan) as (proxy, asked):
+    with breaking(api, plan) as (proxy, received):
         assert list(HttpClient(Api(proxy, SECRET)).follow(task.id)) == whole
-    assert asked[0] == ""
-    assert asked[1] == asked[2] != ""
+    assert received[0] == ""
+    assert received[1] == received[2] != ""
 
 
 @pytest.mark.usefixtures("soon_again")
@@ -117,10 +117,10 @@ def test_a_web_server_that_stays_away_is_told(
     env.setattr("taskqueue.cli.by_http.OUTAGE_SECONDS", 0.3)
     task = queue.submit("generic", {})
     work()
-    with breaking(api, [60]) as (proxy, asked):
+    with breaking(api, [60]) as (proxy, received):
         done = here("--url", proxy, "watch", task.id)
-    assert (done.code, len(asked) > 2) == (2, True)
-    assert done.err.endswith("answers 502, but not as this API does. Start the web server behind it.\n")
+    assert (done.code, len(received) > 2) == (2, True)
+    assert done.err.endswith("answers 502, but is not this API. Start the web server behind it.\n")
 
 
 def test_a_job_cannot_give_commands_to_the_terminal(

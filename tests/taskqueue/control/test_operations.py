@@ -1,4 +1,4 @@
-"""Cancel, send again, delete: what becomes of a task that waits or has ended, on a real Redis."""
+"""Canceling, requeuing and deleting tasks that wait or have ended, on a real Redis."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What can be said of one task, from the options to what a worker makes of them."""
+"""The options of a task: what they do in Redis and in a worker, and which ones are refused."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -126,8 +126,8 @@ def test_a_parent_that_failed_counts_only_where_that_is_allowed(queue: TaskQueue
     lenient = queue.submit("generic", {}, SubmitOptions(depends_on=(running.id,), allow_failure=True))
     work()
     assert (queue.get(strict.id).status, queue.get(lenient.id).status) == ("deferred", "complete")
-    found = queue.accept("generic", {}, SubmitOptions(depends_on=(running.id,)))
-    assert (found.task.status, found.blocked_by) == ("deferred", running.id)
+    answer = queue.accept("generic", {}, SubmitOptions(depends_on=(running.id,)))
+    assert (answer.task.status, answer.blocked_by) == ("deferred", running.id)
     assert (
         queue.submit("generic", {}, SubmitOptions(depends_on=(running.id,), allow_failure=True)).status == "queued"
     )

@@ -24,11 +24,11 @@ def commands(redis: Redis, act: Callable[[], object]) -> list[str]:
         redis.echo("end")
         seen: list[str] = []
         for command in monitor.listen():
-            words = command["command"].split(" ")
-            if words[0] == "ECHO" and words[1] == "end":
+            command_words = command["command"].split(" ")
+            if command_words[0] == "ECHO" and command_words[1] == "end":
                 return seen[seen.index("ECHO") + 1 :]
             if command["client_type"] != "lua":
-                seen.append(words[0])
+                seen.append(command_words[0])
     raise AssertionError("the monitor ended")
 
 
@@ -52,8 +52,8 @@ def test_the_hash_has_no_field_that_rq_writes_otherwise(redis: Redis, queue: Tas
         name = field.decode()
         if name.startswith("tq:") or name == "data":
             continue
-        told = theirs[name]
-        assert value.decode() == str(told.value if isinstance(told, JobStatus) else told), name
+        expected = theirs[name]
+        assert value.decode() == str(expected.value if isinstance(expected, JobStatus) else expected), name
 
 
 def test_a_large_payload_is_compressed_as_rq_does(redis: Redis, queue: TaskQueue) -> None:

@@ -16,10 +16,10 @@ def schedule(**fields: object) -> Schedule:
 
 def berlin(cron: str, after: str, count: int = 4) -> list[str]:
     """The next times in UTC, by the clocks of Berlin."""
-    found = schedule(cron=cron, timezone="Europe/Berlin").next_times(
+    times = schedule(cron=cron, timezone="Europe/Berlin").next_times(
         datetime.fromisoformat(after), MIDNIGHT, count
     )
-    return [f"{moment:%m-%d %H:%M}" for moment in found]
+    return [f"{time:%m-%d %H:%M}" for time in times]
 
 
 def test_an_interval_is_counted_from_where_it_began() -> None:
@@ -62,20 +62,20 @@ def test_in_the_hour_that_comes_twice_a_daily_run_comes_once_and_an_hourly_one_t
 )
 def test_what_was_missed_is_caught_up_as_the_schedule_says(catch_up: str, late: timedelta, runs: int) -> None:
     for how in ({"interval": 3600}, {"cron": "0 * * * *"}):
-        found = schedule(catch_up=catch_up, **how).due_times(MIDNIGHT, MIDNIGHT + late, MIDNIGHT)
-        assert len(found) == runs
-        assert all(MIDNIGHT <= moment <= MIDNIGHT + late for moment in found)
+        times = schedule(catch_up=catch_up, **how).due_times(MIDNIGHT, MIDNIGHT + late, MIDNIGHT)
+        assert len(times) == runs
+        assert all(MIDNIGHT <= time <= MIDNIGHT + late for time in times)
 
 
 def test_what_is_caught_up_is_bounded() -> None:
-    found = schedule(interval=1, catch_up="all").due_times(MIDNIGHT, MIDNIGHT + timedelta(days=365), MIDNIGHT)
-    assert len(found) == MAX_CAUGHT_UP
-    assert found[-1] == MIDNIGHT + timedelta(days=365)
+    times = schedule(interval=1, catch_up="all").due_times(MIDNIGHT, MIDNIGHT + timedelta(days=365), MIDNIGHT)
+    assert len(times) == MAX_CAUGHT_UP
+    assert times[-1] == MIDNIGHT + timedelta(days=365)
 
 
 def test_every_second_is_a_run_though_a_worker_looks_late() -> None:
-    found = schedule(interval=1, catch_up="skip").due_times(MIDNIGHT, MIDNIGHT + timedelta(seconds=3), MIDNIGHT)
-    assert len(found) == 4
+    times = schedule(interval=1, catch_up="skip").due_times(MIDNIGHT, MIDNIGHT + timedelta(seconds=3), MIDNIGHT)
+    assert len(times) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a signature says is secret is masked, wherever it stands; the rest is left as it is."""
+"""Secrets of a signature are masked wherever they are in the payload; all other values stay unchanged."""
 
 from typing import Annotated, Literal
 

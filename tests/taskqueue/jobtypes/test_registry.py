@@ -14,7 +14,7 @@ from taskqueue.jobtypes.registry import JobTypes, discover, job
 
 @pytest.fixture
 def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this test registers is forgotten after it."""
+    """Forget the job types that the test registers."""
     monkeypatch.setattr("taskqueue.jobtypes.registry.registered", JobTypes())
 
 
@@ -32,14 +32,14 @@ def test_the_decorator_returns_the_function_itself() -> None:
 
 
 def test_a_registered_function_is_found_with_its_options(job_types: JobTypes) -> None:
-    found = job_types.find("flaky")
-    assert (found.queue, found.attempts, found.timeout) == ("high", 4, 180)
-    assert found.description == "Fail so many times, then return the number of the run."
-    assert found.path == "tests.sample_jobs.samples.flaky"
+    flaky = job_types.find("flaky")
+    assert (flaky.queue, flaky.attempts, flaky.timeout) == ("high", 4, 180)
+    assert flaky.description == "Fail this many times, then return the number of the run."
+    assert flaky.path == "tests.sample_jobs.samples.flaky"
 
 
 def test_an_unknown_name_tells_the_known_ones(job_types: JobTypes) -> None:
-    with pytest.raises(UnknownJobType, match=r"There is no job type 'emial'. Known: .*generic"):
+    with pytest.raises(UnknownJobType, match=r"There is no task type 'emial'. Known: .*generic"):
         job_types.find("emial")
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_name_tells_the_known_ones(job_types: JobTypes) -> None:
     ("options", "message"),
     [
         ({"name": "Send Email"}, "the name 'Send Email' must be lower-case letters"),
-        ({"name": "tq-mine"}, "names that begin with 'tq-' are the system's own"),
+        ({"name": "tq-mine"}, "names that begin with 'tq-' are for built-in types"),
         ({"name": 5}, "the name 5 must be lower-case letters"),
         ({"name": ""}, r"`@job` needs a name; write @job\(\"function\"\)"),
         ({"attempts": 0}, "attempts must be a whole number, 1 to 100; got 0"),
@@ -76,6 +76,16 @@ def test_the_decorator_without_brackets_is_refused_with_the_place() -> None:
 
     with pytest.raises(InvalidJobType, match=r'test_registry.py:\d+ .*needs a name; write @job\("greet"\)'):
         job(greet)  # type: ignore[arg-type]  # the mistake
+
+
+def test_options_without_their_names_are_refused_with_the_place_and_the_fix() -> None:
+    def greet() -> None: ...
+
+    with pytest.raises(
+        InvalidJobType,
+        match=r"test_registry.py:\d+ .*its options by name only; write @job\('greet', queue='low', attempts=5\)",
+    ):
+        job("greet", "low", 5)(greet)  # type: ignore[arg-type]  # the mistake
 
 
 def test_a_generator_is_refused_with_the_place() -> None:

@@ -37,9 +37,9 @@ def numbers(**amounts: int) -> None:
 
 
 def errors_of(function: Any, payload: Any) -> list[PayloadError]:
-    with pytest.raises(ValidationError) as found:
+    with pytest.raises(ValidationError) as refused:
         Signature(function).arguments(payload)
-    return payload_errors(found.value, payload)
+    return payload_errors(refused.value, payload)
 
 
 def test_a_payload_becomes_arguments_of_the_annotated_types() -> None:
@@ -150,7 +150,7 @@ def test_a_result_that_json_cannot_say_is_refused(value: Any) -> None:
         Signature(result).result_text(value)
 
 
-def test_a_file_name_that_is_no_unicode_is_refused_with_the_mend() -> None:
+def test_a_file_name_that_is_no_unicode_is_refused_with_the_fix() -> None:
     def result() -> Any: ...
 
     with pytest.raises(ValueError, match=r"UTF-8 has no '\\udce9', .*os\.fsencode"):
@@ -174,7 +174,7 @@ def unknown_name(a: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noq
         (positional, "parameter 'a' has no name in a JSON object"),
         (starred, "parameter 'a' has no name in a JSON object"),
         (untyped, "parameter 'a' has no type; write `a: str`"),
-        (no_json, "parameter 'b' has a type without a JSON form; such as have one are str, int, .* a dataclass"),
+        (no_json, "parameter 'b' has a type without a JSON form; types with one are str, int, .* a dataclass"),
         (no_schema, "parameter 'a' has a type without a JSON form"),
         (no_json_result, "what it returns has a type without a JSON form"),
         (method, "a job type is a plain function, not a method; take it out of its class"),
@@ -182,6 +182,6 @@ def unknown_name(a: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noq
         (unknown_name, "names a type that its file does not import"),
     ],
 )
-def test_a_signature_without_a_json_form_is_refused_with_the_mend(function: Any, message: str) -> None:
+def test_a_signature_without_a_json_form_is_refused_with_the_fix(function: Any, message: str) -> None:
     with pytest.raises(SignatureError, match=message.replace("(", r"\(")):
         Signature(function)

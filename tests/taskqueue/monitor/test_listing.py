@@ -8,7 +8,7 @@ from redis import Redis
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
-from taskqueue.monitor.listing import FEW, Listing, Place, TaskFilter, cursor, place_of
+from taskqueue.monitor.listing import MAX_SORTED, Listing, Position, TaskFilter, cursor, position_of
 from taskqueue.settings import Settings
 from taskqueue.store.keys import INDEX, TAG_INDEXES
 from taskqueue.worker.maintenance.index_pruner import STEP, IndexPruner
@@ -20,15 +20,15 @@ def listing(redis: Redis, settings: Settings) -> Listing:
 
 
 def ids(listing: Listing, wanted: TaskFilter | None = None, limit: int = 200) -> list[str]:
-    """All pages."""
-    found: list[str] = []
-    place: Place | None = None
+    """Return the ids of all pages."""
+    all_ids: list[str] = []
+    position: Position | None = None
     while True:
-        page = listing.page(wanted or TaskFilter(), limit, place)
-        found += [task.id for task in page.tasks]
+        page = listing.page(wanted or TaskFilter(), limit, position)
+        all_ids += [task.id for task in page.tasks]
         if page.next is None:
-            return found
-        place = place_of(cursor(page.next))
+            return all_ids
+        position = position_of(cursor(page.next))
 
 
 def test_the_newest_comes_first_over_all_pages(queue: TaskQueue, listing: Listing) -> None:
@@ -59,11 +59,11 @@ def test_tasks_are_found_by_type_queue_tag_and_time(queue: TaskQueue, listing: L
     assert ids(listing, TaskFilter(before=later)) == []
 
 
-@pytest.mark.parametrize("few", [FEW, 0])
+@pytest.mark.parametrize("few", [MAX_SORTED, 0])
 def test_the_status_is_what_rq_says(
     queue: TaskQueue, redis: Redis, listing: Listing, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqueue.monitor.listing.FEW", few)  # from the registries, and down the index
+    monkeypatch.setattr("taskqueue.monitor.listing.MAX_SORTED", few)  # from the registries, and down the index
     waits, delayed = queue.submit("generic", {}), queue.submit("generic", {}, SubmitOptions(delay=60))
     assert ids(listing, TaskFilter(status="queued")) == [waits.id]
     assert ids(listing, TaskFilter(status="scheduled")) == [delayed.id]

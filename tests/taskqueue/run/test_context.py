@@ -1,4 +1,4 @@
-"""What a job can say and ask, when no worker runs it."""
+"""What a job can call when no worker runs it."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def test_outside_a_worker_files_are_those_of_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "words"),
+    ("arguments", "error", "message"),
     [
         (("3", 10), TypeError, "done must be a number, got str; write int"),
         ((True,), TypeError, "done must be a number, got bool"),
@@ -40,16 +40,16 @@ def test_outside_a_worker_files_are_those_of_the_environment() -> None:
         ((1, 2, b"half"), TypeError, "message must be a string, got bytes"),
     ],
 )
-def test_what_is_no_progress_is_refused_with_the_mend(
-    arguments: tuple[Any, ...], error: type[Exception], words: str
+def test_what_is_no_progress_is_refused_with_the_fix(
+    arguments: tuple[Any, ...], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         progress(*arguments)
 
 
 def test_a_message_is_bounded_and_can_be_told() -> None:
-    told = json.loads(Progress(1, 2, "\ud800" + "x" * 100_000, 0.0).text())
-    assert told == {
+    stored = json.loads(Progress(1, 2, "\ud800" + "x" * 100_000, 0.0).text())
+    assert stored == {
         "done": 1,
         "total": 2,
         "message": "?" + "x" * (MAX_MESSAGE_CHARACTERS - 1),

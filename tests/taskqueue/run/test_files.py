@@ -1,4 +1,4 @@
-"""Where files are kept: a real Redis, a folder, and a real S3 server."""
+"""Stored files: in a real Redis, a folder, and a real S3 server."""
 
 from collections.abc import Iterator
 from pathlib import Path

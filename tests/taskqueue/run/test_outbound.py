@@ -1,4 +1,4 @@
-"""Requests to addresses that somebody else chose."""
+"""Requests to URLs that a client chose."""
 
 import gzip
 import threading

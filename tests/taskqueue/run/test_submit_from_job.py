@@ -1,4 +1,4 @@
-"""A job that queues another one."""
+"""A job queues another task."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,9 +21,9 @@ def test_a_job_queues_another_one_as_a_request_would(
     headers = {"X-Request-Id": "mine-1", "traceparent": TRACEPARENT}
     parent = client.post("/tasks?task_type=hands_on", json=posted, headers=headers).get_json()["id"]
     work()
-    (found,) = client.get("/tasks?type=generic&tag=welcome").get_json()["tasks"]
-    assert client.get(f"/tasks/{parent}").get_json()["result"] == found["id"]
-    task = client.get(f"/tasks/{found['id']}").get_json()
+    (listed,) = client.get("/tasks?type=generic&tag=welcome").get_json()["tasks"]
+    assert client.get(f"/tasks/{parent}").get_json()["result"] == listed["id"]
+    task = client.get(f"/tasks/{listed['id']}").get_json()
     assert (task["status"], task["attempts"], task["result"]) == ("complete", 7, {"name": "Ada"})
     assert redis.hget(f"rq:job:{task['id']}", "tq:trace") == f"mine-1 {TRACEPARENT}".encode()
 
@@ -33,7 +33,7 @@ def test_what_a_job_queues_is_validated(
     queue: TaskQueue, redis: Redis, work: Callable[..., str], env: pytest.MonkeyPatch
 ) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"task_type": "emial", "payload": {}}, "There is no job type 'emial'"),
+        ({"task_type": "emial", "payload": {}}, "There is no task type 'emial'"),
         ({"task_type": "week", "payload": {"of": "soon"}}, "/of: "),
         ({"task_type": "generic", "payload": {"a": "x" * 1000}}, "larger than 1,000 bytes (MAX_PAYLOAD_BYTES)"),
         ({"task_type": "generic", "payload": {}, "options": {"delay": "hunter2"}}, "delay\n  Input should be"),
@@ -51,7 +51,5 @@ def test_what_a_job_queues_is_validated(
 
 
 def test_outside_of_a_job_nothing_can_be_queued() -> None:
-    with pytest.raises(
-        OutsideOfJob, match=r"submit\(\) works in a job that a worker runs, and here none is running"
-    ):
+    with pytest.raises(OutsideOfJob, match=r"submit\(\) works only in a job that a worker runs; no job runs here"):
         submit("generic", {})

@@ -1,4 +1,4 @@
-"""API keys: how one is made, configured and found."""
+"""API keys: made, configured and found."""
 
 import re
 from pathlib import Path
@@ -51,14 +51,14 @@ def test_the_keys_may_be_in_a_file_with_comments(tmp_path: Path) -> None:
         ("shop:submit:tq_secret", "the hash of 'shop' must be 64 hexadecimal digits; make one with"),
         (f"shop:{HASH}", "must be entries NAME:SCOPE:HASH"),
         (f":submit:{HASH}", "must be entries NAME:SCOPE:HASH"),
-        (f"shop:submit:{HASH}:", "must end in job types"),
-        (f"shop:submit:{HASH}:email,", "must end in job types"),
+        (f"shop:submit:{HASH}:", "must end in task types"),
+        (f"shop:submit:{HASH}:email,", "must end in task types"),
         (f"shop:submit:{HASH} shop:read:{HASH}", "names 'shop' twice"),
         ("/nowhere/keys", "a file that cannot be read"),
         ("/dev/null", "names no key"),
     ],
 )
-def test_a_wrong_entry_is_refused_with_the_mend(value: str, message: str) -> None:
+def test_a_wrong_entry_is_refused_with_the_fix(value: str, message: str) -> None:
     with pytest.raises(InvalidSetting, match=re.escape(message)) as refused:
         Settings.read({"API_KEYS": value})
     assert "secret" not in str(refused.value)

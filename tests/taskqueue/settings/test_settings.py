@@ -1,4 +1,4 @@
-"""The environment: a good value is taken, a bad one is refused by name."""
+"""The environment: a good value is used, and a bad one is refused with the variable's name."""
 
 import re
 

@@ -193,11 +193,11 @@ def test_jobs_go_on_after_sentinel_has_failed_over(
 
 
 def _sees(sentinel: Redis, replicas: int, sentinels: int) -> bool:
-    told = sentinel.execute_command("SENTINEL", "MASTER", "mymaster")
-    told = told if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=True))
+    state = sentinel.execute_command("SENTINEL", "MASTER", "mymaster")
+    state = state if isinstance(state, dict) else dict(zip(state[::2], state[1::2], strict=True))
     known = {
         (name.decode() if isinstance(name, bytes) else name): int(number)
-        for name, number in told.items()
+        for name, number in state.items()
         if name in (b"num-slaves", b"num-other-sentinels", "num-slaves", "num-other-sentinels")
     }
     return known == {"num-slaves": replicas, "num-other-sentinels": sentinels}

@@ -1,4 +1,4 @@
-"""What failures have in common."""
+"""Failures are grouped by what they have in common."""
 
 import pytest
 

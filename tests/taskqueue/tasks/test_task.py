@@ -1,4 +1,4 @@
-"""An error's type and message, from what RQ keeps of it."""
+"""The type and the message of an error are read from what RQ stores of it."""
 
 import pytest
 
@@ -47,8 +47,8 @@ def test_a_deep_recursion_is_read() -> None:
 
 
 def test_what_rq_says_of_a_dead_work_horse_is_the_message() -> None:
-    said = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); "
-    assert error_of(said) == ("WorkHorseTerminated", said.rstrip("; "))
+    sentence = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); "
+    assert error_of(sentence) == ("WorkHorseTerminated", sentence.rstrip("; "))
 
 
 def test_an_error_of_a_class_inside_a_function_is_read() -> None:

@@ -1,14 +1,19 @@
 """The log's form."""
 
+import ast
 import io
 import json
 import logging
+import re
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from taskqueue.telemetry.log import JsonLine, Line, configuration
+from taskqueue.telemetry.log import JsonLine, Line, about, configuration
 from taskqueue.telemetry.trace import Trace, current_trace
+from tests.conftest import ROOT
 
 
 def line(colour: bool, level: int = logging.WARNING) -> str:
@@ -64,3 +69,43 @@ def test_a_json_line_has_the_traceback_in_it() -> None:
     except ValueError:
         told = json_line(logging.LogRecord("n", logging.ERROR, "f", 1, "it broke", (), sys.exc_info()))
     assert "ValueError: no" in str(told["exception"])
+
+
+LOG_CALLS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+NAMES_A_TASK = re.compile(
+    r"\btask %|\.task_id\b|\bjob_id\b|\bjob\.id\b|\.task\.id\b|\boutcome\.job\b", re.IGNORECASE
+)
+
+
+def log_calls(file: Path) -> Iterator[ast.Call]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in LOG_CALLS
+            and ast.unparse(node.func.value).rpartition(".")[2] in ("log", "logger", "logging")
+        ):
+            yield node
+
+
+def test_each_log_line_about_one_task_carries_its_id() -> None:
+    about_tasks = [
+        (f"{file.name}:{call.lineno}", call)
+        for file in (ROOT / "taskqueue").rglob("*.py")
+        for call in log_calls(file)
+        if any(NAMES_A_TASK.search(ast.unparse(argument)) for argument in call.args)
+    ]
+    assert len(about_tasks) >= 14
+    without_id = [
+        place
+        for place, call in about_tasks
+        if not any(
+            keyword.arg == "extra" and ast.unparse(keyword.value).startswith("about(") for keyword in call.keywords
+        )
+    ]
+    assert without_id == []
+
+
+def test_a_json_line_about_a_task_has_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("taskqueue.worker").warning("Task %s failed", "t-1", extra=about("t-1"))
+    assert json_line(caplog.records[0])["task_id"] == "t-1"

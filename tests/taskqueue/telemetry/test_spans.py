@@ -18,7 +18,7 @@ CLIENTS_SPAN = "00f067aa0ba902b7"
 
 @pytest.fixture
 def collected(env: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """A collector (OTLP over HTTP); the spans that it was sent."""
+    """A collector (OTLP over HTTP): the spans that it has received."""
     found: list[Any] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -29,7 +29,7 @@ def collected(env: pytest.MonkeyPatch) -> Iterator[list[Any]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

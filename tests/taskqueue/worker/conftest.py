@@ -28,7 +28,7 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 
 @pytest.fixture
 def start(project: Path, tmp_path: Path, server: RedisServer) -> Iterator[Callable[..., RunningWorker]]:
-    """Start a worker; all are stopped at the end."""
+    """Start workers, which are stopped at the end of the test."""
     started: list[RunningWorker] = []
 
     def start_worker(*options: str, url: str = server.url, **variables: str) -> RunningWorker:

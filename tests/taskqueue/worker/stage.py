@@ -1,4 +1,4 @@
-"""Workers as processes, a proxy that loses answers, and where a task stands."""
+"""Workers as processes, a proxy that loses answers, and the registries that hold a task."""
 
 import os
 import selectors
@@ -22,7 +22,7 @@ STOP_SECONDS = 40  # more than the default grace time
 
 
 class RunningWorker:
-    """A real worker, and its log."""
+    """A real worker process, and its log."""
 
     def __init__(self, project: Path, log: Path, url: str, *options: str, **variables: str) -> None:
         self._log = log
@@ -52,7 +52,7 @@ class RunningWorker:
         return []
 
     def send_signal(self, number: signal.Signals) -> None:
-        """To the worker and its horses: as when its whole machine is frozen."""
+        """Send a signal to the worker and its horses: as when its whole machine is frozen."""
         for pid in (self.process.pid, *self.horses()):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -89,7 +89,7 @@ class Proxy:
                 threading.Thread(target=self._carry, args=(client,), daemon=True).start()
 
     def _carry(self, client: socket.socket) -> None:
-        """To and fro; a command whose answer shall be lost reaches Redis, and then both ends are closed."""
+        """Pass data both ways; to lose the answer of a command, close both ends when Redis has the command."""
         with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as server:
             while True:
                 with selectors.DefaultSelector() as selector:
@@ -103,7 +103,7 @@ class Proxy:
                     lost = source is client and self.loses(content)
                     (server if source is client else client).sendall(content)
                     if lost:
-                        server.recv(1)  # Redis has done it
+                        server.recv(1)  # Redis has executed the command
                         self.lost += 1
                         return
 
@@ -112,21 +112,21 @@ class Proxy:
 
 
 def emptied(server: RedisServer) -> RedisServer:
-    """The same Redis, without any data."""
+    """Remove all data of a Redis, and return it."""
     with Redis.from_url(server.url) as connection:
         connection.flushall()
     return server
 
 
 def until(queue: TaskQueue, task_id: str, *statuses: str, seconds: float = START_SECONDS) -> float:
-    """Wait for a task to have one of these statuses; how long it took."""
+    """Wait for a task to have one of these statuses; return how many seconds it took."""
     began = time.monotonic()
     wait_until(lambda: queue.get(task_id).status in statuses, seconds, what=f"the task to be {statuses}")
     return time.monotonic() - began
 
 
 def places_of(redis: Redis, *task_ids: str) -> Mapping[str, list[str]]:
-    """The lists and registries in which each task stands; more than one, or none, is a fault."""
+    """Return the lists and registries that hold each task; more than one, or none, is a fault."""
     found: dict[str, list[str]] = {task_id: [] for task_id in task_ids}
     for queue in Queue.all(connection=redis):
         standing = {"queued": redis.lrange(queue.key, 0, -1)}
@@ -141,12 +141,12 @@ def places_of(redis: Redis, *task_ids: str) -> Mapping[str, list[str]]:
 
 
 def registries_of(redis: Redis, task_id: str) -> list[str]:
-    """The lists and registries in which one task stands."""
+    """Return the lists and registries that hold one task."""
     return places_of(redis, task_id)[task_id]
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended (what is left of it may wait for its parent)."""
+    """Return whether a process has ended; it may still be a zombie that waits for its parent."""
     try:
         return ") Z " in Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -21,7 +21,7 @@ Start = Callable[..., RunningWorker]
         ({"timeout": "long"}, "'long'"),
         ({"retries_left": "many", "tq:attempt": "more", "tq:expires_at": "soon"}, "'many'"),
         ({"data": "no json"}, "zlib.error"),
-        ({"data": '["os.getcwd", null, [], {}]'}, "There is no job type 'os.getcwd'"),
+        ({"data": '["os.getcwd", null, [], {}]'}, "There is no task type 'os.getcwd'"),
         ({"data": '["taskqueue.call.week", null, [], {"of": 1}]'}, "/of: "),
         ({"data": '["taskqueue.call.week", null, [], {}]'}, "/of: "),
         ({"data": '["taskqueue.call.week", null, ["2026-11-23"], {}]'}, "takes named fields only"),
@@ -66,7 +66,7 @@ def test_a_job_type_that_only_newer_code_knows_is_tried_again(
     until(queue, task.id, "scheduled")
     error = queue.get(task.id).error
     assert error
-    assert "There is no job type 'tomorrow'" in error.message
+    assert "There is no task type 'tomorrow'" in error.message
 
 
 def test_a_job_in_another_queue_than_it_says_runs_once(start: Start, queue: TaskQueue, redis: Redis) -> None:
@@ -93,7 +93,7 @@ def test_an_id_without_a_job_is_set_aside_with_its_reason(start: Start, queue: T
 
 
 def test_a_job_with_thousands_of_fields_runs(start: Start, queue: TaskQueue, redis: Redis) -> None:
-    """More than Lua can pass as arguments."""
+    """Lua cannot pass so many fields as arguments."""
     task = queue.submit("generic", {})
     redis.hset(Job.key_for(task.id), mapping={f"field {number}": "" for number in range(10_000)})
     start()

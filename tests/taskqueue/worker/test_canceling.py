@@ -89,7 +89,7 @@ def test_a_running_task_is_not_deleted(start: Start, queue: TaskQueue, operation
 def test_tasks_that_are_canceled_at_any_moment_end_once(
     start: Start, queue: TaskQueue, redis: Redis, operations: Operations
 ) -> None:
-    """Also while a horse claims one, begins one, and stores how one ended."""
+    """Also while a horse claims a task, begins it, or stores its outcome."""
     start("--horses", "2")
     chance = random.Random(2)
     tasks = [queue.submit("long", {"seconds": chance.choice((0, 0, 0.02, 5))}).id for _ in range(60)]
@@ -110,7 +110,7 @@ def test_tasks_that_are_canceled_at_any_moment_end_once(
     assert stopped > 5
 
 
-def turns(redis: Redis) -> int:
+def script_calls(redis: Redis) -> int:
     return int(redis.info("commandstats")["cmdstat_evalsha"]["calls"])
 
 
@@ -122,11 +122,11 @@ def test_nothing_is_taken_from_a_paused_queue_until_it_is_resumed(
     held = [queue.submit("generic", {}).id for _ in range(3)]
     other = queue.submit("generic", {}, SubmitOptions(queue="low"))
     until(queue, other.id, "complete")
-    time.sleep(1)  # the worker hears of the pause
-    before, began = turns(redis), time.monotonic()
+    time.sleep(1)  # the worker sees the pause
+    before, began = script_calls(redis), time.monotonic()
     time.sleep(1)
-    # It looks for what is due and for what is lost, and does not turn round and round.
-    assert (turns(redis) - before) / (time.monotonic() - began) < 30
+    # The worker looks for due and for lost jobs; its horses do not claim in a busy loop.
+    assert (script_calls(redis) - before) / (time.monotonic() - began) < 30
     assert redis.llen("rq:queue:default") == 3
     pauses.resume("default")
     seconds = max(until(queue, task, "complete") for task in held)

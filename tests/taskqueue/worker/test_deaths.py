@@ -73,7 +73,7 @@ def test_a_job_that_ends_its_horse_each_time_is_named_a_poison_job(start: Start,
 
 @pytest.fixture
 def memory_group() -> Iterator[Path]:
-    """A control group that allows so much memory: Linux kills a process in it that wants more."""
+    """A control group with a memory limit: Linux kills a process in it that wants more."""
     root = Path("/sys/fs/cgroup")
     version_1 = (root / "memory").is_dir()
     group = (root / "memory" if version_1 else root) / f"taskqueue-test-{os.getpid()}"
@@ -138,7 +138,7 @@ def test_no_job_is_lost_by_kills_at_any_moment(
                 os.kill(horse, signal.SIGKILL)
                 killed += 1
         time.sleep(chance.uniform(0, 0.03))
-        if not any(redis.llen(f"rq:queue:{name}") for name in QUEUES):  # they were faster: more work
+        if not any(redis.llen(f"rq:queue:{name}") for name in QUEUES):  # the workers were faster: submit more
             tasks += submit(200)
     wait_until(
         lambda: sum(int(redis.zcard(f"rq:finished:{name}")) for name in QUEUES) == len(tasks),
@@ -151,7 +151,7 @@ def test_no_job_is_lost_by_kills_at_any_moment(
 
 
 def holder_of(queue: TaskQueue, redis: Redis, task_id: str, workers: dict[str, RunningWorker]) -> RunningWorker:
-    """The worker that runs a task, when the run has been counted."""
+    """Wait until a task runs, and return its worker."""
     wait_until(lambda: redis.get(f"test:runs:{task_id}"), what="the first run")
     return workers[queue.get(task_id).worker or ""]
 
@@ -176,7 +176,7 @@ def test_a_worker_that_is_killed_takes_its_horses_along_and_its_job_runs_elsewhe
     assert registries_of(redis, task.id) == ["finished"]
 
 
-@pytest.mark.slow  # a worker's death is noticed in 11 seconds, three times
+@pytest.mark.slow  # it takes 11 seconds to notice a worker's death, three times
 def test_a_job_that_kills_its_worker_each_time_is_named_a_poison_job_and_the_queue_moves_on(
     start: Start, queue: TaskQueue, redis: Redis
 ) -> None:

@@ -26,7 +26,7 @@ END = "the end of the test"
 
 
 def notes(redis: Redis, name: str) -> list[tuple[float, dict[str, str]]]:
-    """What the jobs have noted: when, in seconds, and what."""
+    """Return the notes of the jobs: the time in seconds, and the text."""
     return [
         (int(at.partition(b"-")[0]) / 1000, {key.decode(): value.decode() for key, value in fields.items()})
         for at, fields in redis.xrange(f"test:{name}")
@@ -55,7 +55,7 @@ def test_no_more_run_at_the_same_time_than_may_and_they_begin_in_their_order(
         until(queue, task, "complete")
     assert most_at_a_time(redis) == 2
     began = order(redis, "two-at-a-time")
-    assert all(abs(number - place) <= 1 for place, number in enumerate(began))  # two begin in the same moment
+    assert all(abs(number - place) <= 1 for place, number in enumerate(began))  # two may begin at the same time
     assert limit_usage(redis, "two-at-a-time", TWO).running == 0
     assert set(redis.scan_iter("tq:limit:*")) == {b"tq:limit:two-at-a-time", b"tq:limit:three-a-second"}
 
@@ -75,7 +75,7 @@ def test_other_jobs_are_not_held_up_and_no_worker_asks_again_and_again(
     assert (held.status, held.held_by_limit, registries_of(redis, held.id)) == ("queued", True, [])
     assert held_position(redis, "two-at-a-time", held.id) == 3
     settings = queue.settings
-    explained = Explainer(redis, queue, ClusterState(redis, settings), settings).explain(held.id)
+    explained = Explainer(redis, queue, ClusterState(redis, settings.queues), settings).explain(held.id)
     assert (explained.ahead, [reason.code for reason in explained.reasons]) == (3, ["concurrency"])
     found = Listing(redis, settings.queues).page(TaskFilter(status="queued"), 50).tasks
     assert {task.id for task in found} == {task for task in tasks if queue.get(task).status == "queued"}
@@ -93,7 +93,7 @@ def test_the_place_of_a_horse_that_dies_goes_to_the_next(start: Start, queue: Ta
     third = queue.submit("two-at-a-time", {}).id
     for horse in worker.horses():
         os.kill(horse, signal.SIGKILL)
-    # Each is tried again: but the third was before them.
+    # Each is retried, but the third was before them.
     until(queue, third, "complete", seconds=10)
     assert {queue.get(task).attempt for task in (first, second)} <= {1, 2}
 

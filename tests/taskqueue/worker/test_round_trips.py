@@ -14,12 +14,12 @@ from tests.conftest import RedisServer
 from tests.taskqueue.worker.stage import RunningWorker
 
 JOBS = 100
-BESIDES = 4  # the script is loaded, the queues are found empty, and the horse is told to end
+BESIDES = 4  # to load the script, to find the queues empty, and to end
 END = "the end of the test"
 
 
 def requests(monitor: Monitor) -> Iterator[dict[str, Any]]:
-    """What clients have sent, without what a script did; until END."""
+    """Yield the commands of clients, without those of scripts, until END."""
     for command in monitor.listen():
         if END in command["command"]:
             return
@@ -36,7 +36,7 @@ def test_in_the_steady_state_a_job_costs_one_round_trip(
     job_type: str,
     payload: dict[str, Any],
 ) -> None:
-    """Also one that tells its progress."""
+    """Also a job that reports its progress."""
     for _ in range(JOBS):
         queue.submit(job_type, payload, SubmitOptions(queue="low"))
     with Redis.from_url(server.url, socket_timeout=None).monitor() as monitor:

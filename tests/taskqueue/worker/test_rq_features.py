@@ -33,7 +33,7 @@ def jobs(redis: Redis) -> Queue:
 
 
 def called(redis: Redis) -> list[str]:
-    """What the callbacks of tests/sample_jobs have noted."""
+    """Return the notes of the callbacks in tests/sample_jobs."""
     return [line.decode() for line in redis.lrange("test:called", 0, -1)]
 
 
@@ -215,7 +215,7 @@ def test_a_job_that_is_saved_by_somebody_else_while_it_runs(start: Start, queue:
 def test_a_dependent_that_rq_has_made_ready_and_not_queued_is_queued(
     start: Start, queue: TaskQueue, jobs: Queue, redis: Redis
 ) -> None:
-    """RQ skips it where another one changes it at the same time, and leaves it to its maintenance."""
+    """RQ skips a dependent that another parent changes at the same time, and leaves it to its maintenance."""
     job = jobs.enqueue(GENERIC)
     redis.delete("rq:queue:default")
     redis.hset(job.key, "status", "ready_to_enqueue")

@@ -26,13 +26,13 @@ def test_another_worker_takes_over_within_seconds(
     redis.zadd("rq:scheduled:default", {task.id: 1})  # it is due
     seconds = until(queue, task.id, "failed")
     figure("scheduler's holder is killed: a due job has run elsewhere", seconds)
-    assert seconds < 6 * SLACK  # five, and the run
+    assert seconds < 6 * SLACK  # five seconds, and the run
     assert queue.get(task.id).attempt == 2
 
 
 def test_each_due_job_runs_once_though_the_holder_is_killed(start: Start, queue: TaskQueue, redis: Redis) -> None:
     holder = start("--horses", "1")
-    busy = queue.submit("long", {"seconds": 60}, SubmitOptions(attempts=1))  # it runs no other
+    busy = queue.submit("long", {"seconds": 60}, SubmitOptions(attempts=1))  # its only horse is busy
     until(queue, busy.id, "processing")
     start()
     start()

@@ -55,7 +55,7 @@ class Watched:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def children(self) -> list[int]:
-        """The status server, then the work-horses."""
+        """Return the ids of the status server and then the work-horses."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -68,7 +68,7 @@ class Watched:
         return self.status("/readyz") == 200
 
     def metric(self, name: str) -> float | None:
-        """The value of a line of /metrics, named with its labels."""
+        """Return the value of a line of /metrics, named with its labels."""
         found = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics")[1], re.MULTILINE)
         return float(found[1]) if found else None
 
@@ -81,7 +81,7 @@ class Watched:
 
 @pytest.fixture
 def watch(project: Path, tmp_path: Path, own_redis: RedisServer) -> Iterator[Callable[..., Watched]]:
-    """Start a worker with a status port; it is stopped at the end."""
+    """Start a worker with a status port, which is stopped at the end of the test."""
     started: list[Watched] = []
 
     def start(*options: str) -> Watched:
@@ -150,7 +150,7 @@ def test_a_worker_without_redis_is_alive_and_not_ready(watch: Watch, own_redis: 
     own_redis.stop()
     worker = watch()
     wait_until(lambda: worker.status("/healthz") == 200, what="the worker to start")
-    assert worker.get("/readyz") == (503, "It waits for Redis to answer.\n")
+    assert worker.get("/readyz") == (503, "The worker waits for Redis to answer.\n")
     own_redis.start()
     wait_until(worker.is_ready, what="the worker to be ready")
     own_redis.stop()
@@ -178,7 +178,7 @@ def test_a_worker_that_is_stopping_says_so_until_its_job_has_ended(watch: Watch,
     wait_until(worker.is_ready, what="the worker to say so")
     worker.process.terminate()
     wait_until(lambda: worker.status("/readyz") == 503, what="that it says so")
-    assert worker.get("/readyz")[1] == "It is stopping.\n"
+    assert worker.get("/readyz")[1] == "The worker is stopping.\n"
     assert worker.process.wait(20) == 0
     assert queue.get(task.id).status == "complete"
     assert worker.status("/healthz") == 0
@@ -191,8 +191,8 @@ def test_a_loop_that_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) 
     server.keep()
     try:
         wait_until(lambda: get(port, "/healthz")[0] == 503, what="the silence to be noticed")
-        assert "has stood still for" in get(port, "/healthz")[1]
-        server.status.turned()
+        assert "has hung for" in get(port, "/healthz")[1]
+        server.status.note_loop()
         assert get(port, "/healthz")[0] == 200
     finally:
         server.stop()
@@ -217,7 +217,7 @@ def test_it_is_started_again_when_it_has_died_and_ends_with_its_worker(watch: Wa
 def test_no_work_horse_holds_its_port(watch: Watch) -> None:
     worker = watch()
     wait_until(worker.is_ready, what="the worker to be ready")
-    worker.process.send_signal(signal.SIGSTOP)  # it starts no other
+    worker.process.send_signal(signal.SIGSTOP)  # so it starts no other status server
     assert len(worker.children()) == 3
     os.kill(worker.children()[0], signal.SIGKILL)
     wait_until(lambda: not worker.listens(), what="the port to be free")

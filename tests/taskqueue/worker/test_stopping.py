@@ -48,7 +48,7 @@ def test_after_the_grace_time_a_job_is_put_back_to_the_front_and_no_attempt_is_u
 
 
 def test_a_signal_to_the_whole_group_ends_no_job(start: Start, queue: TaskQueue) -> None:
-    """As systemd sends it, and `kill` with a process group."""
+    """systemd sends a signal so, and so does `kill` with a process group."""
     worker = start()
     task = queue.submit("long", {"seconds": 1}, SubmitOptions(attempts=1))
     until(queue, task.id, "processing")
@@ -101,7 +101,7 @@ def test_a_running_job_is_stopped_by_rqs_own_command(
     seconds = until(queue, task.id, "canceled")
     figure("RQ's stop command: the job is stopped", seconds)
     assert seconds < 1 * SLACK
-    assert registries_of(redis, task.id) == ["failed"]  # RQ's place for what was stopped
+    assert registries_of(redis, task.id) == ["failed"]  # RQ keeps stopped jobs there
     after = queue.submit("generic", {})
     until(queue, after.id, "complete")
 

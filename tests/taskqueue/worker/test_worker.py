@@ -174,7 +174,7 @@ def test_a_result_that_json_cannot_say_is_a_failure_that_says_so(run: Run) -> No
     task, _ = run("opaque")
     assert (task.status, task.attempt) == ("failed", 1)
     assert task.error
-    assert "samples.opaque returned what JSON cannot say" in task.error.message
+    assert "samples.opaque returned a value that has no JSON form" in task.error.message
 
 
 def test_a_result_that_is_too_large_is_a_failure_that_says_so(run: Run) -> None:
@@ -208,7 +208,7 @@ def test_results_and_failures_live_as_long_as_the_settings_say(
 
 
 class TestHostileRedis:
-    """Whoever can write to Redis still cannot make a worker call anything but a job type."""
+    """A program that can write to Redis cannot make a worker call anything but a job type."""
 
     @pytest.mark.parametrize(
         "function", ["os.system", "builtins.eval", "taskqueue.call.nope", "tests.sample_jobs.samples.time.sleep"]
@@ -222,7 +222,7 @@ class TestHostileRedis:
         task = queue.get(theirs.id)
         assert task.status == "failed"
         assert task.error
-        assert task.error.message.startswith("There is no job type")
+        assert task.error.message.startswith("There is no task type")
         assert not proof.exists()
 
     def test_a_callback_is_not_run(self, redis: Redis, queue: TaskQueue, work: Work) -> None:

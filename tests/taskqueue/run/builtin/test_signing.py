@@ -1,6 +1,9 @@
-"""Signatures of callbacks, by the rules and the example of Standard Webhooks."""
+"""Signatures of callbacks: the specification's example, and what its own library accepts."""
+
+from datetime import UTC, datetime
 
 import pytest
+from standardwebhooks import Webhook
 
 from taskqueue.errors import InvalidSetting
 from taskqueue.run.builtin._signing import Signing
@@ -11,7 +14,9 @@ OTHER = "whsec_" + "A" * 44
 
 def test_it_is_that_of_the_specification() -> None:
     body = b'{"test": 2432232314}'
-    headers = Signing.read({"CALLBACK_SIGNING": KEY}).headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    headers = Signing.read({"CALLBACK_SIGNING": KEY}).headers(
+        "msg_p5jXN8AQM9LWM0D4loKWxJek", datetime.fromtimestamp(1614265330, UTC), body
+    )
     assert headers == {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
         "webhook-timestamp": "1614265330",
@@ -20,14 +25,18 @@ def test_it_is_that_of_the_specification() -> None:
 
 
 def test_two_keys_sign_while_they_are_exchanged() -> None:
-    one, both = (Signing.read({"CALLBACK_SIGNING": keys}) for keys in (KEY, f"{OTHER} {KEY}"))
-    signatures = both.headers("id", 1, b"x")["webhook-signature"].split()
+    single, both = (Signing.read({"CALLBACK_SIGNING": keys}) for keys in (KEY, f"{OTHER} {KEY}"))
+    now = datetime.now(UTC)
+    headers = both.headers("id", now, b'{"text": "\xc3\xbc"}')
+    signatures = headers["webhook-signature"].split()
     assert len(signatures) == 2
-    assert signatures[1] == one.headers("id", 1, b"x")["webhook-signature"]
+    assert signatures[1] == single.headers("id", now, b'{"text": "\xc3\xbc"}')["webhook-signature"]
+    for key in (KEY, OTHER):
+        assert Webhook(key).verify(b'{"text": "\xc3\xbc"}', headers) == {"text": "ü"}
 
 
 def test_without_a_key_nothing_is_signed() -> None:
-    assert Signing.read({}).headers("id", 1, b"x").keys() == {"webhook-id", "webhook-timestamp"}
+    assert Signing.read({}).headers("id", datetime.now(UTC), b"x").keys() == {"webhook-id", "webhook-timestamp"}
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ def test_the_last_worker_was_killed(
     codes, told = explain(client, task.id)
     assert codes == ["worker-lost", "no-worker"]
     assert (
-        f"is silent since {view['last_heartbeat']}; another one takes the task over as soon as one can"
-        in told["reasons"][0]["message"]
+        f"has been silent since {view['last_heartbeat']}: it was killed, ran out of memory or was cut off."
+        " Another worker takes its tasks over as soon as one can." in told["reasons"][0]["message"]
     )
     assert client.get("/workers").get_json()["workers"] == [view | {"state": "lost"}]
     assert client.get("/queues").get_json()["queues"][1]["workers"] == 0
@@ -95,13 +95,20 @@ def test_what_waits_for_its_time_or_for_others(
     assert explain(client, child.id)[0] == ["parent-gone", "waits-for-parent"]
 
 
-def test_how_it_ended(client: FlaskClient, queue: TaskQueue, work: Callable[..., str]) -> None:
+@pytest.mark.parametrize("has_code", [True, False])  # an older version, or a stock worker, stores no code
+def test_how_it_ended(
+    client: FlaskClient, queue: TaskQueue, redis: Redis, work: Callable[..., str], has_code: bool
+) -> None:
     hopeless, crash = queue.submit("hopeless", {}), queue.submit("crash", {})
     slow, in_c = queue.submit("slow", {"seconds": 3}), queue.submit("busy_in_c", {})
     canceled = queue.submit("generic", {})
     client.post(f"/tasks/{canceled.id}/cancel")
     expired = queue.submit("generic", {}, SubmitOptions(expires_in=0.001))
     work()
+    for task in (hopeless, crash, slow, in_c):
+        assert redis.hexists(f"rq:job:{task.id}", "tq:reason")
+        if not has_code:
+            redis.hdel(f"rq:job:{task.id}", "tq:reason")
     assert explain(client, hopeless.id)[0] == ["error", "permanent", "can-be-sent-again"]
     assert explain(client, crash.id)[0] == ["poison", "no-attempts-left", "can-be-sent-again"]
     for task in (slow, in_c):

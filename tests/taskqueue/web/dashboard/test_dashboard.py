@@ -356,7 +356,7 @@ class TestButtons:
         task = queue.submit("generic", {})
         write_worker(redis, "busy", Job.fetch(task.id, connection=redis, serializer=JSONSerializer))
         for address in (f"/rq/job/{task.id}/delete", "/rq/queue/default/started/empty"):
-            assert "What runs is not deleted" in problem(client.post(address), 409)["detail"]
+            assert "A running task cannot be deleted" in problem(client.post(address), 409)["detail"]
         assert queue.get(task.id)
 
     def test_a_job_whose_worker_is_long_dead_is_deleted(self, client: FlaskClient, redis: Redis) -> None:

@@ -97,7 +97,7 @@ def test_an_operator_learns_why_a_button_did_nothing(
     wait_until(shows(browser, "queued"), what="the job")
     browser.execute_script("$('#requeue-job-btn').show()")
     press(browser, "#requeue-job-btn")
-    wait_until(shows(browser, "is queued. Only a failed or canceled task can be sent again."), what="the notice")
+    wait_until(shows(browser, "is queued. Only a failed or canceled task can be requeued."), what="the notice")
 
 
 def test_an_operator_sees_that_redis_is_away_and_when_it_is_back(

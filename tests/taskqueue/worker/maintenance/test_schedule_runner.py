@@ -162,7 +162,7 @@ def test_a_job_type_that_is_gone_is_told_and_is_no_end(
     ScheduleRunner(redis, queue.settings, JobTypes()).run()
     kept = schedules.get("hourly")
     assert kept.error
-    assert "There is no job type 'generic'" in kept.error
+    assert "There is no task type 'generic'" in kept.error
     make_due(redis, "hourly")
     ScheduleRunner(redis, queue.settings, job_types).run()
     assert (schedules.get("hourly").error, len(waiting(redis))) == (None, 1)

@@ -1,0 +1,107 @@
+"""The facts that operators and clients must know, each worded once.
+
+`POST /tasks` answers them as `warnings`, `GET /tasks/<id>/explain` as `reasons`, and the doctor prints them.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from typing_extensions import TypedDict
+
+from taskqueue.store.times import timestamp
+
+
+class FindingJson(TypedDict):
+    """A finding as HTTP clients see it."""
+
+    code: str
+    message: str
+
+
+class Finding(NamedTuple):
+    """A fact about a queue, a task or Redis: a code for programs, a message for people, and what fixes it.
+
+    `fix` is empty where nothing is to be fixed. It may end with a command: then no full stop follows.
+    """
+
+    code: str
+    message: str
+    fix: str = ""
+
+    @property
+    def text(self) -> str:
+        """Return the message and the fix in one line."""
+        return f"{self.message} {self.fix}".rstrip()
+
+    def json(self) -> FindingJson:
+        """Return the code and the text, as HTTP clients see them."""
+        return {"code": self.code, "message": self.text}
+
+
+def suspended() -> Finding:
+    """Return the finding that `rq suspend` holds all workers."""
+    return Finding("suspended", "All workers are suspended.", "`rq resume` lets them go on.")
+
+
+def queue_paused(queue: str) -> Finding:
+    """Return the finding that a queue is paused."""
+    return Finding("queue-paused", f"The queue {queue!r} is paused.", f"Resume it: POST /queues/{queue}/resume")
+
+
+def no_worker(queue: str) -> Finding:
+    """Return the finding that no live worker takes tasks from a queue."""
+    message = f"No worker takes tasks from the queue {queue!r}."
+    return Finding("no-worker", message, f"Start one: python worker.py --queues {queue}")
+
+
+def no_scheduler(*queues: str) -> Finding:
+    """Return the finding that no worker moves due tasks to these queues; none given: it is not known to which."""
+    names = ", ".join(map(repr, queues))
+    where = f"the queue{'s' if len(queues) > 1 else ''} {names}" if queues else "some queues"
+    message = f"No worker moves delayed tasks and retries to {where} when they are due."
+    return Finding("no-scheduler", message, "Start one: python worker.py")
+
+
+def worker_lost(name: str, last_heartbeat: datetime | str | None, *, taken_over: bool) -> Finding:
+    """Return the finding that a worker has died; `taken_over`: another one can take its tasks now.
+
+    `last_heartbeat` is None where Redis has forgotten the worker.
+    """
+    if isinstance(last_heartbeat, datetime):
+        last_heartbeat = timestamp(last_heartbeat)
+    state = f"has been silent since {last_heartbeat}" if last_heartbeat else "is gone"
+    when = "within seconds" if taken_over else "as soon as one can"
+    message = f"The worker {name} {state}: it was killed, ran out of memory or was cut off."
+    return Finding("worker-lost", message, f"Another worker takes its tasks over {when}.")
+
+
+def not_persistent(*, snapshots: bool = False) -> Finding:
+    """Return the finding that a restart of Redis loses tasks; `snapshots`: it may lose the latest ones only."""
+    message = (
+        "Redis does not write each change to disk: its restart loses tasks."
+        if snapshots
+        else "Redis keeps nothing on disk: its restart loses all tasks."
+    )
+    return Finding("not-persistent", message, "Write each change: CONFIG SET appendonly yes")
+
+
+def duplicate() -> Finding:
+    """Return the finding that a dedupe key has found a task that was queued before."""
+    message = "A task with this dedupe key is waiting or running already: the answer shows that task."
+    return Finding("duplicate", message)
+
+
+def parent_ended(parent_id: str, status: str | None = None) -> Finding:
+    """Return the finding that a task depends on one that did not succeed; `status`: "failed" or "canceled"."""
+    end = {"failed": "has failed", "canceled": "was canceled"}.get(status or "", "has ended without success")
+    message = f"The task {parent_id}, on which this task depends, {end}."
+    return Finding(
+        f"parent-{status or 'ended'}",
+        message,
+        f"This task runs if that one is queued again and succeeds: POST /tasks/{parent_id}/requeue",
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number and the noun: "1 task", "2,000 tasks"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

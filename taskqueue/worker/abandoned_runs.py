@@ -1,0 +1,55 @@
+"""Settles runs that their work-horse could not settle: it died or was killed, or its worker is lost."""
+
+import logging
+import time
+
+from redis import Redis
+from rq.serializers import JSONSerializer
+
+from taskqueue.telemetry.counters import Tally
+from taskqueue.telemetry.log import about
+from taskqueue.worker.by_rq import ByRQ
+from taskqueue.worker.decision import Ending
+from taskqueue.worker.job import RegisteredJob
+from taskqueue.worker.job_log import JobLog
+from taskqueue.worker.settle_and_claim import SettleAndClaim, outcome_of
+
+log = logging.getLogger(__name__)
+
+
+class AbandonedRuns:
+    """Settles abandoned runs: for Leases those of this worker, for LostJobs those of silent workers."""
+
+    def __init__(
+        self, connection: Redis, settle_and_claim: SettleAndClaim, by_rq: ByRQ, failure_ttl: int, tally: Tally
+    ) -> None:
+        self._connection = connection
+        self._settle_and_claim = settle_and_claim
+        self._by_rq = by_rq
+        self._failure_ttl = failure_ttl
+        self._tally = tally
+        self._job_log = JobLog()
+
+    def settle(self, job_id: str, execution: str, ending: Ending) -> bool:
+        """Settle a run; return False if its job is gone or unreadable. Raises the driver's errors."""
+        try:
+            job = RegisteredJob.fetch(job_id, connection=self._connection, serializer=JSONSerializer)
+        except Exception as error:  # noqa: BLE001  deleted or unreadable: there is no job to retry
+            log.warning("Task %s is gone or unreadable, so its run is dropped: %s", job_id, error,
+                        extra=about(job_id))  # fmt: skip
+            return False
+        began = job.started_at.timestamp() if job.started_at else time.time()
+        outcome = outcome_of(job, execution, ending, began, self._failure_ttl)
+        settled = self._settle_and_claim(outcome, give_up=lambda: True).settled
+        if settled == "lost":
+            return True
+        if settled == "dependents":
+            self._by_rq.settle(outcome)
+        if outcome.kind in ("failed", "stopped"):
+            self._by_rq.call_back(job, outcome)
+        self._tally.add(outcome.job_type, outcome.kind, outcome.ended - began)
+        if settled == "canceled":
+            log.warning("Task %s canceled while it ran", job_id, extra=about(job_id))
+        else:
+            self._job_log.abandoned(job, outcome)
+        return True

@@ -1,0 +1,74 @@
+"""Decides what becomes of a job whose run did not succeed: the only place that decides about a retry.
+
+How long a retry waits was chosen when the job was queued: see jobtypes/retry.py.
+"""
+
+from enum import Enum
+from typing import Literal, NamedTuple
+
+from rq.exceptions import DeserializationError
+from rq.timeouts import JobTimeoutException
+
+from taskqueue.errors import PermanentFailure
+from taskqueue.tasks.reason import ReasonCode
+
+OutcomeKind = Literal["finished", "failed", "stopped", "retried", "returned"]
+
+
+class How(Enum):
+    """How a run ended that did not succeed, and the reason to store if its job fails for good."""
+
+    RAISED = ReasonCode.ERROR
+    RAISED_PERMANENT = ReasonCode.PERMANENT
+    TIMED_OUT = ReasonCode.TIMEOUT  # its time limit was raised in it, or its horse was killed at the hard limit
+    HORSE_DIED = ReasonCode.HORSE_DIED  # and nobody had killed it on purpose
+    WORKER_LOST = ReasonCode.WORKER_LOST
+    UNREADABLE = ReasonCode.UNREADABLE
+    STOPPED = ReasonCode.STOPPED
+    RETURNED = None  # it had not begun, or its worker had to stop: not the job's fault
+
+    @classmethod
+    def of_error(cls, error: BaseException | None) -> "How":
+        """Return how a run ended that raised this error."""
+        if isinstance(error, PermanentFailure | DeserializationError):
+            return cls.RAISED_PERMANENT
+        return cls.TIMED_OUT if isinstance(error, JobTimeoutException) else cls.RAISED
+
+
+class Ending(NamedTuple):
+    """How a run ended that did not succeed, with the words for people."""
+
+    how: How
+    message: str  # a traceback, or one sentence
+
+
+class Attempts(NamedTuple):
+    """What a decision needs to know of a job."""
+
+    made: int  # runs begun, this one included
+    retries_left: int
+    delay: int = 0  # seconds until the next attempt
+    deaths: int = 0  # how many runs ended their work-horse, this one not included
+
+
+class Decision(NamedTuple):
+    """What becomes of a job."""
+
+    kind: OutcomeKind
+    reason: ReasonCode | None = None  # stored with a job that fails for good or was stopped
+    delay: int = 0  # retried: seconds until the next attempt; 0: at once
+    retries_left: int = 0  # retried: to be stored
+    deaths: int = 0  # to be stored; 0: as it is
+
+
+def decide(how: How, attempts: Attempts) -> Decision:
+    """Return what becomes of a job whose run ended like this."""
+    if how is How.RETURNED:
+        return Decision("returned")
+    if how is How.STOPPED:
+        return Decision("stopped", how.value)
+    deaths = attempts.deaths + 1 if how in (How.HORSE_DIED, How.WORKER_LOST) else 0
+    if attempts.retries_left > 0 and how not in (How.RAISED_PERMANENT, How.UNREADABLE):
+        return Decision("retried", delay=attempts.delay, retries_left=attempts.retries_left - 1, deaths=deaths)
+    is_poison = deaths == attempts.made > 1
+    return Decision("failed", ReasonCode.POISON if is_poison else how.value, deaths=deaths)

@@ -1,0 +1,137 @@
+"""The work-horses of one worker: starts, wakes, watches, kills and replaces them."""
+
+import contextlib
+import os
+import selectors
+from collections.abc import Callable, Iterator
+
+from taskqueue.telemetry.counters import Tally
+from taskqueue.worker.child import reap_orphans
+from taskqueue.worker.decision import Ending, How
+from taskqueue.worker.horse_channel import IDLE, HorseChannel, Phase, State
+from taskqueue.worker.horse_process import HorseProcess
+
+FIRST_PROCESS = 1  # the process id of a container's first process, which becomes the parent of all orphans
+OVERDUE = Ending(How.TIMED_OUT, "It did not end at its time limit, and was killed.")
+
+
+class Horses:
+    """All work-horses of one worker. `run` is what a horse's process calls."""
+
+    def __init__(
+        self, count: int, tally: Tally, selector: selectors.BaseSelector, run: Callable[[HorseChannel], None]
+    ) -> None:
+        self._horses = [HorseProcess(tally) for _ in range(count)]
+        self._selector = selector
+        self._run = run
+
+    def __iter__(self) -> Iterator[HorseProcess]:
+        return iter(self._horses)
+
+    def start(self, *, stop: bool) -> None:
+        """Fork all horses; with `stop` they claim nothing."""
+        for horse in self:
+            self._fork(horse, stop=stop)
+
+    def replace(self, horse: HorseProcess) -> None:
+        """Fork a new horse in place of one that has ended."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(horse.channel.parent_end)
+        horse.renew_channel()
+        self._fork(horse, stop=False)
+
+    def _fork(self, horse: HorseProcess, *, stop: bool) -> None:
+        horse.fork(lambda: self._run(horse.channel), stop=stop)
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(horse.channel.parent_end)
+        self._selector.register(horse.channel.parent_end, selectors.EVENT_READ, horse.receive)
+
+    # How they are
+
+    @property
+    def alive(self) -> list[HorseProcess]:
+        """The horses that have a process."""
+        return [horse for horse in self if horse.pid]
+
+    @property
+    def busy(self) -> int:
+        """How many horses run a job."""
+        return sum(horse.is_busy for horse in self)
+
+    @property
+    def running(self) -> list[State]:
+        """The states of the horses that run a job, or settle one."""
+        states = [horse.channel.read() for horse in self.alive]
+        return [state for state in states if state.phase is not Phase.RESTING]
+
+    @property
+    def executions(self) -> set[str]:
+        """The ids of all executions that Redis may have for the horses."""
+        return {execution for horse in self for execution in horse.channel.read().executions}
+
+    @property
+    def is_any_idle(self) -> bool:
+        """Whether a horse sleeps because no job waits."""
+        return any(horse.sleeps == IDLE for horse in self)
+
+    @property
+    def is_any_suspended(self) -> bool:
+        """Whether a horse sleeps because of `rq suspend`."""
+        return any(horse.is_suspended for horse in self)
+
+    @property
+    def are_all_suspended(self) -> bool:
+        """Whether all horses sleep because of `rq suspend`."""
+        return all(horse.is_suspended for horse in self)
+
+    @property
+    def are_all_asleep(self) -> bool:
+        """Whether all horses sleep, for whatever reason."""
+        return all(horse.sleeps for horse in self)
+
+    # What to do with them
+
+    def wake_sleeping(self) -> None:
+        """Wake the horses that sleep, so that each tries to claim a job."""
+        for horse in self:
+            if horse.sleeps:
+                horse.wake()
+
+    def wake_one(self) -> None:
+        """Wake one idle horse: a queue holds a job. The next ring of the doorbell wakes the next horse."""
+        idle = next((horse for horse in self if horse.sleeps == IDLE), None)
+        if idle:
+            idle.wake()
+
+    def wake_suspended(self) -> None:
+        """Wake the suspended horses, so that they look whether `rq suspend` still holds."""
+        for horse in self:
+            if horse.is_suspended:
+                horse.wake()
+
+    def stop(self) -> None:
+        """Ask all horses to settle what they run, and to end."""
+        for horse in self:
+            horse.channel.stop = True
+
+    def kill(self, ending: Ending | None = None) -> None:
+        """Kill all horses; `ending`: what to settle their runs as."""
+        for horse in self:
+            horse.kill(ending)
+
+    def kill_overdue(self) -> None:
+        """Kill the horses whose job runs past its hard limit."""
+        for horse in self:
+            if horse.is_overdue:
+                horse.kill_if_still(horse.channel.read().execution, OVERDUE)
+
+    def reap(self) -> Iterator[tuple[HorseProcess, Ending]]:
+        """Yield each horse that has ended and left something to settle, and how it ended."""
+        for horse in self:
+            if ending := horse.reap():
+                yield horse, ending
+
+    def reap_orphans(self, other_child: int) -> None:
+        """Reap what jobs left behind, if this is a container's first process; `other_child` is no horse."""
+        if os.getpid() == FIRST_PROCESS:
+            reap_orphans({other_child, *(horse.pid for horse in self)})

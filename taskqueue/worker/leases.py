@@ -1,0 +1,99 @@
+"""A worker's leases on the jobs that it runs: renews them, and settles what a dead horse left behind.
+
+A lease is an entry in RQ's started registry. Once it has run out, any worker gives the job to another one: see
+maintenance/lost_jobs.py.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from redis import Redis
+from redis.exceptions import ResponseError
+from rq.defaults import RQ_KEY_PREFIX
+from rq.utils import as_text
+
+from taskqueue.store import scripts
+from taskqueue.store.keys import worker_executions_key, worker_key
+from taskqueue.store.liveness import WORKER_TTL_SECONDS
+from taskqueue.store.times import rq_now
+from taskqueue.telemetry.counters import Tally
+from taskqueue.worker.abandoned_runs import AbandonedRuns
+from taskqueue.worker.decision import Ending, How
+from taskqueue.worker.horse_channel import Phase, State
+
+LEASE_SECONDS = 10  # a job whose worker is silent for so long is given to another
+RETURNED = Ending(How.RETURNED, "It is put back to its queue.")
+
+
+class HeartbeatReply(NamedTuple):
+    """What Redis knows of a worker at one heartbeat."""
+
+    is_known: bool  # False: Redis has forgotten this worker, which must register again
+    claims: list[str]  # <job>:<execution> of all that this worker has claimed and not settled
+    canceled: set[str]  # the executions that somebody has canceled while they ran
+
+
+class Leases:
+    """Renews one worker's leases, and knows whether Redis answers."""
+
+    def __init__(self, connection: Redis, name: str, abandoned_runs: AbandonedRuns, tally: Tally) -> None:
+        self._connection = connection
+        self._worker_key = worker_key(name)
+        self._executions_key = worker_executions_key(name)
+        self._abandoned_runs = abandoned_runs
+        self._tally = tally
+        self._totals_in_redis = (0, 0, 0.0)  # the part of the tally that earlier heartbeats have sent
+        self._in_touch_since: float | None = None  # Redis has answered without a break since then
+        self._script = scripts.register(connection, "heartbeat")
+
+    def lose_touch(self) -> bool:
+        """Note that Redis did not answer; return whether that is news."""
+        is_news, self._in_touch_since = self.in_touch, None
+        return is_news
+
+    @property
+    def in_touch(self) -> bool:
+        """Whether Redis has answered the last call."""
+        return self._in_touch_since is not None
+
+    @property
+    def in_touch_seconds(self) -> float:
+        """For how many seconds Redis has answered without a break; 0 while it does not answer."""
+        return 0.0 if self._in_touch_since is None else time.monotonic() - self._in_touch_since
+
+    def heartbeat(self, running: Sequence[State], horses: int) -> HeartbeatReply:
+        """Renew the leases of the running jobs, and report how many jobs could run. Raises the driver's errors."""
+        totals = self._tally.totals()
+        finished, failed, seconds = (now - sent for now, sent in zip(totals, self._totals_in_redis, strict=True))
+        arguments: list[str | int | float] = [RQ_KEY_PREFIX, LEASE_SECONDS, rq_now(), WORKER_TTL_SECONDS]
+        arguments += [finished, failed, round(seconds, 6), horses]
+        for state in running:
+            arguments += (state.origin, state.job, state.execution)
+        try:
+            answer = self._script(keys=[self._worker_key], args=arguments)
+        except ResponseError:
+            self.lose_touch()  # Redis is full: no worker can renew a lease
+            raise
+        is_known, claims, canceled = cast("tuple[int, list[bytes], list[bytes]]", answer)
+        if is_known:
+            self._totals_in_redis = totals
+        if self._in_touch_since is None:
+            self._in_touch_since = time.monotonic()
+        return HeartbeatReply(bool(is_known), list(map(as_text, claims)), set(map(as_text, canceled)))
+
+    def settle_after_horse(self, state: State, ending: Ending) -> None:
+        """Settle what a horse of this worker left behind that ended in this state. Raises the driver's errors."""
+        for member in map(as_text, self._connection.smembers(self._executions_key)):
+            job_id, _, execution = member.rpartition(":")
+            if state.phase is not Phase.RESTING and execution == state.execution:
+                self._abandoned_runs.settle(job_id, execution, ending)
+            elif execution == state.claim:
+                self._abandoned_runs.settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
+
+    def give_back_unknown(self, claims: Sequence[str], known_executions: set[str]) -> None:
+        """Put back the jobs of those claims that no horse knows of: a claim came late, or twice."""
+        for member in claims:
+            job_id, _, execution = member.rpartition(":")
+            if execution not in known_executions and not self._abandoned_runs.settle(job_id, execution, RETURNED):
+                self._connection.srem(self._executions_key, member)

@@ -1,0 +1,45 @@
+"""Gives the jobs of silent workers to other workers: their leases have run out."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from redis import Redis
+from rq.queue import Queue
+from rq.utils import as_text
+
+from taskqueue.store.keys import execution_key, registry_key
+from taskqueue.worker.abandoned_runs import AbandonedRuns
+from taskqueue.worker.decision import Ending, How
+from taskqueue.worker.leases import LEASE_SECONDS, Leases
+
+MAX_LOST = 100  # jobs of one queue in one run
+WORKER_LOST = Ending(
+    How.WORKER_LOST, "Its worker was not heard of any more: it was killed, out of memory, or cut off."
+)
+
+
+class LostJobs:
+    """A chore of every worker, once a second: the first worker that sees a lost job settles it."""
+
+    def __init__(
+        self, connection: Redis, queues: Sequence[Queue], abandoned_runs: AbandonedRuns, leases: Leases
+    ) -> None:
+        self._connection = connection
+        self._queues = queues
+        self._abandoned_runs = abandoned_runs
+        self._leases = leases
+
+    def run(self) -> None:
+        """Settle the runs whose lease has run out. Raises the driver's errors."""
+        # After an absence of Redis every lease is old: each worker gets the time to renew its own.
+        if self._leases.in_touch_seconds < LEASE_SECONDS:
+            return
+        now = self._connection.time()[0]
+        for queue in self._queues:
+            key = registry_key("wip", queue.name)
+            expired = cast("list[bytes]", self._connection.zrangebyscore(key, "-inf", now, 0, MAX_LOST))
+            for member in map(as_text, expired):
+                job_id, _, execution = member.rpartition(":")
+                if not self._abandoned_runs.settle(job_id, execution, WORKER_LOST):
+                    self._connection.zrem(key, member)
+                    self._connection.delete(execution_key(member))
