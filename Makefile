@@ -13,8 +13,10 @@ run: $(VENV)/ready   ## start Redis, the web server and a worker, in one log (PO
 
 setup: $(VENV)/ready ## only set up .venv, from the lock
 
-test: $(VENV)/ready  ## run every test, except those of the images (ARGS=…)
-	@$(BIN)/python -m pytest --ignore tests/images $(ARGS)
+# Most tests wait for other processes: six at a time keep two cores busy. Each of the six reads all test files: Python
+# keeps what it has compiled of them.
+test: $(VENV)/ready  ## run every test, except those of the images, six at a time; ARGS=tests/test_readme.py: one by one
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --ignore tests/images $(or $(ARGS),-n 6 --dist worksteal --durations 15)
 
 test-images: $(VENV)/ready ## test both images and compose.yaml, as containers (needs Docker)
 	@$(BIN)/python -m pytest tests/images $(ARGS)

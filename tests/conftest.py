@@ -1,6 +1,8 @@
 """What the tests stand on: a real Redis, the settings that point to it, real workers, a real web server."""
 
+import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -8,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -25,9 +29,27 @@ from taskqueue.store.connection import connect_for_requests
 from taskqueue.telemetry.trace import current_trace
 
 ROOT = Path(__file__).parent.parent
-START_SECONDS = 20
+START_SECONDS = 60  # of patience, with what another process does on a busy machine
+FIGURES_FILE = "FIGURES_FILE"  # `make faults` sets it: only what measures is run, and writes its figures there
+# `make faults` runs one test at a time, and holds each to its figure. Beside other tests, processes wait for a
+# core: a limit is then so many times as long, and still far below what a broken promise would take.
+SLACK = 1 if os.environ.get(FIGURES_FILE) else 4
+
+# Linux gives ports from 32,768 on to who asks for any: below, no other program takes one before its server has it.
+PORTS_EACH = 2_000  # for each process of the tests
+process_number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 11
+first_port = 10_000 + PORTS_EACH * process_number
+ports = cycle(random.sample(range(first_port, first_port + PORTS_EACH), PORTS_EACH))
 
 pools: WeakSet[ConnectionPool] = WeakSet()  # of earlier tests: some are kept, and used again by a later one
+
+
+Figure = Callable[[str, float], None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get(FIGURES_FILE):
+        items[:] = [item for item in items if "figure" in getattr(item, "fixturenames", ())]
 
 
 def missing(what: str) -> NoReturn:
@@ -37,10 +59,12 @@ def missing(what: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that nobody listens on, and that no other test run in parallel is given."""
+    for port in ports:
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: the ports never end")
 
 
 def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, what: str = "it") -> None:
@@ -109,6 +133,18 @@ def connections_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[N
         pool.disconnect(inuse_connections=False)  # what a thread still uses is closed by it
 
 
+@pytest.fixture
+def figure() -> Figure:
+    """Note what was measured, in seconds, for `make faults`."""
+
+    def note(what: str, seconds: float) -> None:
+        if path := os.environ.get(FIGURES_FILE):
+            with Path(path).open("a") as file:
+                file.write(json.dumps([what, seconds]) + "\n")
+
+    return note
+
+
 @pytest.fixture(scope="session")
 def lasting_folder() -> Iterator[Path]:
     """A folder for the whole session. pytest deletes its own when three other sessions begin meanwhile."""
@@ -167,10 +203,22 @@ def job_types() -> JobTypes:
 
 @pytest.fixture(scope="session")
 def project(lasting_folder: Path) -> Path:
+    """The project's folder, with the tests' own job types in `jobs/`, and `generic`.
+
+    A worker starts twice as fast as with all job types, and hundreds of tests start one: see `whole_project`.
+    """
+    return project_with_samples(lasting_folder / "project", "generic.py")
+
+
+@pytest.fixture(scope="session")
+def whole_project(lasting_folder: Path) -> Path:
     """The project's folder as a developer has it who has added the tests' own job types to `jobs/`."""
-    folder = lasting_folder / "project"
+    return project_with_samples(lasting_folder / "whole-project")
+
+
+def project_with_samples(folder: Path, job_files: str = "*.py") -> Path:
     folder.mkdir()
-    copy_project(folder)
+    copy_project(folder, job_files)
     for file in (ROOT / "tests" / "sample_jobs").glob("[a-z]*.py"):
         (folder / "jobs" / file.name).symlink_to(file)
     return folder
@@ -183,13 +231,13 @@ def bare_project(tmp_path: Path, env: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def copy_project(folder: Path) -> None:
-    """Lay the project's programs out in `folder`, to add job types to."""
+def copy_project(folder: Path, job_files: str = "*.py") -> None:
+    """Lay the project's programs out in `folder`, with these files of `jobs/`, to add job types to."""
     shutil.copy(ROOT / "worker.py", folder)
     for package in ("taskqueue", "web"):
         (folder / package).symlink_to(ROOT / package)
     (folder / "jobs").mkdir()
-    for file in (ROOT / "jobs").glob("*.py"):
+    for file in {ROOT / "jobs" / "__init__.py", *(ROOT / "jobs").glob(job_files)}:
         (folder / "jobs" / file.name).symlink_to(file)
 
 

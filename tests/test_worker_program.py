@@ -19,6 +19,12 @@ from tests.conftest import RedisServer, wait_until
 Start = Callable[..., subprocess.Popen[str]]
 
 
+@pytest.fixture(scope="session")
+def project(whole_project: Path) -> Path:
+    """The worker has all job types: some have settings of their own."""
+    return whole_project
+
+
 @pytest.fixture
 def start(project: Path, tmp_path: Path) -> Iterator[Start]:
     """Start a worker with these variables; its log goes to `tmp_path/log`."""

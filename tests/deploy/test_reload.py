@@ -40,6 +40,7 @@ def test_a_worker_starts_again_with_changed_code_and_waits_while_it_is_broken(
 
 
 def test_gunicorn_takes_a_new_job_type(env: pytest.MonkeyPatch, editable_project: Path) -> None:
+    env.setenv("WEB_PROCESSES", "1")
     server = Web(editable_project, *RELOAD)
     wait_until(server.answers, RELOAD_SECONDS, what="the web server")
     (editable_project / "jobs" / "fresh.py").write_text(JOB_TYPE)

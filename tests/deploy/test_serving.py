@@ -15,7 +15,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests
 from taskqueue.tasks.changes import publish_change
-from tests.conftest import RedisServer, wait_until
+from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.deploy.conftest import Web
 
 STREAMS = 100  # more than any sensible number of threads
@@ -88,7 +88,7 @@ def test_streams_end_when_the_server_stops(web: Web, task_id: str, follow: Open)
 
 
 def test_requests_that_wait_for_a_redis_that_hangs_hold_up_no_health_check(
-    web: Web, own_redis: RedisServer, task_id: str
+    web: Web, own_redis: RedisServer, task_id: str, figure: Figure
 ) -> None:
     own_redis.send_signal(signal.SIGSTOP)
     waiting = [HTTPConnection("127.0.0.1", web.port, timeout=20) for _ in range(STREAMS)]
@@ -96,7 +96,9 @@ def test_requests_that_wait_for_a_redis_that_hangs_hold_up_no_health_check(
         connection.request("GET", f"/tasks/{task_id}")
     began = time.monotonic()
     assert web.answers()
-    assert time.monotonic() - began < 1
+    seconds = time.monotonic() - began
+    figure(f"{STREAMS} requests wait for a Redis that hangs: /healthz answers", seconds)
+    assert seconds < 1 * SLACK  # each of the others waits for 5 seconds
     for connection in waiting:
         with closing(connection), connection.getresponse() as response:
             assert response.status == 503

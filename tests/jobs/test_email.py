@@ -27,7 +27,7 @@ from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import InvalidPayload, InvalidSetting
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import MIB, Settings
-from tests.conftest import free_port
+from tests.conftest import START_SECONDS, free_port
 
 TO = "ada@example.com"
 
@@ -93,7 +93,7 @@ def serve(mailbox: Mailbox) -> Iterator[Serve]:
 
     def start(**options: Any) -> int:
         port = free_port()
-        controller = Controller(mailbox, hostname="127.0.0.1", port=port, **options)
+        controller = Controller(mailbox, hostname="127.0.0.1", port=port, ready_timeout=START_SECONDS, **options)
         controller.start()
         started.append(controller)
         return port

@@ -111,7 +111,7 @@ def test_a_password_in_the_url_is_not_repeated(here: Run) -> None:
     assert "s3cret" not in message
 
 
-@pytest.mark.parametrize("key", [f"{SECRET}\n", "Bearer tq_1", "kæy"])
+@pytest.mark.parametrize("key", [f"{SECRET}\n", "Bearer tq_1", "kæy"], ids=["two lines", "two words", "not ASCII"])
 def test_a_key_that_is_none(here: Run, env: pytest.MonkeyPatch, api: str, key: str) -> None:
     env.setenv("TASK_QUEUE_KEY", key)
     message = error_line(here, "--url", api, "queues")

@@ -65,7 +65,7 @@ def server() -> Iterator[str]:
     Handler.hosts_seen = []
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.stopping = threading.Event()  # type: ignore[attr-defined]
-    thread = threading.Thread(target=httpd.serve_forever)
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield f"http://127.0.0.1:{httpd.server_address[1]}"
     httpd.stopping.set()  # type: ignore[attr-defined]

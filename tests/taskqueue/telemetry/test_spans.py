@@ -32,7 +32,7 @@ def collected(env: pytest.MonkeyPatch) -> Iterator[list[Any]]:
             """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     env.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     spans._provider.cache_clear()

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -20,18 +21,26 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+@pytest.fixture(scope="session")
+def shared_browser(lasting_folder: Path) -> Iterator[Chrome]:
+    """Start one Chromium for all tests."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
         missing("Chromium (apt-get install chromium chromium-driver)")
     options = ChromeOptions()
     options.binary_location = chromium
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+    for flag in (*FLAGS.split(), f"--user-data-dir={lasting_folder / 'chromium'}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with Chrome(options, ChromeService(driver)) as browser:
         yield browser
+
+
+@pytest.fixture
+def browser(shared_browser: Chrome) -> Chrome:
+    """Return the Chromium, without the messages of earlier tests in its log."""
+    shared_browser.get_log("browser")  # type: ignore[no-untyped-call]
+    return shared_browser
 
 
 @contextmanager

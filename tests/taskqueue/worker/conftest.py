@@ -1,9 +1,6 @@
-"""Fixtures of the worker's tests: a Redis that a test may take away, workers, and what they measure."""
+"""Fixtures of the worker's tests: a Redis that a test may take away, and workers."""
 
-import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,14 +11,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_worker
 from tests.conftest import RedisServer
-from tests.taskqueue.worker.stage import Proxy, RunningWorker
-
-FIGURES_FILE = "FIGURES_FILE"  # `make faults` sets it: only tests that measure run; they write figures there
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get(FIGURES_FILE):
-        items[:] = [item for item in items if "figure" in getattr(item, "fixturenames", ())]
+from tests.taskqueue.worker.stage import Proxy, RunningWorker, stop_workers
 
 
 @pytest.fixture
@@ -49,9 +39,7 @@ def start(project: Path, tmp_path: Path, server: RedisServer) -> Iterator[Callab
         return started[-1]
 
     yield start_worker
-    for worker in started:
-        with suppress(OSError):
-            worker.stop()
+    stop_workers(started)
 
 
 @pytest.fixture
@@ -64,15 +52,3 @@ def queue(server: RedisServer, job_types: JobTypes) -> Iterator[TaskQueue]:
 def redis(server: RedisServer) -> Iterator[Redis]:
     with connect_for_worker(server.url) as connection:
         yield connection
-
-
-@pytest.fixture
-def figure() -> Callable[[str, float], None]:
-    """Write down a measured number of seconds, for `make faults`."""
-
-    def note(what: str, seconds: float) -> None:
-        if path := os.environ.get(FIGURES_FILE):
-            with Path(path).open("a") as file:
-                file.write(json.dumps([what, seconds]) + "\n")
-
-    return note

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,10 +58,17 @@ class RunningWorker:
                 os.kill(pid, number)
 
     def stop(self) -> None:
-        if self.lives:
-            self.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            self.process.wait(STOP_SECONDS)
+        stop_workers([self])
+
+
+def stop_workers(workers: Iterable[RunningWorker]) -> None:
+    """Stop workers side by side, frozen ones too."""
+    running = [worker for worker in workers if worker.lives]
+    for worker in running:
+        worker.send_signal(signal.SIGCONT)
+        worker.process.terminate()
+    for worker in running:
+        worker.process.wait(STOP_SECONDS)
 
 
 class Proxy:

@@ -61,7 +61,8 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        serve, options = self._server.serve_forever, {"poll_interval": 0.02}
+        threading.Thread(target=serve, kwargs=options, daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()

@@ -14,11 +14,10 @@ from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
 from taskqueue.worker.settle_and_claim import SettleAndClaim
-from tests.conftest import RedisServer, wait_until
+from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.worker.stage import Proxy, RunningWorker, registries_of, until
 
 Start = Callable[..., RunningWorker]
-Figure = Callable[[str, float], None]
 SLOW = pytest.mark.slow
 
 
@@ -101,7 +100,9 @@ def test_workers_go_on_while_redis_is_full(
     with pytest.raises(QueueUnavailable, match="Redis is full"):
         queue.submit("generic", {})
     for task in tasks:
-        until(queue, task.id, "complete", seconds=seconds + 5)  # the result needs no more memory than the job
+        until(
+            queue, task.id, "complete", seconds=seconds + 5 * SLACK
+        )  # the result needs no more memory than the job
     redis.config_set("maxmemory", 0)
     after = queue.submit("generic", {})
     figure(f"Redis was full {seconds} s: the next job is complete", until(queue, after.id, "complete"))

@@ -9,14 +9,14 @@ from rq.serializers import JSONSerializer
 
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
-from tests.conftest import wait_until
+from tests.conftest import SLACK, Figure, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, until
 
 Start = Callable[..., RunningWorker]
 
 
 def test_another_worker_takes_over_within_seconds(
-    start: Start, queue: TaskQueue, redis: Redis, figure: Callable[[str, float], None]
+    start: Start, queue: TaskQueue, redis: Redis, figure: Figure
 ) -> None:
     holder = start()
     task = queue.submit("later", {})
@@ -26,7 +26,7 @@ def test_another_worker_takes_over_within_seconds(
     redis.zadd("rq:scheduled:default", {task.id: 1})  # it is due
     seconds = until(queue, task.id, "failed")
     figure("scheduler's holder is killed: a due job has run elsewhere", seconds)
-    assert seconds < 6  # five seconds, and the run
+    assert seconds < 6 * SLACK  # five seconds, and the run
     assert queue.get(task.id).attempt == 2
 
 

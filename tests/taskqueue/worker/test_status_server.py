@@ -175,6 +175,7 @@ def test_a_worker_that_is_stopping_says_so_until_its_job_has_ended(watch: Watch,
     worker = watch()
     task = queue.submit("long", {"seconds": 3})
     wait_until(lambda: queue.get(task.id).status == "processing", what="the job to begin")
+    wait_until(worker.is_ready, what="the worker to say so")
     worker.process.terminate()
     wait_until(lambda: worker.status("/readyz") == 503, what="that it says so")
     assert worker.get("/readyz")[1] == "The worker is stopping.\n"

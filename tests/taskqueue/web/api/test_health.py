@@ -11,7 +11,7 @@ from redis import Redis
 
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
-from tests.conftest import RedisServer
+from tests.conftest import SLACK, Figure, RedisServer
 from tests.taskqueue.web.conftest import problem
 from web import create_app
 
@@ -42,11 +42,15 @@ def test_without_redis_it_is_a_503(client: FlaskClient, own_redis: RedisServer, 
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_a_redis_that_hangs_is_told_within_a_second(client: FlaskClient, own_redis: RedisServer) -> None:
+def test_a_redis_that_hangs_is_told_within_a_second(
+    client: FlaskClient, own_redis: RedisServer, figure: Figure
+) -> None:
     client.get("/health")  # a connection is open when it freezes
     own_redis.send_signal(signal.SIGSTOP)
-    assert timed(lambda: problem(client.get("/health"), 503)) < 1
-    assert timed(lambda: problem(client.get("/health"), 503)) < 1  # and on a new connection
+    for connection in ("open", "new"):
+        seconds = timed(lambda: problem(client.get("/health"), 503))
+        figure(f"Redis hangs: /health says so ({connection} connection)", seconds)
+        assert seconds < 1 * SLACK
 
 
 def test_alive_does_not_ask_redis(client: FlaskClient, own_redis: RedisServer) -> None:
@@ -68,12 +72,16 @@ def test_health_comes_back_with_redis(client: FlaskClient, own_redis: RedisServe
     assert client.get("/health").status_code == 200
 
 
-def test_a_task_is_refused_in_bounded_time_while_redis_hangs(client: FlaskClient, own_redis: RedisServer) -> None:
+def test_a_task_is_refused_in_bounded_time_while_redis_hangs(
+    client: FlaskClient, own_redis: RedisServer, figure: Figure
+) -> None:
     client.post("/tasks?task_type=generic", json={})
     own_redis.send_signal(signal.SIGSTOP)
     start = time.monotonic()
     document = problem(client.post("/tasks?task_type=generic", json={}), 503)
-    assert time.monotonic() - start < 6
+    seconds = time.monotonic() - start
+    figure("Redis hangs: a task is refused", seconds)
+    assert seconds < 6 * SLACK
     assert f"ask GET /tasks/{document['id']}" in document["detail"]
 
 

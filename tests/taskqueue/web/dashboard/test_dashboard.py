@@ -24,7 +24,7 @@ from rq.serializers import JSONSerializer
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
-from tests.conftest import RedisServer, wait_until
+from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.web.conftest import problem
 from web import create_app
 
@@ -518,14 +518,16 @@ class TestWithoutRedis:
         assert client.get("/rq/").status_code == 200
 
     def test_it_answers_in_bounded_time_though_redis_hangs(
-        self, own_redis: RedisServer, job_types: JobTypes
+        self, own_redis: RedisServer, job_types: JobTypes, figure: Figure
     ) -> None:
         client = create_app(Settings(redis_url=own_redis.url), job_types).test_client()
         client.get("/rq/0/view/workers")  # RQ's Worker gives its connection a timeout of minutes
         own_redis.send_signal(signal.SIGSTOP)
         start = time.monotonic()
         assert client.get("/rq/0/view/workers").status_code == 503
-        assert time.monotonic() - start < 6
+        seconds = time.monotonic() - start
+        figure("Redis hangs: the dashboard says so", seconds)
+        assert seconds < 6 * SLACK
 
 
 def test_a_template_that_has_changed_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -129,10 +129,10 @@ class TestWithKeysAndARateLimit:
 
 class TestOverHttp:
     @pytest.fixture
-    def web(self, env: pytest.MonkeyPatch, project: Path, tmp_path: Path) -> Iterator[Web]:
+    def web(self, env: pytest.MonkeyPatch, whole_project: Path, tmp_path: Path) -> Iterator[Web]:
         env.setenv("API_KEYS", " ".join(key.entry() for key in (OPERATOR, MAILER)))
         env.setenv("WEB_PROCESSES", "1")
-        server = Web(project, log_file=tmp_path / "web.log")
+        server = Web(whole_project, log_file=tmp_path / "web.log")
         try:
             wait_until(server.answers, what="the web server")
             yield server
