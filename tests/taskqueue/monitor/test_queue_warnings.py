@@ -79,8 +79,9 @@ def test_what_is_older_is_looked_up_aside(redis: Redis, worker: Worker) -> None:
     assert queue_warnings.of("default") == []
     redis.delete(worker.key)
     queue_warnings._read_at -= FRESH_SECONDS
+    redis.client_pause(1000)  # milliseconds, in which Redis does not answer the look
     assert queue_warnings.of("default") == []  # this one does not wait
-    wait_until(lambda: queue_warnings.of("default"), 5, "the look")
+    wait_until(lambda: queue_warnings.of("default"), what="the look")
 
 
 def test_without_redis_nothing_is_said() -> None:
