@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from email.policy import default
 from ipaddress import ip_address
 from pathlib import Path
+from smtplib import SMTPException
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ class Mailbox:
         self.envelopes: list[Envelope] = []
         self.answers: dict[str, str] = {}
         self.logins: list[LoginPassword] = []
+        self.limit: tuple[int, str] | None = None  # recipients in one transaction, and the answer to more
 
     async def handle_MAIL(  # noqa: N802  aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -52,6 +54,8 @@ class Mailbox:
     ) -> str:
         if address in self.answers:
             return self.answers[address]
+        if self.limit and len(envelope.rcpt_tos) >= self.limit[0]:
+            return self.limit[1]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -261,6 +265,57 @@ class TestRefusals:
         assert sent.accepted == [TO]
         assert [(refusal.address, refusal.reason) for refusal in sent.refused] == [("b@example.com", "550 gone")]
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "452 4.5.3 Too many recipients",
+            "552 5.5.3 Too many recipients",
+            "552 Requested action aborted",
+            "452 later",
+            "550 5.5.3 RecipLimit",
+            "554 5.7.1 too many recipients",
+        ],
+    )
+    def test_too_many_recipients_for_one_transaction_get_it_in_the_next(
+        self, mailbox: Mailbox, answer: str
+    ) -> None:
+        mailbox.limit = 40, answer
+        recipients = [f"r{number}@example.com" for number in range(100)]
+        sent = send_email(to=recipients, subject="s")
+        assert (sent.accepted, sent.refused) == (recipients, [])
+        assert [len(envelope.rcpt_tos) for envelope in mailbox.envelopes] == [40, 40, 20]
+
+    def test_too_many_recipients_for_now_must_wait(self, mailbox: Mailbox) -> None:
+        mailbox.limit = 0, "552 5.5.3 Too many recipients in this hour"
+        with pytest.raises(SMTPException, match="2 of 2 recipients must wait: 552"):
+            send_email(to=[TO, "b@example.com"], subject="s")
+
+    @pytest.mark.parametrize("answer", ["552 mailbox full", "552 5.2.2 mailbox full", "551 moved", "553 what?"])
+    def test_a_full_mailbox_is_refused_for_good_while_the_others_get_it_once(
+        self, mailbox: Mailbox, answer: str
+    ) -> None:
+        mailbox.answers["b@example.com"] = answer
+        sent = send_email(to=[TO, "b@example.com", "c@example.com"], subject="s")
+        assert sent.accepted == [TO, "c@example.com"]
+        assert [(refusal.address, refusal.reason) for refusal in sent.refused] == [("b@example.com", answer)]
+        assert [envelope.rcpt_tos for envelope in mailbox.envelopes] == [[TO, "c@example.com"]]
+
+    @pytest.mark.parametrize("command", [TO, "MAIL", "DATA"])
+    def test_an_enhanced_code_that_says_temporary_is_believed(self, mailbox: Mailbox, command: str) -> None:
+        mailbox.answers[command] = "554 4.7.1 greylisted"
+        with pytest.raises(SMTPException, match="greylisted"):
+            send_email(to=TO, subject="s")
+
+    def test_a_message_that_is_too_large_is_refused_for_good(self, mailbox: Mailbox) -> None:
+        mailbox.answers["MAIL"] = "552 5.3.4 message too large"
+        with pytest.raises(PermanentFailure, match=r"The server refused: 552 5\.3\.4 message too large"):
+            send_email(to=TO, subject="s")
+
+    @pytest.mark.parametrize("answer", ["251 will forward", "252 will try"])
+    def test_every_2xx_accepts_a_recipient(self, mailbox: Mailbox, answer: str) -> None:
+        mailbox.answers["b@example.com"] = answer
+        assert send_email(to=[TO, "b@example.com"], subject="s").accepted == [TO, "b@example.com"]
+
 
 class TestInAWorker:
     def test_a_temporary_refusal_leaves_the_task_scheduled(
@@ -352,7 +407,7 @@ class TestTheConnection:
         assert "hunter2" not in str(raised.value)
 
     def test_a_server_that_says_nothing_is_not_waited_for(self, env: pytest.MonkeyPatch) -> None:
-        env.setattr("jobs.email.SOCKET_TIMEOUT_SECONDS", 0.1)
+        env.setattr("jobs._smtp.SOCKET_TIMEOUT_SECONDS", 0.1)
         with closing(socket.create_server(("127.0.0.1", 0))) as silent:
             env.setenv("SMTP_URL", f"smtp://127.0.0.1:{silent.getsockname()[1]}")
             with pytest.raises(ConnectionError, match="timed out"):
