@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Self
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from taskqueue import PermanentFailure
@@ -27,10 +27,16 @@ class MailServer:
     tls_at_once: bool  # smtps://; otherwise STARTTLS if the server offers it
     user: str  # "": no login
     password: str = field(repr=False)
+    ehlo_name: str | None = None  # None: this machine's name
+    ca_file: str | None = None  # besides the authorities that the system trusts
+    checks_certificate: bool = True
 
     @classmethod
-    def parse(cls, smtp_url: str) -> Self:
-        """Read `smtp://user:password@host:port`. Raises `InvalidSetting`, without repeating the URL."""
+    def parse(cls, smtp_url: str, **options: Any) -> Self:
+        """Read `smtp://user:password@host:port`; `options` are the other fields.
+
+        Raises `InvalidSetting`, without repeating the URL.
+        """
         parts = urlsplit(smtp_url)
         if not parts.hostname:
             raise InvalidSetting("SMTP_URL must name a host, as in smtp://mail.example.com:587")
@@ -43,7 +49,26 @@ class MailServer:
             raise InvalidSetting("SMTP_URL: the user and the password must be ASCII; SMTP takes nothing else")
         tls_at_once = parts.scheme == "smtps"
         port = parts.port or (465 if tls_at_once else 587)
-        return cls(host=parts.hostname, port=port, tls_at_once=tls_at_once, user=user, password=password)
+        return cls(
+            host=parts.hostname, port=port, tls_at_once=tls_at_once, user=user, password=password, **options
+        )
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return how the server's certificate is checked. Raises `InvalidSetting` for a bad SMTP_CA_FILE."""
+        context = ssl.create_default_context()
+        if self.ca_file:
+            try:
+                context.load_verify_locations(self.ca_file)
+            except OSError as error:
+                raise InvalidSetting(
+                    f"SMTP_CA_FILE must be a file of certificates (PEM), got {self.ca_file!r}: {error}"
+                ) from None
+            # Python 3.13 refuses certificates of many private authorities, for formal reasons.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if not self.checks_certificate:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
     @property
     def is_this_machine(self) -> bool:
@@ -135,9 +160,10 @@ def connection(server: MailServer) -> Iterator[smtplib.SMTP]:
     """
     try:
         with closing(_connect(server)) as smtp:
-            smtp.ehlo_or_helo_if_needed()
+            _greet(smtp)
             if not server.tls_at_once and smtp.has_extn("starttls"):
-                smtp.starttls(context=ssl.create_default_context())
+                smtp.starttls(context=server.tls_context())
+                _greet(smtp)
             elif server.user and not (server.tls_at_once or server.is_this_machine):
                 raise PermanentFailure(
                     "The server offers no STARTTLS: the password of SMTP_URL is not sent in clear."
@@ -155,12 +181,30 @@ def connection(server: MailServer) -> Iterator[smtplib.SMTP]:
             raise PermanentFailure(f"The server refused: {reply}") from error
         raise
     except OSError as error:
-        what = "TLS" if isinstance(error, ssl.SSLError) else "The connection"
-        raise ConnectionError(f"{what} with {server.host}:{server.port} (SMTP_URL) failed: {error}") from error
+        what = f"{'TLS' if isinstance(error, ssl.SSLError) else 'The connection'} with {server.host}:{server.port}"
+        fix = " Set SMTP_CA_FILE, or SMTP_CHECK_CERTIFICATE=0." if isinstance(error, ssl.CertificateError) else ""
+        raise ConnectionError(
+            f"{what} with {server.host}:{server.port} (SMTP_URL) failed: {error}{fix}"
+        ) from error
+
+
+def _greet(smtp: smtplib.SMTP) -> None:
+    try:
+        smtp.ehlo_or_helo_if_needed()
+    except smtplib.SMTPHeloError as error:
+        error.smtp_error = (
+            f"{Reply.of(error.smtp_code, error.smtp_error).text} (EHLO {smtp.local_hostname}; set SMTP_EHLO_NAME)"
+        )
+        raise
 
 
 def _connect(server: MailServer) -> smtplib.SMTP:
     if server.tls_at_once:
-        context = ssl.create_default_context()
-        return smtplib.SMTP_SSL(server.host, server.port, timeout=SOCKET_TIMEOUT_SECONDS, context=context)
-    return smtplib.SMTP(server.host, server.port, timeout=SOCKET_TIMEOUT_SECONDS)
+        return smtplib.SMTP_SSL(
+            server.host,
+            server.port,
+            server.ehlo_name,
+            timeout=SOCKET_TIMEOUT_SECONDS,
+            context=server.tls_context(),
+        )
+    return smtplib.SMTP(server.host, server.port, server.ehlo_name, timeout=SOCKET_TIMEOUT_SECONDS)

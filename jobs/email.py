@@ -12,8 +12,8 @@ from smtplib import SMTPException
 from typing import Annotated, Any, Self
 from uuid import uuid4
 
-from email_validator import validate_email
-from pydantic import AfterValidator, BeforeValidator, EmailStr, Field
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from pydantic import AfterValidator, BeforeValidator, Field
 from rq.utils import as_text
 
 from jobs._smtp import MailServer, connection, transaction
@@ -26,23 +26,60 @@ log = logging.getLogger(__name__)
 MAX_RECIPIENTS = 100  # a mailing list is not one message
 MAX_ATTACHMENTS = 20
 MAX_ATTACHED_BYTES = 18 * 1024 * 1024  # 25 MB as base64, which most servers take
-# Characters that begin a new line for Python's email package or a server; and "=?", after which Python before
-# 3.11.10 and 3.12.5 decodes such a character (CVE-2024-6923).
-UNSAFE_IN_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|=\?")
+# Characters that begin a new line for Python's email package or a server; and the begin of an encoded word
+# ("=?utf-8?q?", RFC 2047), in which Python before 3.11.10 and 3.12.5 decodes such a character (CVE-2024-6923).
+UNSAFE_IN_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|=\?[^?]*\?[bq]\?", re.IGNORECASE)
+NAMED_ADDRESS = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^<>"]*?))\s*<([^<>]+)>\s*')
+for _internal in ("local", "localhost"):  # a mail server of one's own may know them
+    if _internal in SPECIAL_USE_DOMAIN_NAMES:
+        SPECIAL_USE_DOMAIN_NAMES.remove(_internal)
 
 
 def _header_text(value: str) -> str:
     if UNSAFE_IN_HEADER.search(value):
-        raise ValueError("No line breaks, control characters or '=?' are allowed in a header")
+        raise ValueError("No line breaks, control characters or '=?utf-8?q?' are allowed in a header")
     return value
 
 
-def _ascii_domain(address: str) -> str:
-    """Return the address with its domain in ASCII (IDNA): only the part before the @ may then need SMTPUTF8."""
-    if address.isascii():
-        return address  # EmailStr has checked it; a second check would take a tenth of the time of a POST
-    checked = validate_email(address, check_deliverability=False)
-    return f"{checked.local_part}@{checked.ascii_domain}"
+def _address(value: str) -> str:
+    """Return an address, or a name and an address, in the form that `_mailbox` reads. Raises ValueError.
+
+    The domain is in ASCII (IDNA): only the part before the @ may then need SMTPUTF8.
+    """
+    _header_text(value)
+    named = NAMED_ADDRESS.fullmatch(value)
+    try:
+        checked = validate_email(
+            named[3] if named else value,
+            check_deliverability=False,
+            test_environment=True,
+            globally_deliverable=False,
+            allow_domain_literal=True,
+            allow_quoted_local=True,
+        )
+    except EmailNotValidError as error:
+        raise ValueError(f"Not an email address: {error}") from None
+    domain = checked.ascii_domain or checked.domain
+    address = f"{checked.local_part}@{domain}"
+    if not named:
+        return address
+    name = _unquoted(named[1]) if named[1] is not None else named[2]
+    return f"{_quoted(name)} <{address}>" if name else address
+
+
+def _mailbox(value: str) -> Mailbox:
+    address = _address(value)
+    named = NAMED_ADDRESS.fullmatch(address)
+    local, _, domain = (named[3] if named else address).rpartition("@")
+    return Mailbox(_unquoted(named[1]) if named else "", _unquoted(local.strip('"')), domain)
+
+
+def _quoted(name: str) -> str:
+    return '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+
+
+def _unquoted(name: str) -> str:
+    return re.sub(r"\\(.)", r"\1", name)
 
 
 def _list(addresses: Any) -> Any:
@@ -50,7 +87,8 @@ def _list(addresses: Any) -> Any:
 
 
 HeaderText = Annotated[str, Field(max_length=998), AfterValidator(_header_text)]  # 998: RFC 5322, 2.1.1
-Address = Annotated[EmailStr, AfterValidator(_header_text), AfterValidator(_ascii_domain)]
+# "ada@example.com" or "Ada Lovelace <ada@example.com>"
+Address = Annotated[str, Field(max_length=998, json_schema_extra={"format": "email"}), AfterValidator(_address)]
 Filename = Annotated[str, Field(min_length=1)]
 AddressList = Annotated[list[Address], Field(max_length=MAX_RECIPIENTS)]
 # One address or a list. Not a union: its errors would name both forms, and point to neither.
@@ -66,7 +104,7 @@ class EmailSettings:
 
     @classmethod
     def read(cls, env: Environment) -> Self:
-        """Read SMTP_URL and MAIL_FROM. Raises `InvalidSetting`."""
+        """Read SMTP_URL, MAIL_FROM and the other SMTP_… variables. Raises `InvalidSetting`."""
         smtp_url = url(env, "SMTP_URL", ("smtp", "smtps"), None)
         mail_from = text(env, "MAIL_FROM", "taskqueue@localhost")
         name, address = parseaddr(mail_from)
@@ -76,7 +114,30 @@ class EmailSettings:
                 f"MAIL_FROM must be an address, such as 'Shop <shop@example.com>', got {mail_from!r}"
             )
         user, _, domain = address.rpartition("@")
-        return cls(server=MailServer.parse(smtp_url) if smtp_url else None, sender=Mailbox(name, user, domain))
+        server = None
+        if smtp_url:
+            server = MailServer.parse(
+                smtp_url,
+                ehlo_name=_ehlo_name(env),
+                ca_file=text(env, "SMTP_CA_FILE", None) or None,
+                checks_certificate=_flag(env, "SMTP_CHECK_CERTIFICATE"),
+            )
+            server.tls_context()  # a bad file stops the start, not the first email
+        return cls(server=server, sender=Mailbox(name, user, domain))
+
+
+def _ehlo_name(env: Environment) -> str | None:
+    name = text(env, "SMTP_EHLO_NAME", None)
+    if name and not re.fullmatch(r"[A-Za-z0-9.:-]+|\[[A-Za-z0-9.:]+\]", name):
+        raise InvalidSetting(f"SMTP_EHLO_NAME must be a host name, such as mail.example.com, got {name!r}")
+    return name or None
+
+
+def _flag(env: Environment, name: str) -> bool:
+    value = text(env, name, "1")
+    if value not in ("0", "1"):
+        raise InvalidSetting(f"{name} must be 0 or 1, got {value!r}")
+    return value == "1"
 
 
 @dataclass(frozen=True)
@@ -117,21 +178,24 @@ def send_email(
     sends the message only to the recipients that do not have it yet. After a permanent one (5xx) there is none.
     """
     settings = EmailSettings.read(os.environ)
-    to, cc, bcc = _list(to), _list(cc), _list(bcc)
-    recipients = list(dict.fromkeys([*to, *cc, *bcc]))
+    shown_to, shown_cc = [_mailbox(each) for each in _list(to)], [_mailbox(each) for each in _list(cc)]
+    reply_box = _mailbox(reply_to) if reply_to else None
+    every = [*shown_to, *shown_cc, *(_mailbox(each) for each in _list(bcc))]
+    recipients = list(dict.fromkeys(mailbox.addr_spec for mailbox in every))
     if len(recipients) > MAX_RECIPIENTS:
         raise PermanentFailure(
             f"The message has {len(recipients)} recipients; at most {MAX_RECIPIENTS} are allowed."
         )
-    shown = "".join([*to, *cc, reply_to or "", settings.sender.addr_spec])
+    in_headers = [*shown_to, *shown_cc, settings.sender, *([reply_box] if reply_box else [])]
+    shown = "".join(mailbox.addr_spec for mailbox in in_headers)
     # 7bit: not every server takes other bytes in a body. utf8: an address has no other form (RFC 6532).
     message = EmailMessage(policy=SMTP.clone(cte_type="7bit", utf8=not shown.isascii()))
     message["From"] = settings.sender
-    message["To"] = ", ".join(to)
-    if cc:
-        message["Cc"] = ", ".join(cc)
-    if reply_to:
-        message["Reply-To"] = reply_to
+    message["To"] = shown_to
+    if shown_cc:
+        message["Cc"] = shown_cc
+    if reply_box:
+        message["Reply-To"] = reply_box
     message["Subject"] = subject
     message["Date"] = formatdate(usegmt=True)
     message["Message-ID"] = _message_id(settings.sender.domain)
