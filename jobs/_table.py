@@ -1,40 +1,27 @@
-"""Writes the table of `sync`: rows into SQLite or PostgreSQL, and what was fetched last."""
+"""Writes the table of `sync`: rows into SQLite or PostgreSQL."""
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError, SAWarning, StatementError
+from sqlalchemy.ext.compiler import compiles
 
 from jobs._feed import Row
+from jobs._values import DoesNotFit, as_json, for_column, kind_of
 from taskqueue import PermanentFailure, progress
-from taskqueue.run.outbound import Response
 
 MAX_COLUMNS = 500  # PostgreSQL allows 1,600
+MAX_NAME_BYTES = 63  # PostgreSQL cuts off what is longer
 BATCH_ROWS = 250
-STATEMENT_VALUES = 30_000  # SQLite allows 32,766 values in a statement
 SQLITE_WAIT_SECONDS = 60  # for another sync that writes the same file
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-
-_state = sa.Table(
-    "_taskqueue_sync",
-    sa.MetaData(),
-    sa.Column("source", sa.Text, primary_key=True),
-    sa.Column("table_name", sa.Text, primary_key=True),
-    sa.Column("etag", sa.Text),
-    sa.Column("last_modified", sa.Text),
-    sa.Column("synced_at", sa.Text),
-)
-"""The last success of each feed, written in the transaction of the data, so that the two cannot disagree."""
 
 
 @dataclass
@@ -56,6 +43,10 @@ def transaction(url: sa.URL) -> Iterator[sa.Connection]:
         if url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         options["connect_args"] = {"timeout": SQLITE_WAIT_SECONDS, "isolation_level": None}
+    else:
+        # PgBouncer gives each transaction another connection, which does not know the prepared statements.
+        url = url.difference_update_query(["prepare_threshold"])
+        options["connect_args"] = {"prepare_threshold": None}
     engine = sa.create_engine(url, hide_parameters=True, poolclass=sa.pool.NullPool, **options)
     try:
         if engine.dialect.name == "sqlite":
@@ -63,26 +54,42 @@ def transaction(url: sa.URL) -> Iterator[sa.Connection]:
             sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         with engine.begin() as db:
             yield db
-    except (DataError, IntegrityError, ProgrammingError) as error:
-        raise PermanentFailure(f"The database refused: {error.orig}") from error
+    except (OperationalError, InterfaceError, InternalError):
+        raise  # the database is away or busy
+    except StatementError as error:
+        # Without its cause, which PostgreSQL gives with the row's values.
+        raise PermanentFailure(f"The database refused: {_without_values(error.orig)}") from None
     finally:
         engine.dispose()
+
+
+def _without_values(error: BaseException | None) -> str:
+    """Return the database's reason without a value of the row. It may name columns and constraints."""
+    diagnosis = getattr(error, "diag", None)
+    if diagnosis is None:
+        return str(error)
+    if (diagnosis.sqlstate or "").startswith("22"):  # about a value: the message shows it
+        return re.sub(r"(?<=.)(?=[A-Z])", " ", type(error).__name__).lower()
+    return str(diagnosis.message_primary)
 
 
 class Target:
     """The table that a feed is written to."""
 
     def __init__(self, db: sa.Connection, name: str, key: str) -> None:
-        """Raises `PermanentFailure` for a table in which `key` is not unique."""
+        """Read the table's columns. Raises `PermanentFailure` for a table in which `key` is not unique."""
         self._db = db
         self._key = key
-        if db.dialect.name == "postgresql":  # two syncs of one table run one after the other
+        self._is_sqlite = db.dialect.name == "sqlite"
+        if not self._is_sqlite:  # two syncs of one table run one after the other
             db.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"taskqueue.sync.{name}"))))
         inspector = sa.inspect(db)
         self.exists = inspector.has_table(name)
         if self.exists:
             self._check_unique(inspector, name)
-            self._table = sa.Table(name, sa.MetaData(), autoload_with=db)
+            with warnings.catch_warnings():  # of a type that SQLAlchemy does not know: the database does
+                warnings.simplefilter("ignore", SAWarning)
+                self._table = sa.Table(name, sa.MetaData(), autoload_with=db)
         else:
             self._table = sa.Table(name, sa.MetaData(), sa.Column(key, sa.Text, primary_key=True))
 
@@ -98,27 +105,40 @@ class Target:
                 " make it the primary key, or give it a unique index."
             )
 
-    def upsert(self, rows: Iterator[Row]) -> SyncResult:
-        """Insert new rows, update rows that differ, and return how many of each there were."""
+    def count(self) -> int:
+        """Return how many rows the table has."""
+        return int(self._db.execute(sa.select(sa.func.count()).select_from(self._table)).scalar_one())
+
+    def upsert(self, rows: Iterator[Row], *, untyped: bool) -> SyncResult:
+        """Insert new rows, update rows that differ, and return how many of each there were.
+
+        `untyped`: the feed is CSV, so every value is text.
+        """
         result = SyncResult()
         while batch := list(islice(rows, BATCH_ROWS)):
+            first = result.fetched + 1
+            for number, row in enumerate(batch, first):
+                if row.get(self._key) in (None, ""):
+                    raise PermanentFailure(f"Row {number} has no {self._key!r}.{self._other_case(row)}")
             self._add_columns(batch, result.fetched)
-            by_key = {
-                row[self._key]: row
-                for number, feed_row in enumerate(batch, result.fetched + 1)
-                for row in [self._typed(feed_row, number)]
-            }
-            stored = self._stored(list(by_key))
-            differing = [row for key, row in by_key.items() if not _contains(stored.get(key), row)]
-            self._write(differing)
+            by_key: dict[Any, tuple[int, Row]] = {}
+            for number, row in enumerate(batch, first):
+                typed = self._typed(row, number, untyped=untyped)
+                key = typed[self._key]
+                by_key[as_json(key) if isinstance(key, list | dict) else key] = (number, typed)
+            updated, inserted = self._write(by_key.values())
             result.fetched += len(batch)
-            result.inserted += len(by_key.keys() - stored.keys())
-            result.updated += len([row for row in differing if row[self._key] in stored])
-            result.unchanged += len(batch) - len(differing)
+            result.inserted += inserted
+            result.updated += updated
+            result.unchanged += len(batch) - updated - inserted
             progress(result.fetched, None, f"{result.fetched:,} rows")
         if not self.exists and not result.fetched:
             self._table.create(self._db)  # an empty feed makes an empty table
         return result
+
+    def _other_case(self, row: Row) -> str:
+        alike = [name for name in row if name != self._key and name.lower() == self._key.lower()]
+        return f" It has {alike[0]!r}." if alike else ""
 
     def _add_columns(self, batch: Sequence[Row], before: int) -> None:
         names = dict.fromkeys(name for row in batch for name in row)
@@ -126,122 +146,132 @@ class Target:
         for name in names:
             if existing.get(name.lower()) == name:
                 continue
-            if not NAME.fullmatch(name) or name.lower() in existing:
+            if not _may_be_created(name) or name.lower() in existing:
                 where = f"within rows {before + 1} to {before + len(batch)}"
                 raise PermanentFailure(
-                    f"A field has the name {name[:80]!r} ({where}); a column's name is letters, digits and _,"
-                    " and no two names may differ only in upper and lower case."
+                    f"A field has the name {name[:80]!r} ({where}); a column's name is letters, digits and _, or"
+                    f" blanks and signs other than quotation marks and semicolons between them, at most"
+                    f" {MAX_NAME_BYTES} bytes, and no two names may differ only in upper and lower case."
                 )
             if len(existing) >= MAX_COLUMNS:
                 raise PermanentFailure(f"The feed has more than {MAX_COLUMNS} different fields.")
-            column: sa.Column[Any] = sa.Column(name, sa.Text)
-            self._table.append_column(column)
+            self._table.append_column(sa.Column(name, sa.Text))
             existing[name.lower()] = name
             if self.exists:
-                added = sa.schema.CreateColumn(self._table.columns[name]).compile(dialect=self._db.dialect)
-                quoted = self._db.dialect.identifier_preparer.format_table(self._table)
-                self._db.exec_driver_sql(f"ALTER TABLE {quoted} ADD COLUMN {added}")
+                self._db.execute(_AddColumn(self._table.columns[name]))
         if not self.exists:
             self._table.create(self._db)
             self.exists = True
 
-    def _typed(self, row: Row, number: int) -> Row:
+    def _typed(self, row: Row, number: int, *, untyped: bool) -> Row:
         """Return the row with its values in the types of the table's columns."""
-        if row.get(self._key) in (None, ""):
-            raise PermanentFailure(f"Row {number} has no {self._key!r}.")
         typed = {}
         for name, value in row.items():
+            kind = self._table.columns[name].type
             try:
-                typed[name] = None if value is None else _value(value, self._table.columns[name].type)
-            except (ValueError, TypeError, ArithmeticError) as error:
-                raise PermanentFailure(f"Row {number}: {name!r} does not fit its column: {error}") from error
+                typed[name] = for_column(value, kind, sqlite=self._is_sqlite, untyped=untyped)
+            except DoesNotFit as error:
+                raise self._does_not_fit(number, name, value, str(error)) from None
+        if typed[self._key] is None:
+            raise PermanentFailure(f"Row {number} has no {self._key!r}.")
         return typed
 
-    def _stored(self, keys: Sequence[Any]) -> dict[Any, Row]:
-        """Return the stored rows with these keys."""
-        column = self._table.columns[self._key]
-        rows = self._db.execute(sa.select(self._table).where(column.in_(keys))).mappings()
-        return {row[self._key]: dict(row) for row in rows}
+    def _does_not_fit(self, number: int, name: str, value: Any, reason: str) -> PermanentFailure:
+        kind = self._table.columns[name].type
+        shown = "" if isinstance(kind, sa.types.NullType) else f" ({kind.compile(self._db.dialect)})"
+        what = f"Row {number}: {name!r} does not fit its column{shown}"
+        return PermanentFailure(f"{what}: {kind_of(value)}; {reason}.")
 
-    def _write(self, rows: Iterable[Row]) -> None:
+    def _write(self, rows: Any) -> tuple[int, int]:
+        """Write rows with their numbers, and return how many were updated and inserted."""
         # Rows with the same fields share a statement: nearly always that is one statement for all rows.
-        by_fields: dict[tuple[str, ...], list[Row]] = {}
-        for row in rows:
-            by_fields.setdefault(tuple(sorted(row)), []).append(row)
-        insert = sqlite.insert if self._db.dialect.name == "sqlite" else postgresql.insert
-        for fields, alike in by_fields.items():
-            others = [name for name in fields if name != self._key]
-            size = STATEMENT_VALUES // len(fields)
-            for start in range(0, len(alike), size):
-                statement = insert(self._table).values(alike[start : start + size])
-                if others:
-                    set_ = {name: statement.excluded[name] for name in others}
-                    statement = statement.on_conflict_do_update(index_elements=[self._key], set_=set_)
-                else:
-                    statement = statement.on_conflict_do_nothing(index_elements=[self._key])
-                self._db.execute(statement)
+        by_fields: dict[tuple[str, ...], list[tuple[int, Row]]] = {}
+        for number, row in rows:
+            by_fields.setdefault(tuple(sorted(row)), []).append((number, row))
+        counts = [self._write_alike(fields, alike) for fields, alike in by_fields.items()]
+        return sum(updated for updated, _ in counts), sum(inserted for _, inserted in counts)
+
+    def _write_alike(self, fields: tuple[str, ...], rows: list[tuple[int, Row]]) -> tuple[int, int]:
+        """Update the stored rows that differ, then insert the others: a row need not have all NOT NULL columns."""
+        feed, parameters = self._feed(fields, [row for _, row in rows])
+        columns = self._table.columns
+        is_stored = columns[self._key] == feed.c[self._key]
+        others = [name for name in fields if name != self._key]
+        # Both sides are compared as the database stores them, because it rounds and pads.
+        differ = [self._stored(columns[name]).is_distinct_from(self._stored(feed.c[name])) for name in others]
+        update = sa.update(self._table).values({name: feed.c[name] for name in others})
+        update = update.where(is_stored, sa.or_(sa.false(), *differ))
+        new = sa.select(feed).where(~sa.exists().where(is_stored))
+        try:
+            with self._db.begin_nested():
+                updated = self._db.execute(update, parameters).rowcount if others else 0
+                insert = self._insert(list(fields), others, new).execution_options(preserve_rowcount=True)
+                inserted = self._db.execute(insert, parameters).rowcount
+        except DataError:
+            self._name_the_value(rows)
+            raise
+        return updated, inserted
+
+    def _feed(self, fields: Sequence[str], rows: list[Row]) -> tuple[sa.FromClause, Any]:
+        """Return rows as a table of a statement, and the statement's parameters."""
+        if self._is_sqlite:
+            parameters = [{f"f{n}": row[name] for n, name in enumerate(fields)} for row in rows]
+            values = [sa.bindparam(f"f{n}", type_=sa.types.NullType()) for n in range(len(fields))]
+            labels = (value.label(name) for value, name in zip(values, fields, strict=True))
+            return sa.select(*labels).subquery("feed"), parameters
+        # The database reads all values from one JSON text, each as the type of its column.
+        table = self._db.dialect.identifier_preparer.format_table(self._table)
+        document = sa.cast(sa.bindparam("rows", type_=sa.Text), sa.JSON)
+        function = sa.func.json_populate_recordset(sa.literal_column(f"NULL::{table}"), document)
+        columns = (sa.column(name, self._table.columns[name].type) for name in fields)
+        return function.table_valued(*columns, name="feed"), {"rows": as_json(rows)}
+
+    def _stored(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        # Not every type of PostgreSQL has an equality (json, xml, point), but every one has a text.
+        return column if self._is_sqlite else sa.cast(column, sa.Text)
+
+    def _insert(self, fields: list[str], others: list[str], new: sa.Select[Any]) -> sa.Insert:
+        if self._is_sqlite:  # nobody else writes during the transaction
+            return sa.insert(self._table).from_select(fields, new)
+        insert = postgresql.insert(self._table).from_select(fields, new)
+        if not others:
+            return insert.on_conflict_do_nothing(index_elements=[self._key])
+        set_ = {name: insert.excluded[name] for name in others}
+        return insert.on_conflict_do_update(index_elements=[self._key], set_=set_)
+
+    def _name_the_value(self, rows: list[tuple[int, Row]]) -> None:
+        """Raise `PermanentFailure` with the row and the column of the first value that the database refuses."""
+        for number, row in rows:
+            if self._refusal(row) is None:
+                continue
+            for name, value in row.items():
+                if refusal := self._refusal({name: value}):
+                    raise self._does_not_fit(number, name, value, refusal)
+
+    def _refusal(self, row: Row) -> str | None:
+        feed, parameters = self._feed(list(row), [row])
+        try:
+            with self._db.begin_nested():
+                self._db.execute(sa.select(*(self._stored(column) for column in feed.c)), parameters)
+        except DataError as error:
+            return _without_values(error.orig)
+        return None
 
 
-def _contains(stored: Row | None, row: Row) -> bool:
-    return stored is not None and all(stored[name] == value for name, value in row.items())
+class _AddColumn(sa.schema.ExecutableDDLElement):
+    """ALTER TABLE … ADD COLUMN."""
+
+    def __init__(self, column: sa.Column[Any]) -> None:
+        self.column = column
 
 
-def _value(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
-    """Return a value of the feed in the type of its column. Raises ValueError, TypeError, ArithmeticError."""
-    if isinstance(kind, sa.JSON):
-        return value
-    as_text = value if isinstance(value, str) else _as_json(value)
-    match kind:
-        case sa.String():
-            return as_text
-        case _ if as_text == "":
-            return None  # CSV has no other null
-        case sa.Boolean():
-            return _boolean(as_text)
-        case sa.DateTime():
-            return datetime.fromisoformat(as_text)
-    return kind.python_type.fromisoformat(as_text) if isinstance(kind, sa.Date) else kind.python_type(as_text)
+@compiles(_AddColumn)
+def _add_column(element: _AddColumn, compiler: Any, **_: Any) -> str:
+    table = compiler.preparer.format_table(element.column.table)
+    return f"ALTER TABLE {table} ADD COLUMN {compiler.get_column_specification(element.column)}"
 
 
-def _boolean(as_text: str) -> bool:
-    try:
-        return {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}[as_text.lower()]
-    except KeyError:
-        raise ValueError(f"{as_text[:40]!r} is neither true nor false") from None
-
-
-def _as_json(value: Any) -> str:
-    if isinstance(value, Decimal):  # ijson reads numbers with a fraction as Decimal
-        return str(value)
-    return json.dumps(value, ensure_ascii=False, default=float)
-
-
-# What was fetched last, so that the server need not send an unchanged feed again (RFC 9110, 13.1).
-
-
-def last_success(db: sa.Connection, source: str, table: str) -> dict[str, str]:
-    """Return the request headers that ask for the feed only if it has changed; none before the first success."""
-    if not sa.inspect(db).has_table(_state.name):
-        return {}
-    last = db.execute(
-        sa.select(_state.c.etag, _state.c.last_modified).where(
-            _state.c.source == source, _state.c.table_name == table
-        )
-    ).one_or_none()
-    if last is None:
-        return {}
-    headers = {"If-None-Match": last.etag, "If-Modified-Since": last.last_modified}
-    return {name: value for name, value in headers.items() if value}
-
-
-def note_success(db: sa.Connection, source: str, table: str, answer: Response) -> None:
-    """Store what the server said about the version of the feed that was fetched."""
-    _state.create(db, checkfirst=True)
-    insert = sqlite.insert if db.dialect.name == "sqlite" else postgresql.insert
-    facts = {
-        "etag": answer.headers.get("ETag"),
-        "last_modified": answer.headers.get("Last-Modified"),
-        "synced_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    statement = insert(_state).values(source=source, table_name=table, **facts)
-    db.execute(statement.on_conflict_do_update(index_elements=["source", "table_name"], set_=facts))
+def _may_be_created(name: str) -> bool:
+    """Return whether a column may get a name: it is quoted, but a name that looks like an attack is refused."""
+    is_clean = name.isprintable() and name == name.strip() and not re.search(r"[\"'`;\\]|--", name)
+    return is_clean and 0 < len(name.encode()) <= MAX_NAME_BYTES

@@ -3,52 +3,83 @@
 import logging
 import os
 import re
-import smtplib
-import ssl
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.headerregistry import Address as Mailbox
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, parseaddr
-from ipaddress import ip_address
+from smtplib import SMTPException
 from typing import Annotated, Any, Self
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from email_validator import validate_email
-from pydantic import AfterValidator, BeforeValidator, EmailStr, Field
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from pydantic import AfterValidator, BeforeValidator, Field
 from rq.utils import as_text
 
+from jobs._smtp import MailServer, connection, transaction
 from taskqueue import PermanentFailure, current_task, files, job
 from taskqueue.errors import FileTooLarge, InvalidSetting, UnknownFile
 from taskqueue.settings import Environment, process_settings, text, url
 
 log = logging.getLogger(__name__)
 
-SOCKET_TIMEOUT_SECONDS = 10.0  # for each answer of the server; the job's timeout limits the whole conversation
 MAX_RECIPIENTS = 100  # a mailing list is not one message
 MAX_ATTACHMENTS = 20
 MAX_ATTACHED_BYTES = 18 * 1024 * 1024  # 25 MB as base64, which most servers take
-PERMANENT = range(500, 600)  # RFC 5321, 4.2.1
-# Characters that begin a new line for Python's email package or a server; and "=?", after which Python before
-# 3.11.10 and 3.12.5 decodes such a character (CVE-2024-6923).
-UNSAFE_IN_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|=\?")
+# Characters that begin a new line for Python's email package or a server; and the begin of an encoded word
+# ("=?utf-8?q?", RFC 2047), in which Python before 3.11.10 and 3.12.5 decodes such a character (CVE-2024-6923).
+UNSAFE_IN_HEADER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|=\?[^?]*\?[bq]\?", re.IGNORECASE)
+NAMED_ADDRESS = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^<>"]*?))\s*<([^<>]+)>\s*')
+for _internal in ("local", "localhost"):  # a mail server of one's own may know them
+    if _internal in SPECIAL_USE_DOMAIN_NAMES:
+        SPECIAL_USE_DOMAIN_NAMES.remove(_internal)
 
 
 def _header_text(value: str) -> str:
     if UNSAFE_IN_HEADER.search(value):
-        raise ValueError("No line breaks, control characters or '=?' are allowed in a header")
+        raise ValueError("No line breaks, control characters or '=?utf-8?q?' are allowed in a header")
     return value
 
 
-def _ascii_domain(address: str) -> str:
-    """Return the address with its domain in ASCII (IDNA): only the part before the @ may then need SMTPUTF8."""
-    if address.isascii():
-        return address  # EmailStr has checked it; a second check would take a tenth of the time of a POST
-    checked = validate_email(address, check_deliverability=False)
-    return f"{checked.local_part}@{checked.ascii_domain}"
+def _address(value: str) -> str:
+    """Return an address, or a name and an address, in the form that `_mailbox` reads. Raises ValueError.
+
+    The domain is in ASCII (IDNA): only the part before the @ may then need SMTPUTF8.
+    """
+    _header_text(value)
+    named = NAMED_ADDRESS.fullmatch(value)
+    try:
+        checked = validate_email(
+            named[3] if named else value,
+            check_deliverability=False,
+            test_environment=True,
+            globally_deliverable=False,
+            allow_domain_literal=True,
+            allow_quoted_local=True,
+        )
+    except EmailNotValidError as error:
+        raise ValueError(f"Not an email address: {error}") from None
+    domain = checked.ascii_domain or checked.domain
+    address = f"{checked.local_part}@{domain}"
+    if not named:
+        return address
+    name = _unquoted(named[1]) if named[1] is not None else named[2]
+    return f"{_quoted(name)} <{address}>" if name else address
+
+
+def _mailbox(value: str) -> Mailbox:
+    address = _address(value)
+    named = NAMED_ADDRESS.fullmatch(address)
+    local, _, domain = (named[3] if named else address).rpartition("@")
+    return Mailbox(_unquoted(named[1]) if named else "", _unquoted(local.strip('"')), domain)
+
+
+def _quoted(name: str) -> str:
+    return '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+
+
+def _unquoted(name: str) -> str:
+    return re.sub(r"\\(.)", r"\1", name)
 
 
 def _list(addresses: Any) -> Any:
@@ -56,47 +87,12 @@ def _list(addresses: Any) -> Any:
 
 
 HeaderText = Annotated[str, Field(max_length=998), AfterValidator(_header_text)]  # 998: RFC 5322, 2.1.1
-Address = Annotated[EmailStr, AfterValidator(_header_text), AfterValidator(_ascii_domain)]
+# "ada@example.com" or "Ada Lovelace <ada@example.com>"
+Address = Annotated[str, Field(max_length=998, json_schema_extra={"format": "email"}), AfterValidator(_address)]
 Filename = Annotated[str, Field(min_length=1)]
 AddressList = Annotated[list[Address], Field(max_length=MAX_RECIPIENTS)]
 # One address or a list. Not a union: its errors would name both forms, and point to neither.
 Addresses = Annotated[AddressList, BeforeValidator(_list, json_schema_input_type=Address | AddressList)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MailServer:
-    """The SMTP server, and how to log in to it."""
-
-    host: str
-    port: int
-    tls_at_once: bool  # smtps://; otherwise STARTTLS if the server offers it
-    user: str  # "": no login
-    password: str = field(repr=False)
-
-    @classmethod
-    def parse(cls, smtp_url: str) -> Self:
-        """Read `smtp://user:password@host:port`. Raises `InvalidSetting`, without repeating the URL."""
-        parts = urlsplit(smtp_url)
-        if not parts.hostname:
-            raise InvalidSetting("SMTP_URL must name a host, as in smtp://mail.example.com:587")
-        if parts.path.strip("/") or parts.query or parts.fragment:
-            raise InvalidSetting(
-                "SMTP_URL must end after host:port; in a user or password write / ? # as %2F %3F %23"
-            )
-        user, password = unquote(parts.username or ""), unquote(parts.password or "")
-        if not (user + password).isascii():
-            raise InvalidSetting("SMTP_URL: the user and the password must be ASCII; SMTP takes nothing else")
-        tls_at_once = parts.scheme == "smtps"
-        port = parts.port or (465 if tls_at_once else 587)
-        return cls(host=parts.hostname, port=port, tls_at_once=tls_at_once, user=user, password=password)
-
-    @property
-    def is_this_machine(self) -> bool:
-        """Whether the server runs on this machine."""
-        try:
-            return self.host == "localhost" or ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +104,7 @@ class EmailSettings:
 
     @classmethod
     def read(cls, env: Environment) -> Self:
-        """Read SMTP_URL and MAIL_FROM. Raises `InvalidSetting`."""
+        """Read SMTP_URL, MAIL_FROM and the other SMTP_… variables. Raises `InvalidSetting`."""
         smtp_url = url(env, "SMTP_URL", ("smtp", "smtps"), None)
         mail_from = text(env, "MAIL_FROM", "taskqueue@localhost")
         name, address = parseaddr(mail_from)
@@ -118,7 +114,30 @@ class EmailSettings:
                 f"MAIL_FROM must be an address, such as 'Shop <shop@example.com>', got {mail_from!r}"
             )
         user, _, domain = address.rpartition("@")
-        return cls(server=MailServer.parse(smtp_url) if smtp_url else None, sender=Mailbox(name, user, domain))
+        server = None
+        if smtp_url:
+            server = MailServer.parse(
+                smtp_url,
+                ehlo_name=_ehlo_name(env),
+                ca_file=text(env, "SMTP_CA_FILE", None) or None,
+                checks_certificate=_flag(env, "SMTP_CHECK_CERTIFICATE"),
+            )
+            server.tls_context()  # a bad file stops the start, not the first email
+        return cls(server=server, sender=Mailbox(name, user, domain))
+
+
+def _ehlo_name(env: Environment) -> str | None:
+    name = text(env, "SMTP_EHLO_NAME", None)
+    if name and not re.fullmatch(r"[A-Za-z0-9.:-]+|\[[A-Za-z0-9.:]+\]", name):
+        raise InvalidSetting(f"SMTP_EHLO_NAME must be a host name, such as mail.example.com, got {name!r}")
+    return name or None
+
+
+def _flag(env: Environment, name: str) -> bool:
+    value = text(env, name, "1")
+    if value not in ("0", "1"):
+        raise InvalidSetting(f"{name} must be 0 or 1, got {value!r}")
+    return value == "1"
 
 
 @dataclass(frozen=True)
@@ -159,21 +178,24 @@ def send_email(
     sends the message only to the recipients that do not have it yet. After a permanent one (5xx) there is none.
     """
     settings = EmailSettings.read(os.environ)
-    to, cc, bcc = _list(to), _list(cc), _list(bcc)
-    recipients = list(dict.fromkeys([*to, *cc, *bcc]))
+    shown_to, shown_cc = [_mailbox(each) for each in _list(to)], [_mailbox(each) for each in _list(cc)]
+    reply_box = _mailbox(reply_to) if reply_to else None
+    every = [*shown_to, *shown_cc, *(_mailbox(each) for each in _list(bcc))]
+    recipients = list(dict.fromkeys(mailbox.addr_spec for mailbox in every))
     if len(recipients) > MAX_RECIPIENTS:
         raise PermanentFailure(
             f"The message has {len(recipients)} recipients; at most {MAX_RECIPIENTS} are allowed."
         )
-    shown = "".join([*to, *cc, reply_to or "", settings.sender.addr_spec])
+    in_headers = [*shown_to, *shown_cc, settings.sender, *([reply_box] if reply_box else [])]
+    shown = "".join(mailbox.addr_spec for mailbox in in_headers)
     # 7bit: not every server takes other bytes in a body. utf8: an address has no other form (RFC 6532).
     message = EmailMessage(policy=SMTP.clone(cte_type="7bit", utf8=not shown.isascii()))
     message["From"] = settings.sender
-    message["To"] = ", ".join(to)
-    if cc:
-        message["Cc"] = ", ".join(cc)
-    if reply_to:
-        message["Reply-To"] = reply_to
+    message["To"] = shown_to
+    if shown_cc:
+        message["Cc"] = shown_cc
+    if reply_box:
+        message["Reply-To"] = reply_box
     message["Subject"] = subject
     message["Date"] = formatdate(usegmt=True)
     message["Message-ID"] = _message_id(settings.sender.domain)
@@ -227,87 +249,29 @@ def _send(message: EmailMessage, server: MailServer, sender: str, recipients: li
 
     Raises SMTPException if the server refused some of them for now; `PermanentFailure` if it refused all for good.
     """
+    content = message.as_bytes()
     accepted_before = _accepted_before()
     accepted = [recipient for recipient in recipients if recipient in accepted_before]
     open_recipients = [recipient for recipient in recipients if recipient not in accepted_before]
     refused, later = list[Refusal](), list[Refusal]()
-    if open_recipients:
-        with _connection(server) as smtp:
-            answers = _hand_over(smtp, message, sender, open_recipients)
-            now_accepted = [recipient for recipient in open_recipients if recipient not in answers]
+    while open_recipients:
+        with connection(server) as smtp:
+            now_accepted, replies = transaction(smtp, content, sender, open_recipients)
             # If the process dies or Redis is away between the server's answer and this line, these recipients get
             # the message twice, with one Message-ID. SMTP has no way to close that gap (RFC 1047).
             _note_accepted(now_accepted)
         accepted += now_accepted
-        for address, (code, reply) in answers.items():
-            (refused if code in PERMANENT else later).append(Refusal(address, f"{code} {_one_line(reply)}"))
+        # Those that were too many for this transaction come in the next one, as long as that gets somewhere.
+        open_recipients = [address for address in replies if now_accepted and replies[address].may_mean_too_many]
+        for address, reply in replies.items():
+            if address not in open_recipients:
+                (refused if reply.is_permanent else later).append(Refusal(address, str(reply)))
     if later:
-        raise smtplib.SMTPException(f"{len(later)} of {len(recipients)} recipients must wait: {later[0].reason}")
+        raise SMTPException(f"{len(later)} of {len(recipients)} recipients must wait: {later[0].reason}")
     if not accepted:
         raise PermanentFailure(f"Every recipient was refused: {refused[0].reason}")
     log.info("Sent %s to %d recipients; the server refused %d", message["Message-ID"], len(accepted), len(refused))
     return SentEmail(message["Message-ID"], sent=True, accepted=accepted, refused=refused)
-
-
-def _hand_over(
-    smtp: smtplib.SMTP, message: EmailMessage, sender: str, recipients: list[str]
-) -> dict[str, tuple[int, bytes]]:
-    """Give the message to the server, and return the recipients that it refused, each with its answer."""
-    content = message.as_bytes()
-    is_ascii = content.isascii() and "".join([sender, *recipients]).isascii()
-    try:
-        return smtp.sendmail(sender, recipients, content, () if is_ascii else ("SMTPUTF8", "BODY=8BITMIME"))
-    except smtplib.SMTPRecipientsRefused as error:
-        # No recipient has the message. After a 421 the server hangs up before it was asked about the other
-        # recipients, so they must wait, too.
-        last_answer = list(error.recipients.values())[-1]
-        return dict.fromkeys(recipients, last_answer) | error.recipients
-
-
-@contextmanager
-def _connection(server: MailServer) -> Iterator[smtplib.SMTP]:
-    """Open a connection that is ready to send: logged in, and encrypted if there is a password.
-
-    Raises `PermanentFailure` for what the server refuses for good, now or while the connection is used;
-    `ConnectionError`.
-    """
-    try:
-        with closing(_connect(server)) as smtp:
-            smtp.ehlo_or_helo_if_needed()
-            if not server.tls_at_once and smtp.has_extn("starttls"):
-                smtp.starttls(context=ssl.create_default_context())
-            elif server.user and not (server.tls_at_once or server.is_this_machine):
-                raise PermanentFailure(
-                    "The server offers no STARTTLS: the password of SMTP_URL is not sent in clear."
-                )
-            if server.user:
-                smtp.login(server.user, server.password)
-            yield smtp
-            with suppress(smtplib.SMTPException):  # the message is sent; a failed goodbye changes nothing
-                smtp.quit()
-    except smtplib.SMTPNotSupportedError as error:
-        raise PermanentFailure(f"The server cannot do what this message or SMTP_URL needs: {error}") from error
-    except smtplib.SMTPResponseException as error:
-        if error.smtp_code in PERMANENT:
-            raise PermanentFailure(
-                f"The server refused: {error.smtp_code} {_one_line(error.smtp_error)}"
-            ) from error
-        raise
-    except OSError as error:
-        what = "TLS" if isinstance(error, ssl.SSLError) else "The connection"
-        raise ConnectionError(f"{what} with {server.host}:{server.port} (SMTP_URL) failed: {error}") from error
-
-
-def _connect(server: MailServer) -> smtplib.SMTP:
-    if server.tls_at_once:
-        context = ssl.create_default_context()
-        return smtplib.SMTP_SSL(server.host, server.port, timeout=SOCKET_TIMEOUT_SECONDS, context=context)
-    return smtplib.SMTP(server.host, server.port, timeout=SOCKET_TIMEOUT_SECONDS)
-
-
-def _one_line(reply: bytes | str) -> str:
-    reply_text = reply.decode(errors="replace") if isinstance(reply, bytes) else reply
-    return " ".join(reply_text.split())[:200]
 
 
 def _accepted_before() -> set[str]:

@@ -3,14 +3,17 @@
 import logging
 import os
 import re
+import tempfile
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Annotated, Self
 
 import sqlalchemy as sa
 from pydantic import Field
 
-from jobs._feed import Format, format_of, rows_of
-from jobs._table import SyncResult, Target, last_success, note_success, transaction
+from jobs._feed import Format, charset_of, format_of, rows_of
+from jobs._last_success import last_success, note_success
+from jobs._table import SyncResult, Target, transaction
 from taskqueue import PermanentFailure, job
 from taskqueue.errors import InvalidSetting
 from taskqueue.run.outbound import OutboundSettings, Response, get
@@ -19,11 +22,13 @@ from taskqueue.settings import Environment, text
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 600
-FETCH_SECONDS = TIMEOUT_SECONDS - 30  # the rest is for the last batch and the commit
-MAX_FEED_BYTES = 1024**3  # after decompression; a feed is streamed, so this limits time and disk, not memory
+FETCH_SECONDS = TIMEOUT_SECONDS - 120  # the rest is for writing
+MAX_FEED_BYTES = 1024**3  # after decompression; a feed waits on the disk, so this limits time and disk, not memory
+ROUNDS = 3  # if other syncs of the same feed come in between
 RETRIED_STATUSES = (408, 425, 429)  # besides 5xx
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+TableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+FieldName = Annotated[str, Field(min_length=1, max_length=63)]
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite"}
 
 
@@ -62,8 +67,8 @@ class SyncSettings:
 )
 def sync_table(
     source: Annotated[str, Field(pattern=r"^https?://", max_length=2000)],
-    table: Name,
-    key: Name,
+    table: TableName,
+    key: FieldName,
     format: Format | None = None,  # noqa: A002  the field's name
 ) -> SyncResult:
     """Fetch a feed of rows and bring a table of the database up to date, in one transaction.
@@ -71,29 +76,56 @@ def sync_table(
     `key` names the field that identifies a row. A JSON feed is an array of objects, an NDJSON feed has one object
     on each line, a CSV feed has its names in the first line; without `format` the answer's media type or the URL's
     ending decides. A missing table or column is created, with columns of text: nested values are stored as JSON.
-    In a table that you made, values are converted to the types of its columns. Rows that have left the feed,
-    and fields that a row does not have, stay unchanged.
+    In a table that you made, values are converted to the types of its columns; a time with an offset becomes UTC
+    in a column without one; a value that its column cannot hold exactly fails the task. Rows that have left the
+    feed, and fields that a row does not have, stay unchanged.
     """
     if re.match(r"(?i)_taskqueue|sqlite_|pg_", table):
         raise PermanentFailure(f"The table {table!r} has a reserved name; choose another.")
     settings = SyncSettings.read(os.environ)
+    for _ in range(ROUNDS):
+        result = _fetch_and_write(settings, source, table, key, format)
+        if result is not None:
+            log.info("Synced %s: %s", table, asdict(result))
+            return result
+    raise ConnectionError(f"Other syncs of this feed wrote {table!r} while it was fetched")
+
+
+def _fetch_and_write(
+    settings: SyncSettings, source: str, table: str, key: str, kind: Format | None
+) -> SyncResult | None:
+    """Bring the table up to date; return None if another sync of the feed has done that since the fetch began.
+
+    No transaction is open while the feed comes: a slow server would keep other programs from writing.
+    """
     with transaction(settings.database_url) as db:
-        target = Target(db, table, key)
-        known = last_success(db, source, table) if target.exists else {}
-        with get(
+        last = last_success(db, source, table, key, Target(db, table, key))
+    with (
+        get(
             source,
             settings=settings.outbound,
             limit_bytes=MAX_FEED_BYTES,
             limit_seconds=FETCH_SECONDS,
-            headers=known,
-        ) as answer:
-            if answer.status == 304:
-                log.info("%s has not changed since the last sync", table)
-                return SyncResult(not_modified=True)
-            _check_status(answer)
-            result = target.upsert(rows_of(answer, format or format_of(answer)))
-        note_success(db, source, table, answer)
-    log.info("Synced %s: %s", table, asdict(result))
+            headers=last.headers,
+        ) as answer,
+        tempfile.TemporaryFile() as content,
+    ):
+        if answer.status == 304:
+            return SyncResult(not_modified=True)
+        _check_status(answer)
+        kind = kind or format_of(answer)
+        charset = charset_of(answer)
+        for chunk in answer.chunks():
+            content.write(chunk)
+        content.seek(0)
+        with transaction(settings.database_url) as db:
+            target = Target(db, table, key)
+            if last_success(db, source, table, key, target).synced_at != last.synced_at:
+                return None  # perhaps with a newer version of the feed
+            feed = rows_of(content, kind, charset=charset, key=key, limit_bytes=MAX_FEED_BYTES)
+            with closing(feed) as rows:
+                result = target.upsert(rows, untyped=kind == "csv")
+            note_success(db, source, table, key, target, answer)
     return result
 
 

@@ -36,6 +36,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], list[str]]
 
+# Python counts (parts of) these as global. No network of the internet carries them.
+NOT_PUBLIC: tuple[Network, ...] = (
+    ipaddress.IPv4Network("192.0.0.0/24"),  # RFC 6890: protocol assignments
+    ipaddress.IPv6Network("fec0::/10"),  # RFC 3879: once the private addresses of a site
+)
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
 
 
@@ -77,6 +82,8 @@ class OutboundSettings:
 
 def is_public(address: Address) -> bool:
     """Return whether everybody on the internet can reach an address (the IANA special-purpose registries)."""
+    if any(address in network for network in NOT_PUBLIC):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from email.policy import default
 from ipaddress import ip_address
 from pathlib import Path
+from smtplib import SMTPException
 from typing import Any
 
 import pytest
@@ -39,6 +40,21 @@ class Mailbox:
         self.envelopes: list[Envelope] = []
         self.answers: dict[str, str] = {}
         self.logins: list[LoginPassword] = []
+        self.greetings: list[str] = []
+        self.limit: tuple[int, str] | None = None  # recipients in one transaction, and the answer to more
+
+    async def handle_EHLO(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        self.greetings.append(hostname)
+        return [self.answers["EHLO"]] if "EHLO" in self.answers else responses
+
+    async def handle_HELO(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str
+    ) -> str:
+        session.host_name = hostname
+        return self.answers.get("EHLO", "250 mail.example.com")
 
     async def handle_MAIL(  # noqa: N802  aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -52,6 +68,8 @@ class Mailbox:
     ) -> str:
         if address in self.answers:
             return self.answers[address]
+        if self.limit and len(envelope.rcpt_tos) >= self.limit[0]:
+            return self.limit[1]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -208,6 +226,50 @@ class TestTheMessage:
             send_email(to=TO, subject="s", attachments=["gone.txt"])
 
 
+class TestNamesAndSubjects:
+    @pytest.mark.parametrize(
+        ("to", "name", "address"),
+        [
+            ("Ada Lovelace <ada@example.com>", "Ada Lovelace", TO),
+            ('"Lovelace, Ada" <ada@example.com>', "Lovelace, Ada", TO),
+            (r'"Ada \"A\" Lovelace" <ada@example.com>', 'Ada "A" Lovelace', TO),
+            ("Lovelace, Ada <ada@example.com>", "Lovelace, Ada", TO),
+            ("Zoë Ω 請求書 <ada@example.com>", "Zoë Ω 請求書", TO),
+            ("=?x <ada@example.com>", "=?x", TO),
+            ("<ada@example.com>", "", TO),
+            ("root@localhost", "", "root@localhost"),
+            ("ops@mailhog", "", "ops@mailhog"),
+            ("a@shop.local", "", "a@shop.local"),
+            ("a@x.test", "", "a@x.test"),
+            ("a@[10.0.0.1]", "", "a@[10.0.0.1]"),
+            ('"a b"@example.com', "", '"a b"@example.com'),
+        ],
+    )
+    @pytest.mark.parametrize("field", ["to", "cc", "reply_to"])
+    def test_names_and_internal_domains_arrive(
+        self, smtp: None, mailbox: Mailbox, job_types: JobTypes, field: str, to: str, name: str, address: str
+    ) -> None:
+        sent = send_email(**job_types["email"].arguments({"to": TO, "subject": "s"} | {field: to}))
+        (shown,) = mailbox.message()[{"to": "To", "cc": "Cc", "reply_to": "Reply-To"}[field]].addresses
+        assert (shown.display_name, shown.addr_spec) == (name, address)
+        assert mailbox.content().isascii()
+        if field != "reply_to":
+            assert address in sent.accepted
+            assert address in mailbox.envelopes[0].rcpt_tos
+
+    def test_one_address_with_two_names_gets_it_once(self, smtp: None, mailbox: Mailbox) -> None:
+        assert send_email(to=["Ada <ada@example.com>", TO], subject="s", cc="A <ada@example.com>").accepted == [TO]
+
+    @pytest.mark.parametrize(
+        "subject", ["2+2=?", "see https://example.com/search?q=?x", "=?", "?=", "=?utf-8?", "a =?x?= b"]
+    )
+    def test_a_subject_arrives_as_it_was_written(
+        self, smtp: None, mailbox: Mailbox, job_types: JobTypes, subject: str
+    ) -> None:
+        send_email(**job_types["email"].arguments({"to": TO, "subject": subject}))
+        assert mailbox.message()["Subject"] == subject
+
+
 class TestInternationalAddresses:
     def test_a_domain_goes_out_in_ascii(
         self, serve: Serve, mailbox: Mailbox, env: pytest.MonkeyPatch, job_types: JobTypes
@@ -260,6 +322,57 @@ class TestRefusals:
         sent = send_email(to=[TO, "b@example.com"], subject="s")
         assert sent.accepted == [TO]
         assert [(refusal.address, refusal.reason) for refusal in sent.refused] == [("b@example.com", "550 gone")]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "452 4.5.3 Too many recipients",
+            "552 5.5.3 Too many recipients",
+            "552 Requested action aborted",
+            "452 later",
+            "550 5.5.3 RecipLimit",
+            "554 5.7.1 too many recipients",
+        ],
+    )
+    def test_too_many_recipients_for_one_transaction_get_it_in_the_next(
+        self, mailbox: Mailbox, answer: str
+    ) -> None:
+        mailbox.limit = 40, answer
+        recipients = [f"r{number}@example.com" for number in range(100)]
+        sent = send_email(to=recipients, subject="s")
+        assert (sent.accepted, sent.refused) == (recipients, [])
+        assert [len(envelope.rcpt_tos) for envelope in mailbox.envelopes] == [40, 40, 20]
+
+    def test_too_many_recipients_for_now_must_wait(self, mailbox: Mailbox) -> None:
+        mailbox.limit = 0, "552 5.5.3 Too many recipients in this hour"
+        with pytest.raises(SMTPException, match="2 of 2 recipients must wait: 552"):
+            send_email(to=[TO, "b@example.com"], subject="s")
+
+    @pytest.mark.parametrize("answer", ["552 mailbox full", "552 5.2.2 mailbox full", "551 moved", "553 what?"])
+    def test_a_full_mailbox_is_refused_for_good_while_the_others_get_it_once(
+        self, mailbox: Mailbox, answer: str
+    ) -> None:
+        mailbox.answers["b@example.com"] = answer
+        sent = send_email(to=[TO, "b@example.com", "c@example.com"], subject="s")
+        assert sent.accepted == [TO, "c@example.com"]
+        assert [(refusal.address, refusal.reason) for refusal in sent.refused] == [("b@example.com", answer)]
+        assert [envelope.rcpt_tos for envelope in mailbox.envelopes] == [[TO, "c@example.com"]]
+
+    @pytest.mark.parametrize("command", [TO, "MAIL", "DATA"])
+    def test_an_enhanced_code_that_says_temporary_is_believed(self, mailbox: Mailbox, command: str) -> None:
+        mailbox.answers[command] = "554 4.7.1 greylisted"
+        with pytest.raises(SMTPException, match="greylisted"):
+            send_email(to=TO, subject="s")
+
+    def test_a_message_that_is_too_large_is_refused_for_good(self, mailbox: Mailbox) -> None:
+        mailbox.answers["MAIL"] = "552 5.3.4 message too large"
+        with pytest.raises(PermanentFailure, match=r"The server refused: 552 5\.3\.4 message too large"):
+            send_email(to=TO, subject="s")
+
+    @pytest.mark.parametrize("answer", ["251 will forward", "252 will try"])
+    def test_every_2xx_accepts_a_recipient(self, mailbox: Mailbox, answer: str) -> None:
+        mailbox.answers["b@example.com"] = answer
+        assert send_email(to=[TO, "b@example.com"], subject="s").accepted == [TO, "b@example.com"]
 
 
 class TestInAWorker:
@@ -352,7 +465,7 @@ class TestTheConnection:
         assert "hunter2" not in str(raised.value)
 
     def test_a_server_that_says_nothing_is_not_waited_for(self, env: pytest.MonkeyPatch) -> None:
-        env.setattr("jobs.email.SOCKET_TIMEOUT_SECONDS", 0.1)
+        env.setattr("jobs._smtp.SOCKET_TIMEOUT_SECONDS", 0.1)
         with closing(socket.create_server(("127.0.0.1", 0))) as silent:
             env.setenv("SMTP_URL", f"smtp://127.0.0.1:{silent.getsockname()[1]}")
             with pytest.raises(ConnectionError, match="timed out"):
@@ -411,6 +524,35 @@ class TestTheConnection:
         with pytest.raises(ConnectionError, match=r"TLS with 127\.0\.0\.1:\d+ .* certificate verify failed"):
             send_email(to=TO, subject="s")
 
+    def test_a_private_authority_is_trusted_by_its_file(
+        self, serve: Serve, env: pytest.MonkeyPatch, certificate: ssl.SSLContext, tmp_path: Path
+    ) -> None:
+        env.delenv("SSL_CERT_FILE")
+        env.setenv("SMTP_CA_FILE", str(tmp_path / "cert.pem"))
+        env.setenv("SMTP_URL", f"smtp://127.0.0.1:{serve(tls_context=certificate)}")
+        assert send_email(to=TO, subject="s").sent
+        env.setenv("SMTP_URL", f"smtps://127.0.0.1:{serve(ssl_context=certificate)}")
+        assert send_email(to=TO, subject="s").sent
+
+    def test_a_certificate_is_not_checked_if_the_settings_say_so(
+        self, serve: Serve, env: pytest.MonkeyPatch, certificate: ssl.SSLContext
+    ) -> None:
+        env.delenv("SSL_CERT_FILE")
+        env.setenv("SMTP_URL", f"smtp://localhost:{serve(tls_context=certificate)}")
+        with pytest.raises(ConnectionError, match="Set SMTP_CA_FILE, or SMTP_CHECK_CERTIFICATE=0"):
+            send_email(to=TO, subject="s")
+        env.setenv("SMTP_CHECK_CERTIFICATE", "0")
+        assert send_email(to=TO, subject="s").sent
+
+    def test_the_name_in_ehlo_can_be_set(self, serve: Serve, mailbox: Mailbox, env: pytest.MonkeyPatch) -> None:
+        env.setenv("SMTP_URL", f"smtp://127.0.0.1:{serve()}")
+        env.setenv("SMTP_EHLO_NAME", "shop.example.com")
+        assert send_email(to=TO, subject="s").sent
+        assert mailbox.greetings == ["shop.example.com"]
+        mailbox.answers["EHLO"] = "550 5.7.1 no"
+        with pytest.raises(PermanentFailure, match=r"550 .* no \(EHLO shop\.example\.com; set SMTP_EHLO_NAME"):
+            send_email(to=TO, subject="s")
+
     def test_a_wrong_password_is_a_permanent_failure_that_does_not_repeat_it(
         self, serve: Serve, mailbox: Mailbox, env: pytest.MonkeyPatch, certificate: ssl.SSLContext
     ) -> None:
@@ -429,6 +571,11 @@ class TestTheConnection:
         ("to", "a@example.com\r\nBcc: b@example.com", "/to"),
         ("to", "=?utf-8?q?a=0D=0ABcc=3A?=@example.com", "/to"),
         ("subject", "s\r\nBcc: b@example.com", "/subject"),
+        ("to", "=?utf-8?q?a=0D=0ABcc=3A?= <a@example.com>", "/to"),
+        ("to", "Ada\r\nBcc: b <a@example.com>", "/to"),
+        ("to", "a@example.com, b@example.com", "/to"),
+        ("to", "a@example.com <b@example.com", "/to"),
+        ("subject", "x =?Utf-8*en?B?cw0KQmNjOiBi?=", "/subject"),
         ("subject", "s\x00", "/subject"),
         ("subject", "s\u2028Bcc: b@example.com", "/subject"),
         ("subject", "=?utf-8?q?s=0D=0ABcc:_b@example.com?=", "/subject"),
@@ -455,6 +602,9 @@ def test_no_header_can_be_injected_and_counts_are_bounded(
         ({"SMTP_URL": "smtp://:25"}, "SMTP_URL must name a host"),
         ({"SMTP_URL": "smtp://me:123#4@mail.example.com"}, "SMTP_URL must end after host:port"),
         ({"SMTP_URL": "smtp://me:pässword@mail.example.com"}, "SMTP_URL: the user and the password must be ASCII"),
+        ({"SMTP_URL": "smtp://m", "SMTP_CA_FILE": "/nowhere.pem"}, "SMTP_CA_FILE must be a file of certificates"),
+        ({"SMTP_URL": "smtp://m", "SMTP_EHLO_NAME": "a b"}, "SMTP_EHLO_NAME must be a host name"),
+        ({"SMTP_URL": "smtp://m", "SMTP_CHECK_CERTIFICATE": "no"}, "SMTP_CHECK_CERTIFICATE must be 0 or 1"),
         ({"MAIL_FROM": "shop"}, "MAIL_FROM must be an address"),
         ({"MAIL_FROM": "a\nb <shop@example.com>"}, "MAIL_FROM must be an address"),
     ],

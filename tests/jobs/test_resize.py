@@ -1,6 +1,7 @@
 """The resize job, on real pictures, good and bad."""
 
 import random
+import re
 import resource
 import struct
 import subprocess
@@ -11,7 +12,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from jobs.resize import ResizedImage, resize_image
 from taskqueue import PermanentFailure, files
@@ -140,7 +141,7 @@ def test_a_16_bit_png_becomes_8_bit() -> None:
     assert pixel == (128, 128, 128)
 
 
-@pytest.mark.parametrize("kind", ["png", "webp", "avif"])
+@pytest.mark.parametrize("kind", ["png", "webp", "avif", "gif"])
 def test_transparency_is_kept_where_the_format_can(kind: Any) -> None:
     clear = Image.new("RGBA", (10, 10), (255, 0, 0, 0))
     image = opened(resize_image(uploaded(encoded(clear, "PNG")), width=5, format=kind))
@@ -168,6 +169,133 @@ def test_an_animation_becomes_its_first_frame_where_the_format_has_none() -> Non
     assert resize_image(uploaded(animation("GIF")), width=20, format="png").frames == 1
 
 
+def test_only_the_frames_that_are_written_count() -> None:
+    frames = [Image.new("P", (2400, 2400), number) for number in range(20)]
+    name = uploaded(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert resize_image(name, width=50, format="png").frames == 1
+    with pytest.raises(PermanentFailure, match="The animation has 20 frames of 2400 × 2400 pixels"):
+        resize_image(name, width=50, format="webp")
+    many = [Image.new("RGB", (40, 20), (number, 0, 255 - number)) for number in range(200)]
+    small = uploaded(encoded(many[0], "WEBP", save_all=True, append_images=many[1:], lossless=True))
+    with pytest.raises(PermanentFailure, match="The animation has 200 frames of 1200 × 600 pixels"):
+        resize_image(small, width=1200)
+
+
+@pytest.mark.parametrize(("wanted", "frames"), [(None, 4), ("gif", 4), ("webp", 4), ("jpeg", 1)])
+def test_an_animated_png_stays_one(wanted: Any, frames: int) -> None:
+    result = resize_image(uploaded(animation("PNG")), width=20, format=wanted)
+    image = opened(result)
+    assert (result.frames, getattr(image, "n_frames", 1), image.size) == (frames, frames, (20, 10))
+
+
+def test_the_picture_that_an_animated_png_hides_is_no_frame() -> None:
+    hidden, shown = (
+        Image.new("RGB", (40, 20), "blue"),
+        [Image.new("RGB", (40, 20), (200 + n, 0, 0)) for n in (1, 2)],
+    )
+    content = encoded(hidden, "PNG", save_all=True, append_images=shown, default_image=True)
+    result = resize_image(uploaded(content), width=20, format="webp")
+    assert result.frames == 2
+    assert red(opened(result).convert("RGB").getpixel((5, 5)))
+
+
+@pytest.mark.parametrize("wanted", [None, *(kind.lower() for kind in FORMATS)])
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_second_picture_of_a_photograph_is_no_frame(wanted: Any, cut: bool) -> None:
+    photo = encoded(Image.new("RGB", (800, 600), "red"), "JPEG")
+    content = encoded(
+        Image.new("RGB", (800, 600), "red"),
+        "MPO",
+        save_all=True,
+        append_images=[Image.new("RGB", (800, 600), "blue")],
+    )
+    result = resize_image(uploaded(content[: len(photo) + 200] if cut else content), width=200, format=wanted)
+    assert (result.frames, result.width, result.height) == (1, 200, 150)
+    assert red(opened(result).convert("RGB").getpixel((100, 75)))
+
+
+def test_a_photograph_with_many_large_pictures_is_one_picture() -> None:
+    large = Image.new("RGB", (7000, 5000), "red")
+    content = encoded(large, "MPO", save_all=True, append_images=[large, large])
+    assert resize_image(uploaded(content), width=200).height == 143
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    ("tag", "tag_type", "count", "value"),
+    [
+        (0x0128, 2, 4, b"inch"),  # the unit of the resolution: a text
+        (0x011A, 2, 4, b"72.0"),  # the resolution: a text,
+        (0x011A, 10, 1, b"\xff\xff\xff\x7f"),  # beyond the end,
+        (0x011A, 9, 1, b"\xff\xff\xff\xff"),  # or negative
+        (0x829A, 7, 4, b"abcd"),
+        (0x010F, 99, 4, b"abcd"),  # a type that does not exist
+        (0x8769, 4, 1, b"\xff\xff\xff\xff"),  # more EXIF, beyond the end
+        (0x927C, 7, 2**31, b"\0\0\0\0"),
+    ],
+)
+def test_odd_metadata_never_refuse_a_picture(kind: str, tag: int, tag_type: int, count: int, value: bytes) -> None:
+    entries = [struct.pack("<HHII", ORIENTATION, 3, 1, 6), struct.pack("<HHI", tag, tag_type, count) + value]
+    tiff = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + b"".join(sorted(entries)) + bytes(4)
+    content = encoded(picture(), kind, exif=b"Exif\0\0" + tiff)
+    image = opened(resize_image(uploaded(content), height=40)).convert("RGB")
+    assert image.size == (20, 40)
+    assert red(image.getpixel((10, 5)))
+
+
+def test_broken_exif_never_refuses_a_picture() -> None:
+    for broken in (b"Exif\x00\x00", b"Exif\x00\x00II*\x00\xff\xff\xff\xff", b"Exif\x00\x00rubbish" * 9):
+        for kind in ("JPEG", "PNG", "WEBP"):
+            assert resize_image(uploaded(encoded(picture(), kind, exif=broken)), width=40).height == 20
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    content = encoded(picture(), "PNG", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(BytesIO(content)))
+    image = opened(resize_image(uploaded(content), format="png"))
+    assert image.tobytes() == expected.tobytes()
+    cover = opened(resize_image(uploaded(content), width=10, height=30, fit="cover", format="png"))
+    assert cover.size == (10, 30)
+
+
+def test_a_picture_of_a_phone_of_50_megapixels_is_taken() -> None:
+    assert resize_image(uploaded(encoded(Image.new("RGB", (8160, 6144), "gray"), "JPEG")), width=200).height == 151
+
+
+def test_a_result_that_is_too_large_to_store_is_a_permanent_failure(env: pytest.MonkeyPatch) -> None:
+    env.setenv("MAX_FILE_BYTES", "5000")
+    name = uploaded(encoded(Image.effect_noise((40, 40), 100), "JPEG", quality=30))
+    with pytest.raises(PermanentFailure, match=r"The resized picture has .* bytes. .*MAX_FILE_BYTES"):
+        resize_image(name, width=400, format="png")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (1, {"width": 100}, "The picture has 1 × 50000000 pixels"),
+        (2, {"width": 5000, "height": 5000, "fit": "fill", "format": "avif"}, "needs about .* MiB"),
+    ],
+)
+def test_what_needs_too_much_memory_is_refused_before_it_is_decoded(
+    content: int, options: dict[str, Any], message: str
+) -> None:
+    name = uploaded(bomb(1, 50_000_000) if content == 1 else bomb(7_000, 7_000))
+    code = (
+        "import resource; from jobs.resize import resize_image\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "before = peak()\n"
+        f"try: resize_image({name!r}, **{options!r})\n"
+        "except Exception as error: print(peak() - before, type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    grown_mib, _, words = done.stdout.partition(" ")
+    assert re.search(f"PermanentFailure .*{message}", words), done.stdout
+    assert int(grown_mib) < (30 if content == 1 else 260)
+
+
 def test_the_name_says_what_it_is() -> None:
     result = resize_image(uploaded(encoded(picture(), "PNG"), "my cat.png"), width=40, format="jpeg")
     assert result.filename.endswith("-my-cat-40x20.jpg")
@@ -193,8 +321,8 @@ def bomb(width: int, height: int) -> bytes:
         (encoded(picture(), "TIFF"), "is not a picture in a format that can be read"),
         (encoded(picture(800, 400), "JPEG")[:2000], "is a broken picture"),
         (encoded(picture(800, 400), "PNG")[:300], "is a broken picture"),
-        (bomb(8_000, 8_000), "the maximum is 50,000,000"),
-        (bomb(60_000, 60_000), "50,000,000"),
+        (bomb(8_000, 8_000), "the maximum is 52,428,800"),
+        (bomb(60_000, 60_000), "52,428,800"),
     ],
 )
 def test_what_is_no_good_picture_is_a_permanent_failure_in_plain_words(content: bytes, message: str) -> None:

@@ -4,144 +4,23 @@ import csv
 import gzip
 import io
 import json
-import os
-import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from jobs.sync import SyncSettings, sync_table
+from jobs.sync import SyncSettings
 from taskqueue import PermanentFailure
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import AddressRefused, InvalidSetting
-from tests.conftest import ROOT, free_port, missing
+from tests.conftest import ROOT
+from tests.jobs.conftest import Feed, counts, rows
 
 PEOPLE = [{"id": 1, "name": "Ada", "born": "1815-12-10"}, {"id": 2, "name": "Grace", "born": "1906-12-09"}]
-
-
-@dataclass
-class Feed:
-    """A feed that a test changes as it goes: its body, its headers, its status; and what it was asked."""
-
-    url: str = ""
-    body: bytes = b"[]"
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
-    asked: list[dict[str, str]] = field(default_factory=list)
-    big_rows: int = 0  # for /big: so many rows are made as they are sent
-
-    def answer(self, rows: Any, content_type: str = "application/json", **headers: str) -> None:
-        self.body = rows if isinstance(rows, bytes) else json.dumps(rows).encode()
-        self.headers = {"Content-Type": content_type} | headers
-
-
-def handler(feed: Feed) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            feed.asked.append(dict(self.headers.items()))
-            if self.path == "/big":
-                self.send_response(200)
-                self.send_header("Content-Type", "text/csv")
-                self.end_headers()
-                self.wfile.write(b"id,text\n")
-                for start in range(0, feed.big_rows, 1000):
-                    lines = (f"{number},{'x' * 500}\n" for number in range(start, start + 1000))
-                    self.wfile.write("".join(lines).encode())
-                return
-            known = feed.headers.get("ETag")
-            if known and self.headers.get("If-None-Match") == known:
-                self.send_response(304)
-                self.end_headers()
-                return
-            self.send_response(feed.status)
-            for name, value in ({"Content-Length": str(len(feed.body))} | feed.headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(feed.body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    return Handler
-
-
-@pytest.fixture
-def feed() -> Iterator[Feed]:
-    feed = Feed()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(feed))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    feed.url = f"http://127.0.0.1:{server.server_address[1]}/feed"
-    yield feed
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture(scope="session")
-def postgres(lasting_folder: Path) -> Iterator[str]:
-    """A real PostgreSQL of our own; its address without a database's name."""
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = str(installed[-1]) if installed else shutil.which("initdb")
-    if not initdb:
-        missing("PostgreSQL (apt-get install postgresql)")
-    programs, port = Path(initdb).parent, free_port()
-    folder = lasting_folder / "postgres"
-    folder.mkdir()
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # it does not run as root
-        shutil.chown(folder, "postgres", "postgres")
-        lasting_folder.chmod(0o755)
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-
-    def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=folder)
-
-    run(str(programs / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "test", "-E", "UTF8")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    run(str(programs / "pg_ctl"), "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", options, "start")
-    yield f"postgresql://test@127.0.0.1:{port}"
-    run(str(programs / "pg_ctl"), "-D", f"{folder}/data", "-m", "immediate", "stop")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, env: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
-    """An empty database, which SYNC_DATABASE_URL names; feeds of this machine are allowed."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/new/sync.db"
-    else:
-        server = request.getfixturevalue("postgres")
-        admin = sa.create_engine(f"{server}/postgres".replace("postgresql:", "postgresql+psycopg:"))
-        name = f"test_{tmp_path.name}".lower()[:60].replace("-", "_").replace("[", "_").replace("]", "_")
-        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f'DROP DATABASE IF EXISTS "{name}"')
-            connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
-        admin.dispose()
-        url = f"{server}/{name}"
-    env.setenv("SYNC_DATABASE_URL", url)
-    env.setenv("OUTBOUND_ALLOW", "127.0.0.1")
-    engine = sa.create_engine(SyncSettings.read(os.environ).database_url, poolclass=sa.pool.NullPool)
-    (tmp_path / "new").mkdir()
-    yield engine
-    engine.dispose()
-
-
-def rows(database: sa.Engine, table: str = "people") -> list[dict[str, Any]]:
-    with database.connect() as db:
-        rows = db.execute(sa.text(f'SELECT * FROM "{table}" ORDER BY 1')).mappings()
-        return [dict(row) for row in rows]
-
-
-def counts(feed: Feed, **options: Any) -> dict[str, Any]:
-    return asdict(sync_table(feed.url, options.pop("table", "people"), options.pop("key", "id"), **options))
 
 
 def test_a_feed_becomes_a_table(feed: Feed, database: sa.Engine) -> None:
@@ -177,6 +56,63 @@ def test_a_table_that_was_dropped_is_filled_again(feed: Feed, database: sa.Engin
     with database.begin() as db:
         db.execute(sa.text("DROP TABLE people"))
     assert counts(feed)["inserted"] == 2
+
+
+@pytest.mark.parametrize("what", ["DELETE FROM people", "DELETE FROM people WHERE id = '1'"])
+def test_a_table_that_lost_rows_by_hand_is_filled_again(feed: Feed, database: sa.Engine, what: str) -> None:
+    feed.answer(PEOPLE, ETag='"v1"')
+    counts(feed)
+    with database.begin() as db:
+        db.exec_driver_sql(what)
+    counts(feed)
+    assert len(rows(database)) == 2
+    assert counts(feed)["not_modified"]
+
+
+def test_a_table_with_another_key_is_filled_again(feed: Feed, database: sa.Engine) -> None:
+    feed.answer(PEOPLE, ETag='"v1"')
+    counts(feed)
+    with database.begin() as db:
+        db.exec_driver_sql("DROP TABLE people")
+        db.exec_driver_sql("CREATE TABLE people (name TEXT PRIMARY KEY, id TEXT)")
+    assert counts(feed, key="name")["inserted"] == 2
+
+
+def test_the_last_success_that_an_older_version_noted_is_read_and_written(feed: Feed, database: sa.Engine) -> None:
+    with database.begin() as db:
+        db.exec_driver_sql(
+            "CREATE TABLE _taskqueue_sync (source TEXT, table_name TEXT, etag TEXT, last_modified TEXT,"
+            " synced_at TEXT, PRIMARY KEY (source, table_name))"
+        )
+        db.exec_driver_sql("CREATE TABLE people (id TEXT PRIMARY KEY)")
+        db.execute(
+            sa.text("INSERT INTO _taskqueue_sync VALUES (:url, 'people', '\"v1\"', NULL, '')"), {"url": feed.url}
+        )
+    feed.answer(PEOPLE, ETag='"v1"')
+    assert counts(feed)["inserted"] == 2
+    assert counts(feed)["not_modified"]
+
+
+def test_a_feed_that_another_sync_wrote_meanwhile_is_fetched_again(feed: Feed, database: sa.Engine) -> None:
+    feed.answer([{"id": 1, "name": "new"}])
+    stale = json.dumps([{"id": 1, "name": "old"}]).encode()
+
+    def another_sync() -> None:
+        feed.before_answering = lambda: None
+        counts(feed)
+
+    feed.before_answering, feed.first_body = another_sync, stale
+    counts(feed)
+    assert rows(database) == [{"id": "1", "name": "new"}]
+
+
+def test_names_of_columns_are_what_the_feed_says(feed: Feed, database: sa.Engine) -> None:
+    names = ["Variant SKU", "Größe", "first-name", "Discount %", "price (€)", "a:b", "order", "数量"]
+    feed.answer([dict.fromkeys(names, "x")])
+    assert counts(feed, key="Variant SKU")["inserted"] == 1
+    feed.answer([dict.fromkeys([*names, "late: 100 %"], "x")])
+    assert counts(feed, key="Variant SKU")["updated"] == 1
+    assert rows(database) == [dict.fromkeys([*names, "late: 100 %"], "x")]
 
 
 def test_a_failure_in_the_middle_leaves_the_table_as_it_was(feed: Feed, database: sa.Engine) -> None:
@@ -305,6 +241,29 @@ class TestOnSQLite:
             (b"[1, 2]", "application/json", "Row 1 is not an object"),
             (b"<html>", "application/json", "the feed is not valid JSON"),
             (b'{"id": 1}\n{"id": ', "application/x-ndjson", "After row 1 the feed is not valid NDJSON"),
+            (b'[{"id": 1}, {"id": 2, "id": 3}]', "application/json", "The field 'id' appears twice in one object"),
+            (b'{"id": 1, "a": {"b": 1, "b": 2}}', "application/x-ndjson", "The field 'b' appears twice in one"),
+            (b'{"id": NaN}', "application/x-ndjson", "NaN is no number in JSON"),
+            (
+                b"id,price,name,price\n1,10,a,20\n",
+                "text/csv",
+                r"'price' appears twice in the first line \(columns 2, 4",
+            ),
+            (b"id,id,name\n1,2,a\n", "text/csv", "'id' appears twice in the first line"),
+            (b"id,,name\n1,2,a\n", "text/csv", r"A field has no name in the first line \(column 2\)"),
+            (b"id,name,\n1,2,a\n", "text/csv", "Line 2 has a value in a column without a name"),
+            (b"ID,name\n1,2\n", "text/csv", "There is no field 'id' in the first line; there is 'ID'"),
+            (b'[{"ID": 1}]', "application/json", r"Row 1 has no 'id'\. It has 'ID'"),
+            (b"<html>please log in</html>", "text/csv", "There is no field 'id' in the first line"),
+            (b"words", "text/csv", "There is no field 'id' in the first line"),
+            (b"", "text/csv", "There is no field 'id' in the first line"),
+            (b"id,name\n", "text/html; charset=utf-8", "is a web page"),
+            (b"id,name\n1,2\n", "text/csv; charset=klingon", "charset 'klingon' is unknown"),
+            (b"id,name\n1,2\n", "text/csv; charset=hex", "charset 'hex' is unknown"),
+            (b'id,name\n1, "a, b"\n', "text/csv", "2 has 3 fields; .* A blank stands before a quotation mark"),
+            (b"id,'a;b'\n1,2\n", "text/csv", "A field has the name"),
+            (b"id," + b"x" * 64 + b"\n1,2\n", "text/csv", "A field has the name"),
+            (gzip.compress(b"id\n1\n" * 100)[:-20], "text/csv", "the feed is not valid CSV"),
             (b"id,name\n1,Ada\n2\n", "text/csv", "Line 3 has 1 fields; the first line has 2"),
             (b"id\n\xff\n", "text/csv", "the feed is not valid CSV"),
             (b'id\n"' + b"x" * 400_000, "text/csv", "more than 262,144"),
@@ -322,6 +281,77 @@ class TestOnSQLite:
         feed.answer(body, content_type)
         with pytest.raises(PermanentFailure, match=message):
             counts(feed)
+        assert sa.inspect(database).get_table_names() == []
+
+    def test_an_error_shows_no_part_of_the_feed(self, feed: Feed, database: sa.Engine) -> None:
+        feed.answer(b'[{"id": secret}]')
+        with pytest.raises(PermanentFailure, match="After row 0 the feed is not valid JSON") as raised:
+            counts(feed)
+        assert "secret" not in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("body", "content_type"),
+        [
+            (b"id;name\n1;M\xc3\xbcller\n", "text/csv"),
+            (b"id\tname\n1\tM\xc3\xbcller\n", "text/csv"),
+            (b"id\tname\n1\tM\xc3\xbcller\n", "text/tab-separated-values"),
+            (b"id|name\n1|M\xc3\xbcller\n", "text/csv"),
+            (b'"id";"name"\r\n"1";"M\xc3\xbcller"\r\n', "text/csv"),
+            (b"id,name\n1,M\xfcller\n", "text/csv; charset=iso-8859-1"),
+            (b"id;name\n1;M\xfcller\n", 'text/csv; charset="windows-1252"'),
+            ("id,name\n1,Müller\n".encode("utf-16"), "text/csv"),
+            ("id\tname\n1\tMüller\n".encode("utf-16"), "text/csv; charset=utf-16"),
+            ("id,name\n1,Müller\n".encode("utf-16-be"), "text/csv; charset=utf-16be"),
+            ("\ufeffid,name\n1,Müller\n".encode(), "text/csv; charset=iso-8859-1"),
+            (b"sep=;\r\nid;name\r\n1;M\xc3\xbcller\r\n", "text/csv"),
+            (b"\xef\xbb\xbfsep=;\r\nid;name\r\n1;M\xc3\xbcller\r\n", "text/csv"),
+            (b"id,name\r1,M\xc3\xbcller\r", "text/csv"),
+            (b"id,name\n1,M\xc3\xbcller\n,\n , \n\n", "text/csv"),
+            (b" id , name ,\n1,M\xc3\xbcller,\n", "text/csv"),
+            (b"id,name\n1,M\xc3\xbcller\n", "application/csv"),
+            (b"id,name\n1,M\xc3\xbcller\n", "application/vnd.ms-excel"),
+            (gzip.compress("id,name\n1,Müller\n".encode()), "text/csv"),
+            (gzip.compress('[{"id": 1, "name": "Müller"}]'.encode()), "application/json"),
+            ('\ufeff[{"id": 1, "name": "Müller"}]'.encode(), "application/json"),
+            ('[{"id": 1, "name": "Müller"}]'.encode("utf-16"), "text/json"),
+            ('[{"id": 1, "name": "Müller"}]'.encode(), "application/hal+json"),
+            ('\ufeff{"id": 1, "name": "Müller"}\r\n'.encode(), "application/ndjson"),
+        ],
+    )
+    def test_dialects_and_character_sets_give_the_same_rows(
+        self, feed: Feed, database: sa.Engine, body: bytes, content_type: str
+    ) -> None:
+        feed.answer(body, content_type)
+        assert counts(feed)["inserted"] == 1
+        assert rows(database) == [{"id": "1", "name": "Müller"}]
+
+    @pytest.mark.parametrize(("ending", "body"), [("csv", b"id\n1\n"), ("json", b'[{"id": 1}]')])
+    def test_the_ending_before_gz_is_the_format(
+        self, feed: Feed, database: sa.Engine, ending: str, body: bytes
+    ) -> None:
+        feed.answer(gzip.compress(body), "application/gzip")
+        feed.url += f".{ending}.gz"
+        assert counts(feed)["inserted"] == 1
+
+    def test_an_unpacked_feed_is_bounded(self, feed: Feed, database: sa.Engine, env: pytest.MonkeyPatch) -> None:
+        env.setattr("jobs.sync.MAX_FEED_BYTES", 100_000)
+        feed.answer(gzip.compress(b"id\n" + b"1\n" * 100_000), "text/csv")
+        with pytest.raises(PermanentFailure, match="more than 100,000 bytes when it is unpacked"):
+            counts(feed)
+
+    def test_numbers_of_ndjson_keep_their_digits(self, feed: Feed, database: sa.Engine) -> None:
+        feed.answer(b'{"id": 1, "price": 12345678901234567890.10}', "application/x-ndjson")
+        counts(feed)
+        assert rows(database) == [{"id": "1", "price": "12345678901234567890.10"}]
+
+    def test_other_programs_write_while_a_slow_feed_comes(self, feed: Feed, database: sa.Engine) -> None:
+        def write() -> None:
+            with database.begin() as db:
+                db.exec_driver_sql("CREATE TABLE mine (x)")
+
+        feed.answer(PEOPLE)
+        feed.before_answering = write
+        assert counts(feed)["inserted"] == 2
 
     def test_an_empty_feed_is_a_feed(self, feed: Feed, database: sa.Engine) -> None:
         feed.answer([])

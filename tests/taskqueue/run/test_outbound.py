@@ -1,6 +1,7 @@
 """Requests to URLs that a client chose."""
 
 import gzip
+import ipaddress
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -256,3 +257,21 @@ class TestPost:
     def test_who_is_not_there_may_be_later(self) -> None:
         with pytest.raises(ConnectionError, match="cannot be reached"):
             post("http://127.0.0.1:1/?key=hunter2", b"hello", settings=LOCAL, headers={})
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("fec0::1", False),
+        ("feff:ffff::1", False),
+        ("192.0.0.8", False),
+        ("192.0.0.9", False),
+        ("192.0.0.255", False),
+        ("::ffff:192.0.0.8", False),
+        ("64:ff9b::c000:8", False),
+        ("192.0.1.1", True),
+        ("2606:4700::1", True),
+    ],
+)
+def test_addresses_of_no_network_of_the_internet_are_not_public(address: str, public: bool) -> None:
+    assert OutboundSettings().allows("feed.example", ipaddress.ip_address(address)) is public
