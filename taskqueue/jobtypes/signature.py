@@ -48,8 +48,8 @@ class Signature:
         Raises `pydantic.ValidationError`; `payload_errors` describes it without the values.
         """
         model = self._model.model_validate(payload)
-        arguments = {name: getattr(model, name) for name in type(model).model_fields}
-        return arguments | (model.model_extra or {})
+        # Not by attribute: a field may be called `model_extra`.
+        return model.__dict__ | (model.__pydantic_extra__ or {})
 
     @staticmethod
     def result_text(value: Any) -> str:
@@ -121,6 +121,8 @@ def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[
             raise SignatureError(f"parameter {name!r} has no name in a JSON object; take out `*args` or the `/`")
         if name.startswith("_"):
             raise SignatureError(f"parameter {name!r} cannot be a field; begin its name with a letter")
+        if name == "model_config":
+            raise SignatureError("parameter 'model_config' cannot be a field, since pydantic uses it; rename it")
         if name in ("self", "cls") and name not in hints:
             raise SignatureError("a job type is a plain function, not a method; take it out of its class")
         if name not in hints:
