@@ -10,6 +10,12 @@ from rq.defaults import RQ_KEY_PREFIX
 from rq.job import JobStatus
 from rq.scheduler import RQScheduler
 
+
+def decoded(name: bytes) -> str:
+    """Return an id, a name or a message that Redis holds. It cannot fail: what is no UTF-8 is shown by escapes."""
+    return name.decode(errors="backslashreplace")
+
+
 # RQ's keys
 
 QUEUES = f"{RQ_KEY_PREFIX}:queues"  # SET: the key of each queue that has ever held a job

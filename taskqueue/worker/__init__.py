@@ -5,6 +5,8 @@ docs/reliability.md says what it promises.
 The parent process
     worker.py           sets everything up; RQ's worker as other programs see it; when to stop
     loop.py             waits for sockets, signals and timers, also while Redis is away
+    boundary.py         no error of a part ends the worker: one log line, and the rest goes on
+    wrong_types.py      moves keys aside that hold a wrong type of value
     horses.py           all work-horses: starts, wakes, watches, kills and replaces them
     horse_process.py    one work-horse, as the parent sees it
     options.py          the options of the command line and the environment
