@@ -18,6 +18,7 @@ from redis.sentinel import SentinelConnectionPool
 from taskqueue.errors import InvalidSetting, QueueUnavailable
 from taskqueue.store.sentinel import SCHEMES as SENTINEL_SCHEMES
 from taskqueue.store.sentinel import same_master, sentinel_pool
+from taskqueue.store.server import why_unusable
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,8 @@ def redis_errors(task_id: str | None = None) -> Iterator[None]:
 def wait_for_redis(url: str, before_try: Callable[[], object] = lambda: None) -> None:
     """Wait until Redis answers, and log while it does not: a worker may start before Redis does.
 
-    `before_try` is called before each try. Raises `InvalidSetting` if Redis refuses what the URL says.
+    `before_try` is called before each try. Raises `InvalidSetting` if Redis refuses what the URL says, or if it
+    cannot be used: store/server.py.
     """
     connection = connect_for_probes(url)
     wait_seconds = FIRST_WAIT_SECONDS
@@ -120,6 +122,7 @@ def wait_for_redis(url: str, before_try: Callable[[], object] = lambda: None) ->
         before_try()
         try:
             connection.ping()
+            unusable = why_unusable(connection)
         except ResponseError as error:
             raise InvalidSetting(f"TASK_QUEUE_URL: Redis refused: {error}") from error
         except (RedisConnectionError, RedisTimeoutError) as error:
@@ -127,4 +130,6 @@ def wait_for_redis(url: str, before_try: Callable[[], object] = lambda: None) ->
             time.sleep(wait_seconds)
             wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
         else:
+            if unusable:
+                raise InvalidSetting(f"TASK_QUEUE_URL: {unusable.sentence}")
             return

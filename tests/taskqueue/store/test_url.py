@@ -74,11 +74,11 @@ def test_what_a_wrong_type_refuses_is_not_queued_and_said_to_be_not(
     queue: TaskQueue, redis: Redis, key: str
 ) -> None:
     redis.hset(key, "x", "y")
-    before = {name: redis.dump(name) for name in redis.keys()}
+    before = {name: redis.dump(name) for name in redis.keys("*")}
     with pytest.raises(QueueUnavailable, match="WRONGTYPE") as refusal:
         queue.submit("generic", {}, SubmitOptions(tags=("x",), dedupe="k"))
     assert refusal.value.task_id is None
-    left = {name for name in redis.keys() if name not in before} - {b"rq:queues", b"tq:index:tags"}
+    left = {name for name in redis.keys("*") if name not in before} - {b"rq:queues", b"tq:index:tags"}
     assert not any(redis.type(name) in (b"hash", b"list", b"string") for name in left)
     assert redis.llen(queue_key("default")) == 0 if key != queue_key("default") else True
 
