@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from taskqueue.errors import PayloadError
 
 _encode = json.JSONEncoder(allow_nan=False).encode  # JSON has no NaN or Infinity
+NO_SUCH_FIELD = "There is no such field; take it out"
 Json = Any  # what `json.loads` returns; every more exact type is tedious to use
 WITH_JSON_FORM = "str, int, float, bool, date, a list or dict of these, a dataclass, a TypedDict, a pydantic model"
 
@@ -83,7 +84,7 @@ def payload_errors(error: ValidationError, payload: Json) -> list[PayloadError]:
 def _sentence(kind: str, message: str) -> str:
     match kind:
         case "extra_forbidden":
-            return "There is no such field; take it out"
+            return NO_SUCH_FIELD
         case "missing":
             return "This field is required"
         case "model_type" | "model_attributes_type":

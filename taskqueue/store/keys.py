@@ -161,6 +161,7 @@ class Field:
     CALLED = "tq:called"  # 1: its callback was queued for its latest end (store/lua/callback.lua)
     FAILURE = "tq:failure"  # why it failed for good (tasks/failure.py)
     REASON = "tq:reason"  # the code for why it failed or was stopped (tasks/reason.py)
+    UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 

@@ -62,6 +62,7 @@ LOST_JOBS_SECONDS = 1.0
 MAINTENANCE_SECONDS = 1.0
 COMMANDS_SECONDS = 1.0  # how soon the worker receives commands again after Redis was away
 TOTALS_SECONDS = 5.0
+WRONG_TYPES_SECONDS = 10.0
 REPORT_SECONDS = 1.0
 SUSPENDED_SECONDS = 1.0
 PAUSED_SECONDS = 0.5  # how soon the worker sees that a queue was paused or resumed
@@ -215,6 +216,7 @@ class Worker(SettlesByRQ):
         self._loop.every(LOST_JOBS_SECONDS, lost_jobs.run)
         self._loop.every(MAINTENANCE_SECONDS, self._maintenance.run)
         self._loop.every(COMMANDS_SECONDS, self._commands.listen)
+        self._loop.every(WRONG_TYPES_SECONDS, self._wrong_types.move_aside)
         self._loop.every(TOTALS_SECONDS, self._add_totals)
         self._loop.every(REPORT_SECONDS, reporter.run)  # before the horses that it calls suspended are woken
         self._loop.every(SUSPENDED_SECONDS, self._horses.wake_suspended)

@@ -13,7 +13,7 @@
 -- ARGV[4]   rq_now                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z
 -- ARGV[5]   claim                        the execution's id for the next job; '': claim nothing
 -- ARGV[6]   again                        '1': this call is sent again, because its answer was lost
--- ARGV[7]   outcome                      finished, failed, stopped, retried, returned; '': settle nothing
+-- ARGV[7]   outcome                      finished, failed, stopped, retried, postponed, returned; '': settle nothing
 -- and, with an outcome:
 -- ARGV[8]   job                          the job's id
 -- ARGV[9]   execution                    its execution's id, as the claim gave it
@@ -23,7 +23,7 @@
 -- ARGV[13]  ttl                          seconds to keep the result or the failure; 0: not at all, -1: for ever
 -- ARGV[14]  text                         finished: the result, base64 of JSON, or '' for None
 --                                        else: the traceback, base64 of zlib
--- ARGV[15]  delay                        retried: seconds until the next attempt; 0: at once
+-- ARGV[15]  delay                        retried, postponed: seconds until the next attempt; retried: 0: at once
 -- ARGV[16]  retries_left                 retried: the number to store
 -- ARGV[17]  deaths                       how many of its attempts ended their work-horse, this one included;
 --                                        '': leave the stored number
@@ -55,7 +55,7 @@ local function seconds_from_now(seconds) return string.format('%d', time[1] + se
 local function precisely(seconds) return string.format('%d.%06d', time[1] + seconds, time[2]) end
 
 local LOG_LINES = 1000 -- tasks/log_lines.py
-local RESULT = { finished = 1, failed = 2, stopped = 2, retried = 4 } -- rq.results.Result.Type
+local RESULT = { finished = 1, failed = 2, stopped = 2, retried = 4, postponed = 4 } -- rq.results.Result.Type
 local KEPT_RESULTS = 10 -- as RQ has it
 
 local function keys_of(job, execution)
@@ -179,6 +179,11 @@ local function settle()
             redis.call('HSET', key.job, 'status', 'queued', 'enqueued_at', rq_now)
             once('queue', front and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. origin, job)
         end
+    elseif outcome == 'postponed' then -- this worker does not know its type or a field: worker/decision.py
+        if redis.call('HSETNX', key.job, 'tq:unknown_since', time[1]) == 1 then keep_result(key.results, ttl) end
+        redis.call('HSET', key.job, 'status', 'scheduled')
+        once('attempt', 'HINCRBY', key.job, 'tq:attempt', -1)
+        redis.call('ZADD', prefix .. ':scheduled:' .. origin, seconds_from_now(tonumber(ARGV[15])), job)
     else -- returned: it did not run to its end through no fault of its own, so the attempt does not count
         redis.call('HSET', key.job, 'status', 'queued')
         once('attempt', 'HINCRBY', key.job, 'tq:attempt', -1)

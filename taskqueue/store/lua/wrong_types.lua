@@ -5,16 +5,20 @@
 local redis = { call = redis.call, pcall = redis.pcall }
 local moved_aside = {} -- what this call of the script has moved, in words
 
+local function move_aside(key, held, user)
+    redis.pcall('RENAME', key, 'tq:aside:' .. key)
+    redis.pcall('EXPIRE', 'tq:aside:' .. key, 604800)
+    moved_aside[#moved_aside + 1] =
+        key .. ' held a ' .. held .. ', which ' .. user .. ' cannot use: moved to tq:aside:' .. key
+    if key ~= 'tq:aside' then redis.pcall('HSET', 'tq:aside', key, moved_aside[#moved_aside]) end
+end
+
 local function careful(...)
     local answer = redis.pcall(...)
     if type(answer) ~= 'table' or not answer.err then return answer end
     local command, key = ...
     if answer.err:sub(1, 9) ~= 'WRONGTYPE' or key == 'tq:aside' then error(answer) end
-    local held = redis.pcall('TYPE', key).ok
-    redis.pcall('RENAME', key, 'tq:aside:' .. key)
-    redis.pcall('EXPIRE', 'tq:aside:' .. key, 604800)
-    moved_aside[#moved_aside + 1] = key .. ' held a ' .. held .. ', which ' .. command .. ' cannot use: moved to tq:aside:' .. key
-    redis.pcall('HSET', 'tq:aside', key, moved_aside[#moved_aside])
+    move_aside(key, redis.pcall('TYPE', key).ok, command)
     return redis.pcall(...)
 end
 

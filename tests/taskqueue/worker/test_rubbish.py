@@ -4,10 +4,12 @@ import json
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.job import Job
 
 from taskqueue.enqueue.options import SubmitOptions
@@ -49,9 +51,11 @@ def put_rubbish(redis: Redis, key: str, chance: random.Random) -> None:
         "hset": [chance.choice(["schedule", "next_run", "looked", "concurrency", "x"]), member],
         "xadd": ["*", "x", member],
     }[kind]
+    # The worker may write, too: what Redis refuses by now is not written.
     right = {"sadd": b"set", "zadd": b"zset", "rpush": b"list", "hset": b"hash"}.get(kind)
     if redis.type(key) in (b"none", right):
-        redis.execute_command(kind, key, *value)
+        with suppress(ResponseError):
+            redis.execute_command(kind, key, *value)
 
 
 def test_whatever_is_in_redis_the_worker_goes_on(start: Start, queue: TaskQueue, redis: Redis) -> None:
@@ -72,7 +76,8 @@ def test_whatever_is_in_redis_the_worker_goes_on(start: Start, queue: TaskQueue,
                 "status": "queued", "origin": "default", "created_at": "2026-11-24T10:43:05.120000Z",
                 "data": '["taskqueue.call.generic", null, [], {}]', "timeout": "10",
             })  # fmt: skip
-            redis.rpush("rq:queue:default", job)
+            with suppress(ResponseError):
+                redis.rpush("rq:queue:default", job)
             if redis.type(f"rq:results:{job}") == b"none" and number % 7 == 0:
                 redis.set(f"rq:results:{job}", "x")
         assert worker.lives, worker.log
@@ -87,7 +92,9 @@ def test_whatever_is_in_redis_the_worker_goes_on(start: Start, queue: TaskQueue,
     until(queue, task.id, "complete")
     assert (worker.lives, worker.process.pid) == (True, pid)
     assert "Logging error" not in worker.log
-    assert worker.log.count("\n") < 400 + 3 * worker.log.count("Processing"), worker.log
+    # One line for each key that was moved, three for each job; and no error is logged again and again.
+    others = [line for line in worker.log.splitlines() if "moved to tq:aside" not in line]
+    assert len(others) < 400 + 3 * worker.log.count("Processing"), worker.log
 
 
 @pytest.mark.parametrize("key", ["rq:queue:high", "tq:paused", "rq:wip:default", "rq:finished:default"])
