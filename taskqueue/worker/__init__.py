@@ -21,6 +21,7 @@ A work-horse
     horse.py            claims, runs and settles one job after another
     job.py              a job that can only call a registered job type
     capture.py          what a job logs, prints and reports as its progress
+    log_setup.py        puts logging back after a job that has configured it
     error.py            the text that is stored of an exception
     by_rq.py            RQ's own code, for jobs that use more of RQ; settles_by_rq.py changes what that code does
 In both

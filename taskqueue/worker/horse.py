@@ -210,6 +210,7 @@ class Horse:
 
     def _failure(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
         """Return what becomes of a job whose run has raised the exception that is being handled."""
+        self._capture.restore_logging()  # before what follows is logged
         error = sys.exc_info()[1]
         if is_unknown_here(error, job.type_name) and (delay := postponed_seconds(job.unknown_since, time.time())):
             return self._postponed(job, execution, began, delay)
