@@ -60,9 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
     except InvalidSetting as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except ValueError as error:  # from RQ: a live worker has this name already
-        print(f"worker.py: --name: {error}", file=sys.stderr)
-        return EXIT_USAGE
     finally:
         status_server.stop()
     return 0

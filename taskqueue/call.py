@@ -47,11 +47,11 @@ class Call:
     def __init__(self, job_type: JobType) -> None:
         self._job_type = job_type
 
-    def __call__(self, *arguments: Json, **payload: Json) -> Json:
+    def __call__(self, /, *arguments: Json, **payload: Json) -> Json:
         """Run the job, and return its result as JSON values. Raises what `text` raises."""
         return json.loads(self.text(*arguments, **payload))
 
-    def text(self, *arguments: Json, **payload: Json) -> str:
+    def text(self, /, *arguments: Json, **payload: Json) -> str:
         """Run the job, and return its result as JSON text.
 
         Raises what the function raises; `PermanentFailure` for a payload that does not fit; `InvalidResult`.

@@ -8,11 +8,13 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from gevent import monkey
 from gunicorn.arbiter import Arbiter
@@ -87,8 +89,40 @@ logconfig_dict = log.configuration(_settings.log_level, _settings.log_format) | 
 }
 
 
+def addresses(bind: str) -> list[str]:
+    """Return the addresses to bind for one of `--bind`. "[::]:8000" means all, whatever the machine has.
+
+    Linux takes IPv4 on such a socket, too, unless net.ipv6.bindv6only is set.
+    """
+    host, _, port = bind.rpartition(":")
+    if host != "[::]":
+        return [bind]
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+            only_ipv6 = probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    except OSError:  # it has no IPv6
+        return [f"0.0.0.0:{port}"]
+    return [bind, f"0.0.0.0:{port}"] if only_ipv6 else [bind]
+
+
+def _bind_what_the_machine_has(server: Arbiter) -> None:
+    server.cfg.set("bind", [address for bind in server.cfg.bind for address in addresses(bind)])
+
+
 def on_starting(server: Arbiter) -> None:
-    """Try new code in a separate process before a reload: if it does not start, gunicorn would end for good."""
+    """Bind what the machine has, and try new code in a separate process before a reload.
+
+    If new code did not start, gunicorn would end for good.
+    """
+    _bind_what_the_machine_has(server)
+    set_up = server.setup
+
+    def set_up_again(app: Any) -> None:  # at each reload, which compares the new addresses with the old
+        set_up(app)
+        _bind_what_the_machine_has(server)
+
+    server.setup = set_up_again
     reload = server.reload
 
     def reload_if_it_starts() -> None:

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from redis import Redis
 from rq.job import Job
@@ -19,6 +19,7 @@ from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import Field, log_key, results_key
+from taskqueue.store.times import time_at
 from taskqueue.tasks.log_lines import StoredLine, stored_lines
 from taskqueue.tasks.task import Task, read_task
 from taskqueue.telemetry.spans import attribute, span
@@ -123,7 +124,7 @@ class TaskQueue:
         registry = ScheduledJobRegistry(task.queue, connection=self._connection)
         with redis_errors():
             due = self._connection.zscore(registry.key, task.id)
-        return None if due is None else datetime.fromtimestamp(due, UTC)
+        return time_at(due)
 
     def _job(self, task_id: str) -> Job:
         try:

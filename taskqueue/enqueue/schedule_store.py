@@ -1,12 +1,13 @@
 """Schedules in Redis: store, list, pause, run by hand. The workers run those that are due."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import WatchError
+from redis.exceptions import RedisError, WatchError
 
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.enqueue.submission import Submission, Submissions, accepted
@@ -136,6 +137,7 @@ class Schedules:
         run = submission(self._submissions, self._job_types, name, self.get(name).schedule)
         with redis_errors(run.task.id):
             task = accepted(run, self._submissions.send(run)).task
+        with suppress(RedisError):  # the task is queued, whatever becomes of this note
             self._connection.hset(schedule_key(name), mapping=ran(task))
         return task
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from redis import Redis
 
-from taskqueue.store.keys import LIMITED_TYPES, held_key, limit_key
+from taskqueue.store.keys import LIMITED_TYPES, decoded, held_key, limit_key
 
 if TYPE_CHECKING:
     from taskqueue.jobtypes.registry import JobType
@@ -73,7 +73,7 @@ class LimitUsage:
 
 def declare(connection: Redis, job_types: Mapping[str, "JobType"]) -> None:
     """Store the limits of these job types in Redis. Raises the driver's errors."""
-    limited_before = {name.decode() for name in cast("set[bytes]", connection.smembers(LIMITED_TYPES))}
+    limited_before = {decoded(name) for name in cast("set[bytes]", connection.smembers(LIMITED_TYPES))}
     with connection.pipeline(transaction=True) as pipeline:
         for name, job_type in job_types.items():
             if job_type.limits or name in limited_before:

@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from taskqueue.errors import PayloadError
 
 _encode = json.JSONEncoder(allow_nan=False).encode  # JSON has no NaN or Infinity
+NO_SUCH_FIELD = "There is no such field; take it out"
 Json = Any  # what `json.loads` returns; every more exact type is tedious to use
 WITH_JSON_FORM = "str, int, float, bool, date, a list or dict of these, a dataclass, a TypedDict, a pydantic model"
 
@@ -48,8 +49,8 @@ class Signature:
         Raises `pydantic.ValidationError`; `payload_errors` describes it without the values.
         """
         model = self._model.model_validate(payload)
-        arguments = {name: getattr(model, name) for name in type(model).model_fields}
-        return arguments | (model.model_extra or {})
+        # Not by attribute: a field may be called `model_extra`.
+        return model.__dict__ | (model.__pydantic_extra__ or {})
 
     @staticmethod
     def result_text(value: Any) -> str:
@@ -83,7 +84,7 @@ def payload_errors(error: ValidationError, payload: Json) -> list[PayloadError]:
 def _sentence(kind: str, message: str) -> str:
     match kind:
         case "extra_forbidden":
-            return "There is no such field; take it out"
+            return NO_SUCH_FIELD
         case "missing":
             return "This field is required"
         case "model_type" | "model_attributes_type":
@@ -121,6 +122,8 @@ def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[
             raise SignatureError(f"parameter {name!r} has no name in a JSON object; take out `*args` or the `/`")
         if name.startswith("_"):
             raise SignatureError(f"parameter {name!r} cannot be a field; begin its name with a letter")
+        if name == "model_config":
+            raise SignatureError("parameter 'model_config' cannot be a field, since pydantic uses it; rename it")
         if name in ("self", "cls") and name not in hints:
             raise SignatureError("a job type is a plain function, not a method; take it out of its class")
         if name not in hints:

@@ -27,7 +27,7 @@ from taskqueue.monitor.finding import (
 )
 from taskqueue.settings import Settings
 from taskqueue.store.connection import redis_errors
-from taskqueue.store.keys import SUSPENDED, Status, queue_key, registry_key, scheduler_lock_key
+from taskqueue.store.keys import SUSPENDED, Field, Status, job_key, queue_key, registry_key, scheduler_lock_key
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.reason import ReasonCode
 from taskqueue.tasks.task import AttemptError, Task
@@ -152,7 +152,10 @@ class Explainer:
 
     def _scheduled(self, task: Task) -> Iterator[Finding]:
         due = timestamp(task.scheduled_for)
-        if task.error:
+        if task.error and not task.attempt and self._connection.hexists(job_key(task.id), Field.UNKNOWN_SINCE):
+            message = f"No worker that has tried it knows its type, or one of its fields ({_words(task.error)})"
+            yield Finding("waits-for-newer-code", f"{message}; one with newer code may take it at {due}.")
+        elif task.error:
             message = f"{_attempt(task)} has failed ({_words(task.error)}); the next attempt is due at {due}."
             yield Finding("waits-for-retry", message)
         else:

@@ -24,6 +24,7 @@ from taskqueue.store.keys import (
     scheduler_lock_key,
 )
 from taskqueue.store.liveness import lives
+from taskqueue.store.server import info as redis_info
 from taskqueue.telemetry.totals import read_totals
 from taskqueue.telemetry.worker_metrics import exposition, gauge, tally_metrics
 
@@ -41,8 +42,8 @@ class PrometheusReport:
     def metrics(self) -> bytes:
         """Return the metrics in Prometheus's text format. Raises `QueueUnavailable`."""
         with redis_errors():
+            server = redis_info(self._connection, "memory", "persistence", "clients", "stats", "replication")
             info = self._connection.pipeline(transaction=False)
-            info.info("memory", "persistence", "clients", "stats", "replication")
             info.hgetall(TOTALS)
             info.exists(SUSPENDED)
             info.srandmember(WORKERS, MAX_WORKERS)
@@ -52,7 +53,7 @@ class PrometheusReport:
                 info.llen(queue_key(queue))
                 for registry in REGISTRIES.values():
                     info.zcard(registry_key(registry, queue))
-            server, totals, suspended, workers, *of_queues = info.execute()
+            totals, suspended, workers, *of_queues = info.execute()
             width = 3 + len(REGISTRIES)
             by_queue = [of_queues[start : start + width] for start in range(0, len(of_queues), width)]
             scheduled, fronts, *counts = zip(*by_queue, strict=True)
@@ -120,6 +121,8 @@ def _number(text: bytes | None, default: int) -> int:
 
 
 def _redis_metrics(info: dict[str, Any]) -> Iterator[Metric]:
+    if not info:  # the user may not ask for INFO
+        return
     yield gauge("taskqueue_redis_memory_bytes", "Memory that Redis uses.", info["used_memory"])
     yield gauge("taskqueue_redis_memory_max_bytes", "Its limit; 0: none.", info["maxmemory"])
     yield gauge(

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from taskqueue.monitor.finding import Finding, no_scheduler, no_worker, not_persistent, queue_paused, suspended
 from taskqueue.store.keys import PAUSED, SUSPENDED, WorkerField, queue_workers_key, scheduler_lock_key
 from taskqueue.store.liveness import lives
+from taskqueue.store.server import info
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +70,11 @@ class QueueWarnings:
         with self._connection.pipeline(transaction=False) as pipeline:
             pipeline.smembers(PAUSED)
             pipeline.exists(SUSPENDED)
-            pipeline.info("persistence")
             for queue in self._queues:
                 pipeline.srandmember(queue_workers_key(queue), MAX_WORKERS)
                 pipeline.exists(scheduler_lock_key(queue))
-            paused, is_suspended, persistence, *by_queue = pipeline.execute()
+            paused, is_suspended, *by_queue = pipeline.execute()
+        persistence = info(self._connection, "persistence")
         registered = dict(zip(self._queues, by_queue[::2], strict=True))
         scheduled = dict(zip(self._queues, by_queue[1::2], strict=True))
         alive = self._alive({key for keys in registered.values() for key in keys})
@@ -100,7 +101,7 @@ class QueueWarnings:
         }
 
     def _is_persistent(self, persistence: dict[str, object]) -> bool:
-        if persistence.get("aof_enabled"):
+        if not persistence or persistence["aof_enabled"]:  # without INFO it is not known, and not said
             return True
         with suppress(ResponseError):  # a hosted Redis refuses CONFIG GET
             return bool(self._connection.config_get("save").get("save"))

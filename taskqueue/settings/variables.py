@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from taskqueue.errors import InvalidSetting
 from taskqueue.store.sentinel import SCHEMES as SENTINEL_SCHEMES
+from taskqueue.store.url import check_url
 
 Environment = Mapping[str, str]
 
@@ -90,6 +91,10 @@ def redis_url(env: Environment, name: str, default: str) -> str:
         raise InvalidSetting(
             f"{name} must name the master that Sentinel watches: redis+sentinel://host:26379/mymaster"
         )
+    try:
+        check_url(value)
+    except ValueError as error:
+        raise InvalidSetting(f"{name}: {error}") from None
     return value
 
 

@@ -18,6 +18,7 @@ from redis.sentinel import SentinelConnectionPool
 from taskqueue.errors import InvalidSetting, QueueUnavailable
 from taskqueue.store.sentinel import SCHEMES as SENTINEL_SCHEMES
 from taskqueue.store.sentinel import same_master, sentinel_pool
+from taskqueue.store.server import why_unusable
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ BULK_TIMEOUT_SECONDS = 20.0  # 32 MiB over a slow line
 PROBE_TIMEOUT_SECONDS = 0.4  # a health check must answer within a second, connecting included
 WORKER_CONNECT_TIMEOUT_SECONDS = 5.0
 MAX_CONNECTIONS = 2000  # of a web process: this many requests may wait for Redis at the same time
+# What the code relies on, whatever the caller's own connection has: bytes, in the shapes of RESP 2.
+OURS = {"decode_responses": False, "encoding": "utf-8", "encoding_errors": "strict", "protocol": None}
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
 
 
@@ -81,14 +84,18 @@ def _connect(to: str | Redis, **options: Any) -> Redis:
         return Redis.from_url(to, **options)
     pool = to.connection_pool
     if isinstance(pool, SentinelConnectionPool):
-        return Redis(connection_pool=same_master(pool, **options))
-    kind, arguments = pool.connection_class, pool.connection_kwargs | options
+        return Redis(connection_pool=same_master(pool, **options, **OURS))
+    kind, arguments = pool.connection_class, pool.connection_kwargs | options | OURS
     return Redis.from_pool(pool.__class__(connection_class=kind, **arguments))  # closing it closes the pool
 
 
 @contextmanager
 def redis_errors(task_id: str | None = None) -> Iterator[None]:
-    """Turn the driver's errors into `QueueUnavailable` with a clear message; the driver's error is its cause."""
+    """Turn the driver's errors into `QueueUnavailable` with a clear message; the driver's error is its cause.
+
+    `task_id`: the task that is being queued. The error has it unless Redis has answered with an error: then
+    enqueue.lua has queued nothing.
+    """
     try:
         yield
     except OutOfMemoryError as error:
@@ -97,6 +104,8 @@ def redis_errors(task_id: str | None = None) -> Iterator[None]:
         raise QueueUnavailable("This Redis is a read-only replica.") from error
     except (RedisConnectionError, RedisTimeoutError) as error:
         raise QueueUnavailable("Redis did not answer.", task_id) from error
+    except ResponseError as error:
+        raise QueueUnavailable(f"Redis refused: {error}") from error
     except RedisError as error:
         raise QueueUnavailable(f"Redis refused: {error}", task_id) from error
 
@@ -104,7 +113,8 @@ def redis_errors(task_id: str | None = None) -> Iterator[None]:
 def wait_for_redis(url: str, before_try: Callable[[], object] = lambda: None) -> None:
     """Wait until Redis answers, and log while it does not: a worker may start before Redis does.
 
-    `before_try` is called before each try. Raises `InvalidSetting` if Redis refuses what the URL says.
+    `before_try` is called before each try. Raises `InvalidSetting` if Redis refuses what the URL says, or if it
+    cannot be used: store/server.py.
     """
     connection = connect_for_probes(url)
     wait_seconds = FIRST_WAIT_SECONDS
@@ -112,6 +122,7 @@ def wait_for_redis(url: str, before_try: Callable[[], object] = lambda: None) ->
         before_try()
         try:
             connection.ping()
+            unusable = why_unusable(connection)
         except ResponseError as error:
             raise InvalidSetting(f"TASK_QUEUE_URL: Redis refused: {error}") from error
         except (RedisConnectionError, RedisTimeoutError) as error:
@@ -119,4 +130,6 @@ def wait_for_redis(url: str, before_try: Callable[[], object] = lambda: None) ->
             time.sleep(wait_seconds)
             wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
         else:
+            if unusable:
+                raise InvalidSetting(f"TASK_QUEUE_URL: {unusable.sentence}")
             return

@@ -10,6 +10,12 @@ from rq.defaults import RQ_KEY_PREFIX
 from rq.job import JobStatus
 from rq.scheduler import RQScheduler
 
+
+def decoded(name: bytes) -> str:
+    """Return an id, a name or a message that Redis holds. It cannot fail: what is no UTF-8 is shown by escapes."""
+    return name.decode(errors="backslashreplace")
+
+
 # RQ's keys
 
 QUEUES = f"{RQ_KEY_PREFIX}:queues"  # SET: the key of each queue that has ever held a job
@@ -155,6 +161,7 @@ class Field:
     CALLED = "tq:called"  # 1: its callback was queued for its latest end (store/lua/callback.lua)
     FAILURE = "tq:failure"  # why it failed for good (tasks/failure.py)
     REASON = "tq:reason"  # the code for why it failed or was stopped (tasks/reason.py)
+    UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 

@@ -7,7 +7,7 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script as RegisteredScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from taskqueue.store.transaction import packed
 
@@ -37,13 +37,20 @@ class FastScript:
 
     def __call__(self, keys: Sequence[str], arguments: Sequence[Word]) -> Any:
         """Return the script's answer. Raises the driver's errors."""
+        was_lost = False
         connection = self._pool.get_connection()
         try:
             call = packed("EVALSHA", self.registered.sha, len(keys), *keys, *arguments)
             connection.send_packed_command([call])
             return connection.read_response()
-        except (NoScriptError, RedisConnectionError):
-            pass  # Redis has restarted, or has closed the connection: redis-py's own call below tries again
+        except (NoScriptError, RedisConnectionError) as error:
+            # Redis has restarted, or has closed the connection: redis-py's own call below tries again.
+            was_lost = isinstance(error, RedisConnectionError)
         finally:
             self._pool.release(connection)
-        return self.registered(keys=keys, args=arguments)
+        try:
+            return self.registered(keys=keys, args=arguments)
+        except ResponseError as error:
+            if was_lost:  # the first call may have been executed, so this error is not the whole truth
+                raise RedisConnectionError(f"an answer was lost, then Redis refused: {error}") from error
+            raise

@@ -21,3 +21,14 @@ def timestamp(time: datetime | None) -> str | None:
     if time is None:
         return None
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def time_at(seconds: float | bytes | None) -> datetime | None:
+    """Return the time of so many seconds since 1970; None for None, and for what is no such number.
+
+    Another program may have written anything: letters, "nan", a time after the year 9999.
+    """
+    try:
+        return datetime.fromtimestamp(float(seconds), UTC) if seconds else None
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -3,6 +3,8 @@
 from rq import get_current_job
 from rq.job import Job
 
+from taskqueue.jobtypes.names import job_type_name
+
 
 class _Horse:
     """Holds the job of a work-horse, which runs one at a time; None in other processes."""
@@ -21,3 +23,12 @@ def running_job() -> Job | None:
     In a work-horse this works also in the threads that a job has started, where RQ's own function returns None.
     """
     return get_current_job() or _Horse.job
+
+
+def running_type() -> str | None:
+    """Return the type of the job that runs in this process; None without one, or if its data cannot be read."""
+    job = running_job()
+    try:
+        return job_type_name(job.func_name or "") if job else None
+    except Exception:  # noqa: BLE001  another program may have written any data; a log line must not fail for it
+        return None

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from taskqueue.jobtypes.names import job_type_name, registered_type
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.keys import STATUSES, Field, Status
-from taskqueue.store.times import timestamp
+from taskqueue.store.times import time_at, timestamp
 
 
 class ProgressJson(TypedDict):
@@ -75,7 +75,7 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
     progress = stored.get(Field.PROGRESS.encode())
     reason = stored.get(Field.REASON.encode()) if status in ("failed", "canceled") else None
     tags = stored.get(Field.TAGS.encode())
-    expires_at = _time(stored.get(Field.EXPIRES_AT.encode()))
+    expires_at = time_at(stored.get(Field.EXPIRES_AT.encode()))
     error = errors[-1] if errors and status not in ("complete", "canceled") else None
     if expires_at and (
         Field.EXPIRED.encode() in stored or (waits and not attempt and expires_at <= datetime.now(UTC))
@@ -105,10 +105,6 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
         held_by_limit=job.get_status(refresh=False) is JobStatus.RATE_LIMITED,
         expires_at=expires_at,
     )
-
-
-def _time(seconds: bytes | None) -> datetime | None:
-    return datetime.fromtimestamp(float(seconds), UTC) if seconds else None
 
 
 def _expired(at: datetime) -> AttemptError:

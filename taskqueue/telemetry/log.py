@@ -11,9 +11,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from taskqueue.jobtypes.names import job_type_name
 from taskqueue.store.times import timestamp
-from taskqueue.tasks.running import running_job
+from taskqueue.tasks.running import running_job, running_type
 from taskqueue.telemetry.trace import current_trace
 
 COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}  # ANSI SGR codes
@@ -61,7 +60,7 @@ class Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, or as several if it has a traceback."""
         job = running_job()
-        record.task = f"[{job_type_name(job.func_name or '')} {job.id[:TASK_ID_CHARACTERS]}] " if job else ""
+        record.task = f"[{running_type() or 'unreadable'} {job.id[:TASK_ID_CHARACTERS]}] " if job else ""
         line = super().format(record)
         code = COLOURS.get(record.levelname) if self._colour else None
         return f"\033[{code}m{line}\033[0m" if code else line
@@ -86,7 +85,7 @@ class JsonLine(logging.Formatter):
             "request_id": trace and trace.request_id,
             "trace_id": trace and trace.trace_id,
             "task_id": job.id if job else getattr(record, "task_id", None),
-            "task_type": job and job_type_name(job.func_name or ""),
+            "task_type": running_type(),
             "attempt": getattr(job, "attempt", None),
             "exception": self.formatException(record.exc_info) if record.exc_info else None,
         }

@@ -5,6 +5,8 @@ docs/reliability.md says what it promises.
 The parent process
     worker.py           sets everything up; RQ's worker as other programs see it; when to stop
     loop.py             waits for sockets, signals and timers, also while Redis is away
+    boundary.py         no error of a part ends the worker: one log line, and the rest goes on
+    wrong_types.py      moves keys aside that hold a wrong type of value
     horses.py           all work-horses: starts, wakes, watches, kills and replaces them
     horse_process.py    one work-horse, as the parent sees it
     options.py          the options of the command line and the environment
@@ -19,6 +21,7 @@ A work-horse
     horse.py            claims, runs and settles one job after another
     job.py              a job that can only call a registered job type
     capture.py          what a job logs, prints and reports as its progress
+    log_setup.py        puts logging back after a job that has configured it
     error.py            the text that is stored of an exception
     by_rq.py            RQ's own code, for jobs that use more of RQ; settles_by_rq.py changes what that code does
 In both

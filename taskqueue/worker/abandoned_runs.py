@@ -4,6 +4,9 @@ import logging
 import time
 
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.serializers import JSONSerializer
 
 from taskqueue.telemetry.counters import Tally
@@ -13,6 +16,7 @@ from taskqueue.worker.decision import Ending
 from taskqueue.worker.job import RegisteredJob
 from taskqueue.worker.job_log import JobLog
 from taskqueue.worker.settle_and_claim import SettleAndClaim, outcome_of
+from taskqueue.worker.wrong_types import is_wrong_type
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +37,21 @@ class AbandonedRuns:
     def settle(self, job_id: str, execution: str, ending: Ending) -> bool:
         """Settle a run; return False if its job is gone or unreadable. Raises the driver's errors."""
         try:
+            return self._settle(job_id, execution, ending)
+        except RedisError as error:
+            if not is_wrong_type(error):
+                raise
+            reason: Exception = error
+        except Exception as error:  # noqa: BLE001  another program may have written anything
+            reason = error
+        log.warning("The run of task %s cannot be settled and is dropped: %s", job_id, reason, extra=about(job_id))
+        return False
+
+    def _settle(self, job_id: str, execution: str, ending: Ending) -> bool:
+        try:
             job = RegisteredJob.fetch(job_id, connection=self._connection, serializer=JSONSerializer)
+        except (RedisConnectionError, RedisTimeoutError):
+            raise
         except Exception as error:  # noqa: BLE001  deleted or unreadable: there is no job to retry
             log.warning("Task %s is gone or unreadable, so its run is dropped: %s", job_id, error,
                         extra=about(job_id))  # fmt: skip

@@ -26,6 +26,7 @@ from taskqueue.tasks.running import set_running_job
 from taskqueue.telemetry.log import JsonLine
 from taskqueue.worker.horse_channel import HorseChannel
 from taskqueue.worker.job import RegisteredJob
+from taskqueue.worker.log_setup import LogSetup
 
 FLUSH_SECONDS = PROGRESS_INTERVAL_SECONDS
 MAX_WAITING = 200  # lines; of a job that writes more in FLUSH_SECONDS the oldest are lost
@@ -71,6 +72,7 @@ class Capture(logging.Handler):
         """Start to capture all that this process logs, prints and reports."""
         self._printed = [Printed(sys.stdout, "stdout", self), Printed(sys.stderr, "stderr", self)]
         logging.getLogger().addHandler(self)
+        self._log_setup = LogSetup()
         send_progress_by(self.take_progress)
         os.register_at_fork(after_in_child=lambda: send_progress_by(None))  # no thread would send it there
 
@@ -82,8 +84,13 @@ class Capture(logging.Handler):
         set_running_job(job)
         sys.stdout, sys.stderr = self._printed  # the job before may have replaced them
 
+    def restore_logging(self) -> None:
+        """Put logging back as it was before the first job: this job may have configured it."""
+        self._log_setup.restore()
+
     def end(self) -> CapturedOutput | None:
         """Stop, and return the last output; None if neither this attempt nor an earlier one can have had any."""
+        self.restore_logging()
         for printed in self._printed:
             printed.end()
         set_running_job(None)

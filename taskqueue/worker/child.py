@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Callable, Collection
 
+from redis.exceptions import RedisError
+
 log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
@@ -28,6 +30,8 @@ def fork(run: Callable[[], None]) -> int:
         code = 0
     except SystemExit:
         code = 0
+    except RedisError as error:
+        log.error("Worker child process ends, and a new one begins after a pause: Redis said: %s", error)  # noqa: TRY400
     except BaseException:
         log.critical("Worker child process crashed; please report this as a bug", exc_info=True)
     finally:

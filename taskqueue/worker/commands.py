@@ -1,6 +1,7 @@
 """Receives RQ's commands to one worker (stop a job, shut down), also after Redis was away."""
 
 import json
+import logging
 import selectors
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,10 @@ from redis.connection import Connection
 from redis.exceptions import RedisError
 from rq.command import PUBSUB_CHANNEL_TEMPLATE
 
+from taskqueue.worker.boundary import Rarely
 from taskqueue.worker.doorbell import socket_of
+
+log = logging.getLogger(__name__)
 
 
 class Commands:
@@ -28,6 +32,7 @@ class Commands:
         self._selector = selector
         self._handle = handle
         self._subscribed: tuple[Connection, int] | None = None  # with its socket
+        self._rarely = Rarely()
 
     def listen(self) -> None:
         """Subscribe unless subscribed: at first, and after Redis was away. Raises the driver's errors."""
@@ -45,10 +50,22 @@ class Commands:
             while connection.can_read():
                 kind, _, content = connection.read_response(push_request=True)
                 if kind == b"message":
-                    self._handle(json.loads(content))
+                    self._read(content)
         except RedisError:
             self._subscribed = None  # the next `listen` subscribes again
             self._selector.unregister(socket)
             connection.disconnect()
             self._pool.release(connection)
             raise
+
+    def _read(self, content: bytes) -> None:
+        """Handle one message; anybody may publish, so what is no command is left out."""
+        try:
+            command = json.loads(content)
+            if not isinstance(command, dict):
+                raise TypeError("it is no JSON object")
+        except (ValueError, TypeError, RecursionError) as error:
+            if self._rarely("message"):
+                log.warning("A message on %s is no command and is left out: %s", self._channel, error)
+            return
+        self._handle(command)

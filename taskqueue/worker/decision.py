@@ -9,10 +9,14 @@ from typing import Literal, NamedTuple
 from rq.exceptions import DeserializationError
 from rq.timeouts import JobTimeoutException
 
-from taskqueue.errors import PermanentFailure
+from taskqueue.errors import InvalidPayload, PermanentFailure, UnknownJobType
+from taskqueue.jobtypes.signature import NO_SUCH_FIELD
 from taskqueue.tasks.reason import ReasonCode
 
-OutcomeKind = Literal["finished", "failed", "stopped", "retried", "returned"]
+OutcomeKind = Literal["finished", "failed", "stopped", "retried", "postponed", "returned"]
+
+NEWER_CODE_SECONDS = 600  # for so long a job waits for a worker that knows its type and all its fields
+FIRST_POSTPONED_SECONDS, LONGEST_POSTPONED_SECONDS = 5, 30
 
 
 class How(Enum):
@@ -33,6 +37,27 @@ class How(Enum):
         if isinstance(error, PermanentFailure | DeserializationError):
             return cls.RAISED_PERMANENT
         return cls.TIMED_OUT if isinstance(error, JobTimeoutException) else cls.RAISED
+
+
+def is_unknown_here(error: BaseException | None, job_type: str) -> bool:
+    """Return whether a run failed because this worker does not know the job's type yet, or one of its fields."""
+    if isinstance(error, UnknownJobType):
+        return error.name == job_type
+    payload_error = error.__cause__ if isinstance(error, PermanentFailure) else None
+    if not isinstance(payload_error, InvalidPayload) or payload_error.job_type != job_type:
+        return False
+    return any(detail.message == NO_SUCH_FIELD for detail in payload_error.errors)
+
+
+def postponed_seconds(unknown_since: float, now: float) -> int:
+    """Return when to try a job again that is unknown here; 0: it has waited for newer code for long enough.
+
+    `unknown_since`: when a worker first met it, in seconds since 1970; 0: no worker has met it before.
+    """
+    age = max(0.0, now - (unknown_since or now))
+    if age >= NEWER_CODE_SECONDS:
+        return 0
+    return int(min(max(age / 4, FIRST_POSTPONED_SECONDS), LONGEST_POSTPONED_SECONDS))
 
 
 class Ending(NamedTuple):

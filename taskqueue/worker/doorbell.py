@@ -28,21 +28,20 @@ class Doorbell:
         self._selector = selector
         self._ring = ring
         self._waiting: dict[str, Connection] = {}  # by queue
-        self._pauses_until = 0.0
+        self._pauses_until: dict[str, float] = {}  # by queue
         self.muted: Collection[str] = ()  # queues whose jobs nobody takes now: they would ring in a busy loop
 
     def listen(self) -> None:
         """Start to wait for each queue that is not muted. Raises the driver's errors."""
-        if time.monotonic() < self._pauses_until:
-            return
+        now = time.monotonic()
         for key in self._queue_keys:
-            if key in self._waiting or key in self.muted:
+            if key in self._waiting or key in self.muted or now < self._pauses_until.get(key, 0.0):
                 continue
             connection = self._pool.get_connection()
             try:
                 connection.send_command("BLMOVE", key, key, "LEFT", "LEFT", BLOCK_SECONDS)
             except RedisError:
-                self._pauses_until = time.monotonic() + PAUSE_SECONDS
+                self._pauses_until[key] = now + PAUSE_SECONDS
                 self._pool.release(connection)
                 raise
             self._waiting[key] = connection
@@ -55,7 +54,7 @@ class Doorbell:
         try:
             moved_job = connection.read_response()
         except RedisError:
-            self._pauses_until = time.monotonic() + PAUSE_SECONDS
+            self._pauses_until[key] = time.monotonic() + PAUSE_SECONDS
             connection.disconnect()
             raise
         finally:

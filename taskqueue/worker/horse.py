@@ -28,7 +28,7 @@ from taskqueue.telemetry.log import about
 from taskqueue.telemetry.trace import Trace, current_trace
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.capture import Capture, CapturedOutput
-from taskqueue.worker.decision import Ending, How
+from taskqueue.worker.decision import Ending, How, is_unknown_here, postponed_seconds
 from taskqueue.worker.error import current_error
 from taskqueue.worker.horse_channel import IDLE, SUSPENDED, HorseChannel, Phase, State
 from taskqueue.worker.job import ClaimedJob
@@ -124,7 +124,8 @@ class Horse:
             self._by_rq.settle(outcome)
             self._write_output(outcome.job, outcome.output)
         self._job_log.settled(outcome)
-        self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
+        if outcome.kind != "postponed":  # nothing has run
+            self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
 
     def _write_output(self, job_id: str, output: CapturedOutput | None) -> None:
         """Write the last output of a job that RQ's own code has settled."""
@@ -209,10 +210,31 @@ class Horse:
 
     def _failure(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
         """Return what becomes of a job whose run has raised the exception that is being handled."""
-        ending = Ending(How.of_error(sys.exc_info()[1]), current_error())
+        self._capture.restore_logging()  # before what follows is logged
+        error = sys.exc_info()[1]
+        if is_unknown_here(error, job.type_name) and (delay := postponed_seconds(job.unknown_since, time.time())):
+            return self._postponed(job, execution, began, delay)
+        ending = Ending(How.of_error(error), current_error())
         outcome = outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
         self._job_log.failed(job, outcome)
         return outcome
+
+    def _postponed(self, job: ClaimedJob, execution: str, began: float, delay: int) -> Outcome:
+        """Return an outcome that leaves the job to a worker with newer code, no attempt used."""
+        if not job.unknown_since:
+            self._job_log.postponed(job, sys.exc_info()[1])
+        return Outcome(
+            kind="postponed",
+            job=job.id,
+            execution=execution,
+            origin=job.origin,
+            job_type=job.type_name,
+            began=began,
+            ended=time.time(),
+            ttl=self._settings.failure_ttl_seconds,
+            error=current_error(),
+            delay=delay,
+        )
 
     def _unreadable(self, answer: Answer, execution: str, began: float) -> Outcome:
         """Return a failure for a hash that is no job; raise the driver's errors."""

@@ -12,16 +12,20 @@ The worker writes `stop`: settle what runs, claim nothing more, and end. The hor
 its job has logged, for the report of its death.
 
 On the sockets the horse sends lines: IDLE (no job waits; it sleeps until it is woken), SUSPENDED (`rq suspend`
-holds; it sleeps, too) and `{…}` (what `Tally` has counted). The worker sends WAKE, a single byte.
+holds; it sleeps, too), `{…}` (what `Tally` has counted) and `!…` (what Redis said when it refused the horse). The
+worker sends WAKE, a single byte.
 """
 
+import contextlib
 import mmap
 import socket
 import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-IDLE, SUSPENDED, WAKE = b"i", b"s", b"w"
+from taskqueue.store.keys import decoded
+
+IDLE, SUSPENDED, REFUSED, WAKE = b"i", b"s", b"!", b"w"
 
 _STOP = struct.Struct("?")
 _STATE = struct.Struct("B40s128s40s128sdd")  # in practice, RQ's ids are no longer than this
@@ -80,7 +84,7 @@ class HorseChannel:
     def read(self) -> State:
         """Return what the horse has written last."""
         phase, *texts, began, deadline = _STATE.unpack_from(self._memory, _STATE_OFFSET)
-        claim, job, execution, origin = (text.rstrip(b"\0").decode() for text in texts)
+        claim, job, execution, origin = (decoded(text.rstrip(b"\0")) for text in texts)
         return State(Phase(phase), claim, job, execution, origin, began, deadline)
 
     @property
@@ -106,6 +110,12 @@ class HorseChannel:
     def send(self, line: bytes) -> None:
         """Send a line from the horse to the worker."""
         self.horse_end.sendall(line + b"\n")
+
+    def send_refusal(self, message: str) -> None:
+        """Tell the worker what Redis says when it refuses the horse; a message that finds no room is left out."""
+        with contextlib.suppress(OSError):
+            line = REFUSED + message.encode(errors="replace").replace(b"\n", b" ")[:1000] + b"\n"
+            self.horse_end.send(line, socket.MSG_DONTWAIT)
 
     def close(self) -> None:
         """Close the memory and the sockets."""

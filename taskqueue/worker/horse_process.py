@@ -6,10 +6,13 @@ import signal
 import time
 from collections.abc import Callable
 
+from taskqueue.store.keys import decoded
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.child import fork
 from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import SUSPENDED, WAKE, HorseChannel, Phase
+from taskqueue.worker.horse_channel import REFUSED, SUSPENDED, WAKE, HorseChannel, Phase
+
+LONGEST_PAUSE_SECONDS = 30  # before a new process, where one after the other crashes: 1 s, 2 s, 4 s …
 
 
 class HorseProcess:
@@ -19,6 +22,11 @@ class HorseProcess:
         self.channel = HorseChannel()
         self.pid = 0  # 0: there is no process
         self.sleeps = b""  # IDLE or SUSPENDED; b"": it is awake
+        self.refused = ""  # what Redis said when it refused the horse, last at `refused_at` of the monotonic clock
+        self.refused_at = float("-inf")
+        self.fork_at = 0.0  # on the monotonic clock: when to start the next process, if there is none
+        self._forked_at = 0.0
+        self._crashes = 0  # how many processes in a row have ended by themselves, and not in a job
         self._tally = tally
         self._killed_for: Ending | None = None  # the worker has killed it on purpose
         self._ending: Ending | None = None  # it has ended, and what it left is not settled yet
@@ -27,6 +35,7 @@ class HorseProcess:
     def fork(self, run: Callable[[], None], *, stop: bool) -> None:
         """Start a horse: a child process that calls `run`; with `stop` it claims nothing."""
         self.channel.stop = stop
+        self._forked_at = time.monotonic()
         pid = fork(run)
         self.pid, self.sleeps, self._killed_for = pid, b"", None
         with contextlib.suppress(OSError):
@@ -41,6 +50,8 @@ class HorseProcess:
             for line in lines:
                 if line.startswith(b"{"):
                     self._tally.merge(line.decode())
+                elif line.startswith(REFUSED):
+                    self.refused, self.refused_at = decoded(line[1:]), time.monotonic()
                 else:
                     self.sleeps = line
 
@@ -107,10 +118,20 @@ class HorseProcess:
             os.killpg(pid, signal.SIGKILL)  # what the horse left running
         self.pid = 0
         self.receive()
+        has_crashed = os.waitstatus_to_exitcode(status) > 0 and self.channel.read().phase is not Phase.RUNNING
+        lived_long = time.monotonic() - self._forked_at > LONGEST_PAUSE_SECONDS
+        self._crashes = 0 if not has_crashed else 1 if lived_long else self._crashes + 1
+        pause = min(2 ** (self._crashes - 1), LONGEST_PAUSE_SECONDS) if has_crashed else 0.0
+        self.fork_at = time.monotonic() + pause
         self._ending = self._killed_for or Ending(
             How.HORSE_DIED, _death_report(status, usage.ru_maxrss // 1024, self.channel.last_line)
         )
         return self._ending
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether Redis has all that the last process has left."""
+        return self._ending is None
 
     def note_settled(self) -> None:
         """Note that Redis has all that the horse left."""

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import selectors
+import time
 from collections.abc import Callable, Iterator
 
 from taskqueue.telemetry.counters import Tally
@@ -12,6 +13,7 @@ from taskqueue.worker.horse_channel import IDLE, HorseChannel, Phase, State
 from taskqueue.worker.horse_process import HorseProcess
 
 FIRST_PROCESS = 1  # the process id of a container's first process, which becomes the parent of all orphans
+REFUSED_SECONDS = 10.0  # a horse tries again every 2 seconds
 OVERDUE = Ending(How.TIMED_OUT, "It did not end at its time limit, and was killed.")
 
 
@@ -34,11 +36,16 @@ class Horses:
             self._fork(horse, stop=stop)
 
     def replace(self, horse: HorseProcess) -> None:
-        """Fork a new horse in place of one that has ended."""
+        """Prepare a new horse in place of one that has ended; `fork_due` starts it."""
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(horse.channel.parent_end)
         horse.renew_channel()
-        self._fork(horse, stop=False)
+
+    def fork_due(self) -> None:
+        """Fork the new horses: at once, or after a pause that grows where one after the other crashes."""
+        for horse in self:
+            if not horse.pid and horse.is_settled and time.monotonic() >= horse.fork_at:
+                self._fork(horse, stop=False)
 
     def _fork(self, horse: HorseProcess, *, stop: bool) -> None:
         horse.fork(lambda: self._run(horse.channel), stop=stop)
@@ -47,6 +54,12 @@ class Horses:
         self._selector.register(horse.channel.parent_end, selectors.EVENT_READ, horse.receive)
 
     # How they are
+
+    @property
+    def refused(self) -> str:
+        """What Redis has said when it refused a horse in the last seconds; "" if it has refused none."""
+        recent = time.monotonic() - REFUSED_SECONDS
+        return next((horse.refused for horse in self if horse.refused_at > recent), "")
 
     @property
     def alive(self) -> list[HorseProcess]:

@@ -23,6 +23,7 @@ from taskqueue.worker.decision import Attempts, Decision, How, decide
 FRESH = frozenset(field.encode() for field in PLAIN_FIELDS)
 """The fields of a job that `TaskQueue.submit` has written, and that nothing has changed since."""
 FRESH_OF_A_REQUEST = FRESH | {Field.TRACE.encode()}
+MAX_RETRY_SECONDS = 10 * 365 * 86_400
 DATE_LENGTH = len("2026-11-24T10:43:05.120000Z")
 
 
@@ -32,6 +33,7 @@ class RegisteredJob(Job):
     attempt: int = 0  # runs begun so far
     attempts: int = 1  # runs allowed
     deaths: int = 0  # runs that ended their work-horse
+    unknown_since: float = 0.0  # since when it waits for a worker that knows its type and its fields
     claimed: bool = False  # the claim has counted this attempt already
     reason: ReasonCode | None = None  # decided before RQ's own code settles it: see by_rq.py
 
@@ -94,6 +96,15 @@ class RegisteredJob(Job):
         self.attempt = int(raw_data.get(Field.ATTEMPT.encode(), 0))
         self.attempts = int(raw_data.get(Field.ATTEMPTS.encode(), 1 + (self.retries_left or 0)))
         self.deaths = int(raw_data.get(Field.DEATHS.encode(), 0))
+        self.unknown_since = float(raw_data.get(Field.UNKNOWN_SINCE.encode(), 0))
+
+    def get_retry_interval(self) -> int:
+        """Return the seconds until the next attempt: ten years at most; 0 where the hash names no such number."""
+        try:
+            seconds = float(super().get_retry_interval())
+        except Exception:  # noqa: BLE001  another program may have written anything; the job is retried all the same
+            return 0
+        return int(max(0, min(seconds, MAX_RETRY_SECONDS)))  # in this order: NaN becomes 0
 
     def decide(self, how: How) -> Decision:
         """Return what becomes of the job after a run that ended like this."""

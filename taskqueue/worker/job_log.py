@@ -11,6 +11,7 @@ from datetime import timedelta
 from taskqueue.errors import PermanentFailure
 from taskqueue.tasks.task import error_of
 from taskqueue.telemetry.log import about
+from taskqueue.worker.decision import NEWER_CODE_SECONDS
 from taskqueue.worker.job import RegisteredJob
 from taskqueue.worker.settle_and_claim import Outcome
 
@@ -26,7 +27,7 @@ class JobLog:
 
     def begins(self, job: RegisteredJob) -> None:
         """Log that a job begins."""
-        if not log.isEnabledFor(logging.INFO):
+        if job.unknown_since or not log.isEnabledFor(logging.INFO):  # it is tried every few seconds: logged once
             return
         runs = f" ({job.runs})" if job.attempt > 1 else ""
         log.info("Processing %s task %s…%s", job.type_name, job.id, runs, extra=about(job.id))
@@ -52,6 +53,13 @@ class JobLog:
         log.error("Task %s failed for good (%s): %s", job.id, job.runs, reason, extra=about(job.id))
         if kind not in NO_TRACEBACK:
             log.info("Traceback of task %s:\n%s", job.id, outcome.error.rstrip(), extra=about(job.id))
+
+    def postponed(self, job: RegisteredJob, error: BaseException | None) -> None:
+        """Log that a job waits for a worker with newer code."""
+        log.warning(
+            "Task %s is left to a worker with newer code, for %d minutes: %s",
+            job.id, NEWER_CODE_SECONDS / 60, error, extra=about(job.id),
+        )  # fmt: skip
 
     def abandoned(self, job: RegisteredJob, outcome: Outcome) -> None:
         """Log what becomes of a run that its work-horse could not settle."""

@@ -11,10 +11,9 @@ from typing import NamedTuple, cast
 from redis import Redis
 from redis.exceptions import ResponseError
 from rq.defaults import RQ_KEY_PREFIX
-from rq.utils import as_text
 
 from taskqueue.store import scripts
-from taskqueue.store.keys import worker_executions_key, worker_key
+from taskqueue.store.keys import decoded, worker_executions_key, worker_key
 from taskqueue.store.liveness import WORKER_TTL_SECONDS
 from taskqueue.store.times import rq_now
 from taskqueue.telemetry.counters import Tally
@@ -30,7 +29,7 @@ class HeartbeatReply(NamedTuple):
     """What Redis knows of a worker at one heartbeat."""
 
     is_known: bool  # False: Redis has forgotten this worker, which must register again
-    claims: list[str]  # <job>:<execution> of all that this worker has claimed and not settled
+    claims: list[bytes]  # <job>:<execution> of all that this worker has claimed and not settled
     canceled: set[str]  # the executions that somebody has canceled while they ran
 
 
@@ -45,7 +44,7 @@ class Leases:
         self._tally = tally
         self._totals_in_redis = (0, 0, 0.0)  # the part of the tally that earlier heartbeats have sent
         self._in_touch_since: float | None = None  # Redis has answered without a break since then
-        self._script = scripts.register(connection, "heartbeat")
+        self._script = scripts.register(connection, "wrong_types", "careful", "heartbeat")
 
     def lose_touch(self) -> bool:
         """Note that Redis did not answer; return whether that is news."""
@@ -80,20 +79,20 @@ class Leases:
             self._totals_in_redis = totals
         if self._in_touch_since is None:
             self._in_touch_since = time.monotonic()
-        return HeartbeatReply(bool(is_known), list(map(as_text, claims)), set(map(as_text, canceled)))
+        return HeartbeatReply(bool(is_known), claims, set(map(decoded, canceled)))
 
     def settle_after_horse(self, state: State, ending: Ending) -> None:
         """Settle what a horse of this worker left behind that ended in this state. Raises the driver's errors."""
-        for member in map(as_text, self._connection.smembers(self._executions_key)):
-            job_id, _, execution = member.rpartition(":")
+        for member in cast("set[bytes]", self._connection.smembers(self._executions_key)):
+            job_id, _, execution = decoded(member).rpartition(":")
             if state.phase is not Phase.RESTING and execution == state.execution:
                 self._abandoned_runs.settle(job_id, execution, ending)
             elif execution == state.claim:
                 self._abandoned_runs.settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
 
-    def give_back_unknown(self, claims: Sequence[str], known_executions: set[str]) -> None:
+    def give_back_unknown(self, claims: Sequence[bytes], known_executions: set[str]) -> None:
         """Put back the jobs of those claims that no horse knows of: a claim came late, or twice."""
         for member in claims:
-            job_id, _, execution = member.rpartition(":")
+            job_id, _, execution = decoded(member).rpartition(":")
             if execution not in known_executions and not self._abandoned_runs.settle(job_id, execution, RETURNED):
                 self._connection.srem(self._executions_key, member)

@@ -1,30 +1,24 @@
 """A worker's event loop: one thread that waits for sockets, signals and timers, also while Redis is away."""
 
-import logging
 import selectors
 import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from taskqueue.worker.boundary import Boundary
 
-log = logging.getLogger(__name__)
-
-REFUSED_SECONDS = 10.0  # a full Redis refuses everything: it is logged this often
+LONGEST_PAUSE_SECONDS = 5.0  # of a timer that fails; half of a lease, which a heartbeat must renew
 
 
 class Loop:
-    """Calls what is due. An absence of Redis ends nothing: the horses go on, and each timer tries again."""
+    """Calls what is due. No error ends it: see boundary.py. Each timer tries again, after a pause that grows."""
 
-    def __init__(self, *, note_loop: Callable[[], None], lose_touch: Callable[[], bool]) -> None:
+    def __init__(self, boundary: Boundary) -> None:
         self.selector = selectors.DefaultSelector()
-        self._note_loop = note_loop
-        self._lose_touch = lose_touch  # notes that Redis did not answer; whether that is news
+        self._boundary = boundary
         self._timers: list[tuple[Callable[[], object], float]] = []
         self._due: list[float] = []
-        self._refused_at = float("-inf")
 
     def every(self, seconds: float, act: Callable[[], object]) -> None:
         """Call `act` at once, and then every so many seconds; what is due together runs in this order."""
@@ -45,20 +39,10 @@ class Loop:
         now = time.monotonic()
         for index, (act, seconds) in enumerate(self._timers):
             if now >= self._due[index]:
-                self._due[index] = now + seconds
-                self.attempt(act)
+                self._boundary.attempt(act)
+                pause = seconds * 2 ** min(self._boundary.failures(act), 10)
+                self._due[index] = now + max(seconds, min(pause, LONGEST_PAUSE_SECONDS))
         for key, _ in self.selector.select(max(0.0, min(self._due) - time.monotonic())):
-            self.attempt(key.data)
-
-    def attempt(self, act: Callable[[], Any]) -> None:
-        """Call `act`; log the driver's errors instead of raising them."""
-        self._note_loop()
-        try:
-            act()
-        except ResponseError as error:
-            if time.monotonic() - self._refused_at > REFUSED_SECONDS:
-                self._refused_at = time.monotonic()
-                log.warning("Redis refused: %s", error)
-        except RedisError as error:
-            if self._lose_touch():
-                log.warning("Redis does not answer the worker (%s); it tries again until Redis is back", error)
+            self._boundary.attempt(key.data)
+            if failures := self._boundary.failures(key.data):  # its socket may stay readable: no busy loop
+                time.sleep(min(failures * 0.05, LONGEST_PAUSE_SECONDS / 10))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.report import Report
+from taskqueue.worker.boundary import Rarely
 from taskqueue.worker.horses import Horses
 from taskqueue.worker.leases import Leases
 from taskqueue.worker.maintenance.maintenance import Maintenance
@@ -35,12 +36,16 @@ class Reporter:
         self._tally = tally
         self._is_stopping = is_stopping
         self._why_unready = ""
+        self._rarely = Rarely()
 
     def run(self) -> None:
         """Write a report, and start the status server again if it has died."""
         before, self._why_unready = self._why_unready, self._find_why_unready()
         if SUSPENDED in (before, self._why_unready) and before != self._why_unready:
             log.warning("%s", self._why_unready or "`rq resume`: jobs are claimed again")
+        refused = self._horses.refused
+        if refused and self._rarely(refused):
+            log.error("Redis refuses the work-horses, which try again: %s", refused)
         self._status_server.status.write(
             Report(
                 self._why_unready,
@@ -61,6 +66,8 @@ class Reporter:
             return "Redis does not answer."
         if not self._horses.alive:
             return "The worker has no work-horse."
+        if self._horses.refused:
+            return f"Redis refuses the work-horses: {self._horses.refused}"
         if self._horses.are_all_suspended:
             return SUSPENDED
         return ""

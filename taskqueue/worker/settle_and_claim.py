@@ -11,12 +11,12 @@ from typing import NamedTuple
 from hiredis import pack_command
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MasterDownError, NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.defaults import RQ_KEY_PREFIX
 
 from taskqueue.store import scripts
-from taskqueue.store.keys import queue_key, worker_key
+from taskqueue.store.keys import decoded, queue_key, worker_key
 from taskqueue.store.times import rq_now
 from taskqueue.tasks.failure import failure_text
 from taskqueue.tasks.reason import ReasonCode
@@ -26,8 +26,9 @@ from taskqueue.worker.job import RegisteredJob
 
 log = logging.getLogger(__name__)
 
+MAX_TTL_SECONDS = 100 * 365 * 86_400  # another program may have written more than EXPIRE takes
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
-SCRIPT = scripts.source("callback", "limits", "settle_and_claim")
+SCRIPT = scripts.source("wrong_types", "callback", "limits", "settle_and_claim")
 WHOLE = ("EVAL", SCRIPT)
 BY_DIGEST = ("EVALSHA", hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest())
 
@@ -55,7 +56,8 @@ class Outcome(NamedTuple):
     def arguments(self) -> list[str | bytes | float]:
         """Return ARGV[7…] of settle_and_claim.lua."""
         return [
-            self.kind, self.job, self.execution, self.origin, repr(self.began), repr(self.ended), self.ttl,
+            self.kind, self.job, self.execution, self.origin, repr(self.began), repr(self.ended),
+            min(self.ttl, MAX_TTL_SECONDS),
             self.result if self.kind == "finished" else _error_text(self.error),
             self.delay, self.retries_left, self.deaths or "", self.failure, self.reason or "",
             *(self.output.arguments() if self.output else ()),
@@ -113,7 +115,15 @@ def outcome_of(job: RegisteredJob, execution: str, ending: Ending, began: float,
 class SettleAndClaim:
     """Calls settle_and_claim.lua for one worker, on a connection of its own."""
 
-    def __init__(self, connection: Redis, worker: str, queues: Sequence[str], lease_seconds: int) -> None:
+    def __init__(
+        self,
+        connection: Redis,
+        worker: str,
+        queues: Sequence[str],
+        lease_seconds: int,
+        note_refusal: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self._note_refusal = note_refusal  # called with what Redis says when it refuses the script
         self._wire = connection.connection_pool.get_connection()  # ours alone: no pool's work at each call
         keys = [worker_key(worker), *(queue_key(name) for name in queues)]
         self._constant = [len(keys), *keys, RQ_KEY_PREFIX, worker, lease_seconds]
@@ -135,23 +145,22 @@ class SettleAndClaim:
                 if not self._wire.is_connected:
                     self._wire.connect()  # with Sentinel, to the master as it is now
                 self._wire.send_packed_command([call])
-                settled, claimed, job_id, fields = self._wire.read_response()
+                settled, claimed, job_id, fields, moved = self._wire.read_response()
+                for what in moved:
+                    log.error("Redis key %s", decoded(what))
                 hash_before = dict(zip(fields[::2], fields[1::2], strict=True))
-                return Answer(settled.decode(), claimed.decode(), job_id.decode(), hash_before)
+                return Answer(settled.decode(), claimed.decode(), decoded(job_id), hash_before)
             except NoScriptError:
                 script = WHOLE  # this Redis has not seen the script yet, or has restarted
             except (RedisConnectionError, RedisTimeoutError, ResponseError) as error:
                 again = "1"
-                if give_up() or (isinstance(error, ResponseError) and not _may_pass(error)):
+                if give_up():
                     raise
-                # The first time, it may be an old connection that Redis has closed meanwhile: no news.
-                level = logging.DEBUG if wait_seconds == FIRST_WAIT_SECONDS else logging.WARNING
-                log.log(level, "Redis does not answer (%s); trying again in %.1f s", error, wait_seconds)
+                # The first time, it may be an old connection that Redis has closed meanwhile: no news. What one
+                # job's data may cause, the script deals with; so what Redis refuses, it refuses to all.
+                if isinstance(error, ResponseError):
+                    self._note_refusal(str(error))
+                elif wait_seconds > FIRST_WAIT_SECONDS:
+                    log.warning("Redis does not answer (%s); trying again in %.1f s", error, wait_seconds)
                 time.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
-
-
-def _may_pass(error: ResponseError) -> bool:
-    """Return whether Redis may take the same call later: it is full, busy, read-only during a failover …"""
-    known = isinstance(error, OutOfMemoryError | ReadOnlyError | MasterDownError)
-    return known or str(error).startswith(("BUSY", "MISCONF", "NOREPLICAS"))  # redis-py has no class for these

@@ -5,14 +5,13 @@ kills what runs too long, settles at once what a dead horse left, finds the jobs
 moves what is due to its queue.
 """
 
-import contextlib
 import logging
 import os
 import secrets
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -23,6 +22,7 @@ from rq.serializers import JSONSerializer
 from rq.worker.base import DequeueStrategy
 
 from taskqueue.control.pauses import paused
+from taskqueue.errors import InvalidSetting
 from taskqueue.jobtypes.limits import declare
 from taskqueue.jobtypes.registry import discover, known_types, registered
 from taskqueue.settings import process_settings
@@ -34,6 +34,7 @@ from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import configure as configure_log
 from taskqueue.telemetry.totals import Totals
 from taskqueue.worker.abandoned_runs import AbandonedRuns
+from taskqueue.worker.boundary import Boundary
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.commands import Commands
 from taskqueue.worker.doorbell import Doorbell
@@ -51,6 +52,7 @@ from taskqueue.worker.settle_and_claim import SettleAndClaim
 from taskqueue.worker.settles_by_rq import SettlesByRQ
 from taskqueue.worker.status_server import StatusServer
 from taskqueue.worker.stop_requests import StopRequests
+from taskqueue.worker.wrong_types import WrongTypes
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ LOST_JOBS_SECONDS = 1.0
 MAINTENANCE_SECONDS = 1.0
 COMMANDS_SECONDS = 1.0  # how soon the worker receives commands again after Redis was away
 TOTALS_SECONDS = 5.0
+WRONG_TYPES_SECONDS = 10.0
 REPORT_SECONDS = 1.0
 SUSPENDED_SECONDS = 1.0
 PAUSED_SECONDS = 0.5  # how soon the worker sees that a queue was paused or resumed
@@ -112,6 +115,7 @@ class Worker(SettlesByRQ):
         self.tally = Tally()
         self._grace_ends = float("inf")
         self._asleep_since = time.monotonic()
+        self._is_nothing_left = False
 
     def _set_connection(self, connection: Redis) -> Redis:
         return connection  # RQ would raise its time limit to minutes
@@ -160,13 +164,15 @@ class Worker(SettlesByRQ):
             self._run_loop(burst, max_idle_time or float("inf"))
         finally:
             self._horses.kill()
-            with contextlib.suppress(RedisError):
-                self._heartbeat()
-                self._add_totals()
-                self._maintenance.give_up()
-                self.register_death()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+            self._boundary.attempt(self._sign_off)
         log.info("Worker %s has stopped", self.name)
         return bool(self.tally.by_type)
+
+    def _sign_off(self) -> None:
+        self._heartbeat()
+        self._add_totals()
+        self._maintenance.give_up()
+        self.register_death()  # type: ignore[no-untyped-call]  # RQ's, of our base class
 
     def _set_up(self) -> None:
         abandoned_runs = AbandonedRuns(
@@ -176,11 +182,17 @@ class Worker(SettlesByRQ):
             self._settings.failure_ttl_seconds,
             self.tally,
         )
+        self._wrong_types = WrongTypes(self.connection, self.name, self.queue_names())
         self._leases = Leases(self.connection, self.name, abandoned_runs, self.tally)
         lost_jobs = LostJobs(self.connection, self.queues, abandoned_runs, self._leases)
-        self._maintenance = Maintenance(self.connection, self.queues, self._settings)
+        self._boundary = Boundary(
+            note_loop=self._status_server.status.note_loop,
+            lose_touch=self._leases.lose_touch,
+            fix_types=self._wrong_types.move_aside,
+        )
+        self._maintenance = Maintenance(self.connection, self.queues, self._settings, self._boundary.attempt)
         self._totals = Totals(self.connection)
-        self._loop = Loop(note_loop=self._status_server.status.note_loop, lose_touch=self._leases.lose_touch)
+        self._loop = Loop(self._boundary)
         selector = self._loop.selector
         self._horses = Horses(self._options.horses, self.tally, selector, self._be_a_horse)
         self._stop_requests = StopRequests(self._horses)
@@ -204,29 +216,36 @@ class Worker(SettlesByRQ):
         self._loop.every(LOST_JOBS_SECONDS, lost_jobs.run)
         self._loop.every(MAINTENANCE_SECONDS, self._maintenance.run)
         self._loop.every(COMMANDS_SECONDS, self._commands.listen)
+        self._loop.every(WRONG_TYPES_SECONDS, self._wrong_types.move_aside)
         self._loop.every(TOTALS_SECONDS, self._add_totals)
         self._loop.every(REPORT_SECONDS, reporter.run)  # before the horses that it calls suspended are woken
         self._loop.every(SUSPENDED_SECONDS, self._horses.wake_suspended)
         self._loop.every(PAUSED_SECONDS, self._mute_paused_queues)
 
-    def _settle_and_claim(self, connection: Redis) -> SettleAndClaim:
-        return SettleAndClaim(connection, self.name, self.queue_names(), LEASE_SECONDS)
+    def _settle_and_claim(
+        self, connection: Redis, note_refusal: Callable[[str], None] = lambda message: None
+    ) -> SettleAndClaim:
+        return SettleAndClaim(connection, self.name, self.queue_names(), LEASE_SECONDS, note_refusal)
 
     def _register(self) -> None:
-        self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+        self._wrong_types.move_aside()
+        try:
+            self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+        except ValueError as error:  # a live worker has this name already
+            raise InvalidSetting(f"--name: {error}") from error
         self.set_state("idle")
         self._commands.listen()
 
     def _run_loop(self, burst: bool, max_idle_seconds: float) -> None:
         while True:
-            self._reap()
+            self._boundary.attempt(self._reap)
             if self._stop_requested and self._has_stopped():
                 return
             if not self._stop_requested and self._is_done(burst, max_idle_seconds):
                 self._stop_requested = True
                 continue
             if not self._stop_requested and self._horses.is_any_idle:
-                self._loop.attempt(self._doorbell.listen)
+                self._boundary.attempt(self._doorbell.listen)
             self._loop.run_once()
 
     def _be_a_horse(self, channel: HorseChannel) -> None:
@@ -241,7 +260,7 @@ class Worker(SettlesByRQ):
         Horse(
             channel,
             connection,
-            self._settle_and_claim(connect_for_requests(self._given_connection)),
+            self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal),
             self._settings,
             self.name,
             ByRQ(self, connection),
@@ -258,11 +277,15 @@ class Worker(SettlesByRQ):
                 if self._leases.lose_touch():
                     log.warning("Redis does not answer the worker (%s); the job of a dead work-horse waits", error)
                 continue
+            except Exception:
+                log.exception("What a dead work-horse left cannot be settled, and is dropped")
             horse.note_settled()
             if self._last_horse:
                 self._stop_requested = True
             if not self._stop_requested:
                 self._horses.replace(horse)
+        if not self._stop_requested:
+            self._horses.fork_due()
 
     # What the loop calls
 
@@ -327,15 +350,18 @@ class Worker(SettlesByRQ):
             return False
         if time.monotonic() - self._asleep_since > max_idle_seconds:
             return True
-        return burst and self._is_nothing_left()
+        if burst:
+            self._boundary.attempt(self._look_for_work)
+        return burst and self._is_nothing_left
 
-    def _is_nothing_left(self) -> bool:
-        """Return whether a burst has nothing left to do, after it has queued what is due; else wake the horses."""
-        if self._horses.is_any_suspended:
-            return True
+    def _look_for_work(self) -> None:
+        """Note whether a burst has nothing left to do, after it has queued what is due; else wake the horses."""
+        self._is_nothing_left = self._horses.is_any_suspended
+        if self._is_nothing_left:
+            return
         self._maintenance.queue_due()
         self._mute_paused_queues()
-        if not any(self.connection.llen(key) for key in self.queue_keys() if key not in self._doorbell.muted):
-            return True
-        self._horses.wake_sleeping()
-        return False
+        muted = self._doorbell.muted
+        self._is_nothing_left = not any(self.connection.llen(key) for key in self.queue_keys() if key not in muted)
+        if not self._is_nothing_left:
+            self._horses.wake_sleeping()

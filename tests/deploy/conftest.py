@@ -55,10 +55,10 @@ def command_of(dockerfile: str) -> list[str]:
 class Web:
     """gunicorn, as the image starts it; `under` is a command line that runs it."""
 
-    def __init__(self, project: Path, *under: str, log_file: Path | None = None) -> None:
+    def __init__(self, project: Path, *under: str, log_file: Path | None = None, host: str = "127.0.0.1") -> None:
         self.port = free_port()
         self.log_file = log_file or project.parent / "web.log"
-        command = [word.replace("0.0.0.0:8000", f"127.0.0.1:{self.port}") for word in command_of("Dockerfile.web")]
+        command = [word.replace("[::]:8000", f"{host}:{self.port}") for word in command_of("Dockerfile.web")]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen([*under, *command], cwd=project, stdout=log, stderr=log)
 

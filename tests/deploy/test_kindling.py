@@ -188,7 +188,7 @@ def test_a_mark_that_names_no_service_is_refused(
 
 def test_the_web_server_answers_its_probe_on_its_port_without_redis(deploy: Deploy, job_types: JobTypes) -> None:
     made = deploy("Add a job type")[1][BOTH[0]]["spec"]["deployment"]
-    assert f"0.0.0.0:{made['port']}" in (ROOT / "Dockerfile.web").read_text()
+    assert f"[::]:{made['port']}" in (ROOT / "Dockerfile.web").read_text()
     app = create_app(Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0"), job_types)
     assert app.test_client().get(made["healthCheck"]["path"]).status_code == 200
 

@@ -1,6 +1,9 @@
 """gunicorn as the image starts it: a request that waits delays no other."""
 
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -117,3 +120,33 @@ def test_it_stops_at_once_though_its_processes_have_only_begun(
     finally:
         starting.process.kill()
         starting.process.wait()
+
+
+def test_the_image_listens_to_ipv4_and_ipv6(project: Path, tmp_path: Path, env: pytest.MonkeyPatch) -> None:
+    env.setenv("WEB_PROCESSES", "1")
+    server = Web(project, log_file=tmp_path / "web.log", host="[::]")
+    try:
+        wait_until(server.answers, what="the web server, by IPv4")
+        if socket.has_dualstack_ipv6():
+            with closing(HTTPConnection("::1", server.port, timeout=10)) as connection:
+                connection.request("GET", "/healthz")
+                assert connection.getresponse().status == 200
+    finally:
+        server.stop()
+
+
+WITHOUT_IPV6 = """
+import runpy, socket
+addresses = runpy.run_path("web/gunicorn_conf.py")["addresses"]
+def refuse(*_, **__): raise OSError(97, "Address family not supported by protocol")
+socket.socket = refuse
+print(addresses("[::]:8000"), addresses("127.0.0.1:8000"))
+"""
+
+
+def test_a_machine_without_ipv6_gets_ipv4(project: Path, env: pytest.MonkeyPatch) -> None:
+    """In a process of its own, because gunicorn's settings patch the modules of theirs."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_IPV6], cwd=project, text=True, check=True, stdout=subprocess.PIPE
+    )
+    assert done.stdout == "['0.0.0.0:8000'] ['127.0.0.1:8000']\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import logging.config
 import multiprocessing
 import os
 import signal
@@ -339,3 +340,27 @@ def two_at_a_time(seconds: float = 0, number: int = 0) -> None:
 def three_a_second(number: int) -> None:
     """Begin; at most three jobs begin in a second."""
     note("three-a-second", number=number)
+
+
+@job("sets-up-logging", attempts=1)
+def sets_up_logging(how: str) -> None:
+    """Configure logging as libraries do, and fail."""
+    stream = {"class": "logging.StreamHandler"}
+    match how:
+        case "dictConfig":
+            logging.config.dictConfig({"version": 1, "root": {"level": "INFO"}})
+        case "own handler":
+            logging.config.dictConfig(
+                {"version": 1, "handlers": {"own": stream}, "root": {"level": "ERROR", "handlers": ["own"]}}
+            )
+        case "no root":
+            logging.config.dictConfig({"version": 1})
+        case "disable":
+            logging.disable()
+        case "level":
+            logging.getLogger().setLevel(logging.CRITICAL)
+        case "clear":
+            logging.getLogger().handlers.clear()
+        case "basicConfig":
+            logging.basicConfig(force=True)
+    raise ValueError(f"after {how}")

@@ -65,3 +65,13 @@ def test_without_redis_nothing_is_queued(queue: TaskQueue, server: fakeredis.Fak
     with pytest.raises(QueueUnavailable, match="Redis did not answer") as refused:
         queue.submit("generic", {})
     assert refused.value.task_id
+
+
+@pytest.mark.parametrize("name", ["self", "cls", "arguments", "payload", "model_extra", "_job_type", "args", "/"])
+def test_a_payload_may_have_a_field_of_any_name(queue: TaskQueue, redis: Redis, name: str) -> None:
+    task = queue.submit("generic", {name: 1})
+    assert (task.status, task.payload) == ("queued", {name: 1})
+    SimpleWorker(["default"], connection=redis, job_class=RegisteredJob, serializer=JSONSerializer).work(
+        burst=True
+    )
+    assert queue.get(task.id).result == {name: 1}

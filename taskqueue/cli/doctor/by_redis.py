@@ -15,8 +15,8 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests, redis_errors
 from taskqueue.store.keys import SUSPENDED, scheduler_lock_key
-
-OLDEST_REDIS = (6, 2)  # LMOVE, ZADD GT and what RQ itself needs
+from taskqueue.store.server import NEEDED, why_unusable
+from taskqueue.store.server import info as server_info
 
 
 def look(settings: Settings) -> Iterator[Check]:
@@ -24,15 +24,26 @@ def look(settings: Settings) -> Iterator[Check]:
     connection = connect_for_requests(settings.redis_url)
     try:
         with redis_errors():
-            info = connection.info()
+            connection.ping()
+            unusable = why_unusable(connection)
+            info = server_info(connection)
     except QueueUnavailable as error:
         yield Check("redis", False, error.with_cause, "Start it, or correct TASK_QUEUE_URL.")
         return
-    yield _version(str(info["redis_version"]))
-    policy = info.get("maxmemory_policy", "noeviction")
-    yield check.eviction(policy == "noeviction", policy)
-    yield _persistence(connection, info)
-    yield check.memory(info["used_memory"], info.get("maxmemory", 0))
+    if info:
+        old = unusable is not None and unusable.about == "version"
+        yield Check("version", not old, str(info["redis_version"]), f"{NEEDED}.")
+    if unusable and not (info and unusable.about == "version"):
+        yield Check(unusable.about, False, unusable.message, f"{unusable.fix}.")
+    if unusable:
+        return  # nothing else can be seen, or matters
+    if info:
+        policy = info.get("maxmemory_policy", "noeviction")
+        yield check.eviction(policy == "noeviction", policy)
+        yield _persistence(connection, info)
+        yield check.memory(info["used_memory"], info.get("maxmemory", 0))
+    else:
+        yield Check("info", None, "the Redis user may not ask for INFO", "ACL SETUSER <user> +info")
     yield _clock(connection)
     client = RedisClient(settings, JobTypes())
     yield from map(check.queue, client.queues())
@@ -40,12 +51,6 @@ def look(settings: Settings) -> Iterator[Check]:
     if connection.exists(SUSPENDED):
         yield check.workers_suspended()
     yield _scheduler(connection, settings.queues)
-
-
-def _version(version: str) -> Check:
-    new_enough = tuple(map(int, version.split(".")[:2])) >= OLDEST_REDIS
-    oldest = ".".join(map(str, OLDEST_REDIS))
-    return Check("version", new_enough, version, f"Use Redis {oldest} or newer, or Valkey.")
 
 
 def _persistence(connection: Redis, info: dict[str, Any]) -> Check:

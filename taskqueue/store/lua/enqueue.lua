@@ -77,27 +77,43 @@ for _, parent in ipairs(parents) do
     end
 end
 
-redis.call('HSET', KEYS[1], unpack(ARGV, 4 + option_count))
-redis.call('SADD', KEYS[3], KEYS[2])
-if status == 'queued' then
-    redis.call(option.front and 'LPUSH' or 'RPUSH', KEYS[2], id)
-else
-    redis.call('HSET', KEYS[1], 'status', status)
-    redis.call('HDEL', KEYS[1], 'enqueued_at')
-    redis.call('ZADD', prefix .. ':' .. status .. ':' .. origin, option.due or redis.call('TIME')[1], id)
-end
-if status == 'deferred' then
-    for _, parent in ipairs(parents) do -- RQ's own keys: RQ's code releases the job
-        redis.call('SADD', prefix .. ':job:' .. parent .. ':dependents', id)
-        redis.call('SADD', prefix .. ':job::' .. id .. ':dependencies', parent)
+local function write()
+    redis.call('HSET', KEYS[1], unpack(ARGV, 4 + option_count))
+    redis.call('SADD', KEYS[3], KEYS[2])
+    if status ~= 'queued' then
+        redis.call('HSET', KEYS[1], 'status', status)
+        redis.call('HDEL', KEYS[1], 'enqueued_at')
+    end
+    if status == 'deferred' then
+        for _, parent in ipairs(parents) do -- RQ's own keys: RQ's code releases the job
+            redis.call('SADD', prefix .. ':job:' .. parent .. ':dependents', id)
+            redis.call('SADD', prefix .. ':job::' .. id .. ':dependencies', parent)
+        end
+    end
+    for i = 4, #KEYS do
+        redis.call('ZADD', KEYS[i], created, id)
+        if i > 5 then redis.call('SADD', 'tq:index:tags', KEYS[i]) end -- for index_pruner.py
+    end
+    if option.batch then redis.call('RPUSH', option.batch, id) end
+    if option.callback then redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id) end
+    if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end
+    keep_record('repeated', status, id, created)
+    -- Last: if Redis refuses one of the commands, nothing is queued.
+    if status == 'queued' then
+        redis.call(option.front and 'LPUSH' or 'RPUSH', KEYS[2], id)
+    else
+        redis.call('ZADD', prefix .. ':' .. status .. ':' .. origin, option.due or redis.call('TIME')[1], id)
     end
 end
-for i = 4, #KEYS do
-    redis.call('ZADD', KEYS[i], created, id)
-    if i > 5 then redis.call('SADD', 'tq:index:tags', KEYS[i]) end -- for index_pruner.py
+
+local done, error_of_redis = pcall(write)
+if not done then -- Redis does not undo what it has done: take back what would answer or hold another request
+    redis.pcall('DEL', KEYS[1], prefix .. ':job::' .. id .. ':dependencies')
+    for _, parent in ipairs(parents) do redis.pcall('SREM', prefix .. ':job:' .. parent .. ':dependents', id) end
+    if option.dedupe and redis.pcall('GET', option.dedupe) == id then redis.pcall('DEL', option.dedupe) end
+    if option.record then redis.pcall('DEL', option.record) end
+    if option.batch then redis.pcall('LREM', option.batch, -1, id) end
+    local message = type(error_of_redis) == 'table' and error_of_redis.err or tostring(error_of_redis)
+    error({ err = (message:gsub('^user_script:%d+: ', '')) }) -- Lua's pcall puts the place in the script before it
 end
-if option.batch then redis.call('RPUSH', option.batch, id) end
-if option.callback then redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id) end
-if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end
-keep_record('repeated', status, id, created)
 return { 'new', status, id, created, blocked_by }

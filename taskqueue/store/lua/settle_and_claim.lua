@@ -1,5 +1,5 @@
 -- Settles the job that a work-horse has run, and claims the next one, in a single round trip.
--- Loaded behind callback.lua and limits.lua, whose functions it calls.
+-- Loaded behind wrong_types.lua, callback.lua and limits.lua, whose functions it calls.
 --
 -- Either all of it happens or, where Redis refuses writes, nothing does: at every moment a job is in one of the
 -- lists. Both halves may be sent again when the answer was lost: the second time they change nothing.
@@ -13,7 +13,7 @@
 -- ARGV[4]   rq_now                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z
 -- ARGV[5]   claim                        the execution's id for the next job; '': claim nothing
 -- ARGV[6]   again                        '1': this call is sent again, because its answer was lost
--- ARGV[7]   outcome                      finished, failed, stopped, retried, returned; '': settle nothing
+-- ARGV[7]   outcome                      finished, failed, stopped, retried, postponed, returned; '': settle nothing
 -- and, with an outcome:
 -- ARGV[8]   job                          the job's id
 -- ARGV[9]   execution                    its execution's id, as the claim gave it
@@ -23,7 +23,7 @@
 -- ARGV[13]  ttl                          seconds to keep the result or the failure; 0: not at all, -1: for ever
 -- ARGV[14]  text                         finished: the result, base64 of JSON, or '' for None
 --                                        else: the traceback, base64 of zlib
--- ARGV[15]  delay                        retried: seconds until the next attempt; 0: at once
+-- ARGV[15]  delay                        retried, postponed: seconds until the next attempt; retried: 0: at once
 -- ARGV[16]  retries_left                 retried: the number to store
 -- ARGV[17]  deaths                       how many of its attempts ended their work-horse, this one included;
 --                                        '': leave the stored number
@@ -34,7 +34,7 @@
 -- ARGV[21]  progress                     Field.PROGRESS to store; '': there is none, or it is stored already
 -- ARGV[22…] at, level, line; at, level, line …: the lines that are not in its log yet
 --
--- Returns {settled, claimed, job, fields}
+-- Returns {settled, claimed, job, fields, moved}
 --   settled  'yes'; 'lost': another execution has the job, or nobody, so the outcome is dropped;
 --            'canceled': somebody asked to cancel the job, so it is canceled instead of the outcome;
 --            'dependents': other jobs wait for it, so nothing was done: RQ's own code must settle it;
@@ -43,6 +43,7 @@
 --            or 'dependents' came before it
 --   job      claimed: the job's id; else ''
 --   fields   claimed: the job's hash as HGETALL gives it, before the claim; else empty
+--   moved    what was moved aside because of its type, in words
 
 local prefix, worker, lease, rq_now, claim, again, outcome = unpack(ARGV, 1, 7)
 local worker_key = KEYS[1]
@@ -54,7 +55,7 @@ local function seconds_from_now(seconds) return string.format('%d', time[1] + se
 local function precisely(seconds) return string.format('%d.%06d', time[1] + seconds, time[2]) end
 
 local LOG_LINES = 1000 -- tasks/log_lines.py
-local RESULT = { finished = 1, failed = 2, stopped = 2, retried = 4 } -- rq.results.Result.Type
+local RESULT = { finished = 1, failed = 2, stopped = 2, retried = 4, postponed = 4 } -- rq.results.Result.Type
 local KEPT_RESULTS = 10 -- as RQ has it
 
 local function keys_of(job, execution)
@@ -71,6 +72,13 @@ local function keep_for(key, ttl)
     if ttl > 0 then redis.call('EXPIRE', key, ARGV[13]) else redis.call('PERSIST', key) end
 end
 
+local done = {} -- the steps of settle() that must not be repeated, if wrong_types.lua calls it a second time
+
+local function once(step, ...)
+    if not done[step] then redis.call(...) end
+    done[step] = true
+end
+
 local function keep_result(key, ttl)
     local execution, began, ended, text = ARGV[9], ARGV[11], ARGV[12], ARGV[14]
     local fields = {
@@ -81,7 +89,7 @@ local function keep_result(key, ttl)
         fields[#fields + 1] = outcome == 'finished' and 'return_value' or 'exc_string'
         fields[#fields + 1] = text
     end
-    redis.call('XADD', key, 'MAXLEN', '~', KEPT_RESULTS, '*', unpack(fields))
+    once('result', 'XADD', key, 'MAXLEN', '~', KEPT_RESULTS, '*', unpack(fields))
     keep_for(key, ttl)
 end
 
@@ -129,7 +137,8 @@ local function settle()
     if final and redis.call('EXISTS', key.job .. ':dependents') == 1 then return 'dependents' end
 
     -- The entry in the started registry, and nothing else, decides which execution has the job.
-    if redis.call('ZREM', prefix .. ':wip:' .. origin, key.member) == 0 then
+    done.owned = done.owned or redis.call('ZREM', prefix .. ':wip:' .. origin, key.member) == 1
+    if not done.owned then
         redis.call('SREM', worker_key .. ':executions', key.member)
         return again == '1' and stored_before(key.results) and 'yes' or 'lost'
     end
@@ -168,12 +177,17 @@ local function settle()
         else
             local front = redis.call('HGET', key.job, 'enqueue_at_front_on_retry') == '1'
             redis.call('HSET', key.job, 'status', 'queued', 'enqueued_at', rq_now)
-            redis.call(front and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. origin, job)
+            once('queue', front and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. origin, job)
         end
+    elseif outcome == 'postponed' then -- this worker does not know its type or a field: worker/decision.py
+        if redis.call('HSETNX', key.job, 'tq:unknown_since', time[1]) == 1 then keep_result(key.results, ttl) end
+        redis.call('HSET', key.job, 'status', 'scheduled')
+        once('attempt', 'HINCRBY', key.job, 'tq:attempt', -1)
+        redis.call('ZADD', prefix .. ':scheduled:' .. origin, seconds_from_now(tonumber(ARGV[15])), job)
     else -- returned: it did not run to its end through no fault of its own, so the attempt does not count
         redis.call('HSET', key.job, 'status', 'queued')
-        redis.call('HINCRBY', key.job, 'tq:attempt', -1)
-        redis.call('LPUSH', prefix .. ':queue:' .. origin, job)
+        once('attempt', 'HINCRBY', key.job, 'tq:attempt', -1)
+        once('queue', 'LPUSH', prefix .. ':queue:' .. origin, job)
         if limits then limits.keep_place(job) end
     end
     if limits then limits.release() end
@@ -186,7 +200,7 @@ end
 local function claimed_before()
     -- The job that has this claim already: the answer to an earlier call may have been lost. A worker has only a
     -- handful of executions.
-    for _, member in ipairs(redis.call('SMEMBERS', worker_key .. ':executions')) do
+    for _, member in ipairs(careful('SMEMBERS', worker_key .. ':executions')) do
         local job, execution = member:match('^(.*):(.*)$')
         if execution == claim then return job end
     end
@@ -195,7 +209,18 @@ end
 local MAX_SET_ASIDE = 1000
 
 local function set_aside(job, why)
-    if redis.call('HLEN', 'tq:aside') < MAX_SET_ASIDE then redis.call('HSET', 'tq:aside', job, why) end
+    local count = redis.pcall('HLEN', 'tq:aside')
+    if type(count) == 'number' and count < MAX_SET_ASIDE then redis.pcall('HSET', 'tq:aside', job, why) end
+end
+
+-- Ends a job whose outcome cannot be stored, even after wrong types were moved aside.
+local function give_up(fault)
+    local job, key = ARGV[8], keys_of(ARGV[8], ARGV[9])
+    set_aside(job, fault)
+    if redis.pcall('HGET', key.job, 'status') ~= 'started' then return 'yes' end -- only what follows was refused
+    redis.pcall('HSET', key.job, 'status', 'failed', 'ended_at', rq_now)
+    redis.pcall('ZADD', prefix .. ':failed:' .. ARGV[10], '+inf', job)
+    return 'lost'
 end
 
 local NOT_TO_RUN = { started = true, finished = true, canceled = true, stopped = true }
@@ -219,39 +244,9 @@ local function open_queues()
     if redis.call('EXISTS', prefix .. ':suspended') == 1 then return nil end
     local open = {}
     for i = 2, #KEYS do
-        if redis.call('SISMEMBER', 'tq:paused', KEYS[i]:sub(#prefix + 8)) == 0 then open[#open + 1] = KEYS[i] end
+        if careful('SISMEMBER', 'tq:paused', KEYS[i]:sub(#prefix + 8)) == 0 then open[#open + 1] = KEYS[i] end
     end
     return open
-end
-
-local MOST_POPPED = 100 -- in one call: while a queue holds something, its workers call again
-
-local function take(queues)
-    if #queues == 0 then return end
-    local pop = { 'LMPOP', #queues, unpack(queues) }
-    pop[#pop + 1] = 'LEFT'
-    for _ = 1, MOST_POPPED do
-        local popped = redis.call(unpack(pop))
-        if not popped then return end
-        local queue_key, job = popped[1], popped[2][1]
-        local fields = redis.pcall('HGETALL', prefix .. ':job:' .. job)
-        if fields.err then
-            set_aside(job, fields.err) -- the job's key holds another type of value
-        elseif #fields == 0 then
-            set_aside(job, 'the job hash is gone: it has expired, or was deleted')
-        else
-            local hash = {}
-            for i = 1, #fields, 2 do hash[fields[i]] = fields[i + 1] end
-            if not hash.data then
-                set_aside(job, 'the job hash has no data')
-            elseif NOT_TO_RUN[hash.status] then -- its id was pushed twice, or it was canceled since
-            elseif hash['tq:cancel'] or has_expired(hash) then
-                drop(job, hash, queue_key:sub(#prefix + 8))
-            elseif not hash['tq:limited'] or limits_of(hash['tq:limited'], prefix, now, rq_now).admit(job) then
-                return queue_key, job, fields, hash
-            end
-        end
-    end
 end
 
 local function begin(queue_key, job, fields, hash)
@@ -281,17 +276,74 @@ local function begin(queue_key, job, fields, hash)
     redis.call('PUBLISH', 'tq:task:' .. job, 'started')
 end
 
+-- Returns whether a job that was popped has begun.
+local function begin_or_drop(queue_key, job, fields, hash)
+    if hash['tq:cancel'] or has_expired(hash) then
+        drop(job, hash, queue_key:sub(#prefix + 8))
+        return false
+    end
+    if hash['tq:limited'] and not done.admitted then
+        if not limits_of(hash['tq:limited'], prefix, now, rq_now).admit(job) then return false end
+        done.admitted = true
+    end
+    begin(queue_key, job, fields, hash)
+    return true
+end
+
+local function pop_with_care(answer, queues, pop)
+    if answer.err:sub(1, 9) ~= 'WRONGTYPE' then error(answer) end
+    for _, queue_key in ipairs(queues) do careful('LLEN', queue_key) end
+    return redis.call(unpack(pop))
+end
+
+local MOST_POPPED = 100 -- in one call: while a queue holds something, its workers call again
+
+local function take(queues)
+    if #queues == 0 then return end
+    local pop = { 'LMPOP', #queues, unpack(queues) }
+    pop[#pop + 1] = 'LEFT'
+    for _ = 1, MOST_POPPED do
+        local popped = redis.pcall(unpack(pop))
+        if popped and popped.err then popped = pop_with_care(popped, queues, pop) end
+        if not popped then return end
+        local queue_key, job = popped[1], popped[2][1]
+        local fields = redis.pcall('HGETALL', prefix .. ':job:' .. job)
+        if fields.err then
+            set_aside(job, fields.err) -- the job's key holds another type of value
+        elseif #fields == 0 then
+            set_aside(job, 'the job hash is gone: it has expired, or was deleted')
+        else
+            local hash = {}
+            for i = 1, #fields, 2 do hash[fields[i]] = fields[i + 1] end
+            if not hash.data then
+                set_aside(job, 'the job hash has no data')
+            elseif NOT_TO_RUN[hash.status] then -- its id was pushed twice, or it was canceled since
+            else
+                local begun, fault = carefully(begin_or_drop, queue_key, job, fields, hash)
+                if begun then return job, fields end
+                if fault then -- it stays unrun, and the next job gets its turn
+                    set_aside(job, fault)
+                    done.admitted = nil
+                end
+            end
+        end
+    end
+end
+
 local settled = ''
 if outcome ~= '' then
-    settled = settle()
-    if settled == 'dependents' then return { settled, 'skipped', '', {} } end
+    local fault
+    settled, fault = carefully(settle)
+    if fault then settled = give_up(fault) end
+    if settled == 'dependents' then return { settled, 'skipped', '', {}, moved_aside } end
 end
-if claim == '' then return { settled, 'skipped', '', {} } end
+if claim == '' then return { settled, 'skipped', '', {}, moved_aside } end
 local before = again == '1' and claimed_before()
-if before then return { settled, 'claimed', before, redis.call('HGETALL', prefix .. ':job:' .. before) } end
+if before then
+    return { settled, 'claimed', before, redis.call('HGETALL', prefix .. ':job:' .. before), moved_aside }
+end
 local queues = open_queues()
-if not queues then return { settled, 'suspended', '', {} } end
-local queue_key, job, fields, hash = take(queues)
-if not job then return { settled, 'empty', '', {} } end
-begin(queue_key, job, fields, hash)
-return { settled, 'claimed', job, fields }
+if not queues then return { settled, 'suspended', '', {}, moved_aside } end
+local job, fields = take(queues)
+if not job then return { settled, 'empty', '', {}, moved_aside } end
+return { settled, 'claimed', job, fields, moved_aside }

@@ -3,11 +3,12 @@
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.defaults import RQ_KEY_PREFIX
 
 from taskqueue.enqueue.batch_draft import MAX_TASKS
 from taskqueue.store import scripts
-from taskqueue.store.keys import OPEN_BATCHES, QUEUES, batch_key, batch_tasks_key
+from taskqueue.store.keys import OPEN_BATCHES, QUEUES, batch_key, batch_tasks_key, decoded
 from taskqueue.store.times import rq_now
 
 MAX_EXAMINED = 200  # open batches in one run, chosen at random
@@ -19,7 +20,7 @@ class BatchFinisher:
     def __init__(self, connection: Redis, ttl_seconds: int) -> None:
         self._connection = connection
         self._ttl_seconds = ttl_seconds
-        self._script = scripts.register(connection, "finish_batch")
+        self._script = scripts.register(connection, "wrong_types", "careful", "finish_batch")
 
     def run(self) -> None:
         """End the batches whose tasks have all ended. Raises the driver's errors."""
@@ -28,8 +29,11 @@ class BatchFinisher:
             return
         now = rq_now()
         with self._connection.pipeline(transaction=False) as pipeline:
-            for batch_id in (member.decode() for member in batch_ids):
-                keys = [batch_key(batch_id), batch_tasks_key(batch_id), OPEN_BATCHES, QUEUES]
+            for batch_id in batch_ids:
+                name = decoded(batch_id)
+                keys = [batch_key(name), batch_tasks_key(name), OPEN_BATCHES, QUEUES]
                 arguments = [RQ_KEY_PREFIX, batch_id, MAX_TASKS, self._ttl_seconds, now]
                 self._script(keys=keys, args=arguments, client=pipeline)
-            pipeline.execute()
+            for answer in pipeline.execute(raise_on_error=False):
+                if isinstance(answer, ResponseError):
+                    raise answer  # after the other batches have had their turn

@@ -18,7 +18,7 @@ class DueMover:
 
     def __init__(self, connection: Redis, queues: Sequence[Queue]) -> None:
         self._queues = queues
-        self._script = scripts.register(connection, "move_due")
+        self._script = scripts.register(connection, "wrong_types", "careful", "move_due")
 
     def run(self) -> None:
         """Move the due jobs of each queue. Raises the driver's errors."""

@@ -6,7 +6,7 @@ from redis import Redis
 from rq.defaults import RQ_KEY_PREFIX
 
 from taskqueue.store import scripts
-from taskqueue.store.keys import INDEX, TAG_INDEXES, type_index_key
+from taskqueue.store.keys import INDEX, TAG_INDEXES, decoded, type_index_key
 
 STEP = 1000  # tasks of one index in one call: about a millisecond of Redis
 MAX_STEPS = 25  # in one run, while most of what it looks at is gone: 25,000 tasks may end in a second
@@ -18,7 +18,7 @@ class IndexPruner:
     def __init__(self, connection: Redis, job_types: Iterable[str]) -> None:
         self._connection = connection
         self._job_types = job_types
-        self._script = scripts.register(connection, "prune_index")
+        self._script = scripts.register(connection, "wrong_types", "careful", "prune_index")
         self._indexes_left: list[str] = []  # of this round
         self._from_score = "-inf"
 
@@ -36,7 +36,7 @@ class IndexPruner:
                 return
 
     def _indexes(self) -> list[str]:
-        tags = (key.decode(errors="replace") for key in self._connection.sscan_iter(TAG_INDEXES))
+        tags = (decoded(key) for key in self._connection.sscan_iter(TAG_INDEXES))
         return [INDEX, *(type_index_key(name) for name in self._job_types), *tags]
 
     def _forget_if_empty(self, index: str) -> None:

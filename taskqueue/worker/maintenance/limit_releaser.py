@@ -12,7 +12,7 @@ class LimitReleaser:
     """A chore of the scheduling worker, once a second; each end of a job does it for the job's own type."""
 
     def __init__(self, connection: Redis) -> None:
-        self._script = scripts.register(connection, "limits", "release_limits")
+        self._script = scripts.register(connection, "wrong_types", "careful", "limits", "release_limits")
 
     def run(self) -> None:
         """Queue the held jobs for which their limits have a free place. Raises the driver's errors."""

@@ -5,9 +5,8 @@ from typing import cast
 
 from redis import Redis
 from rq.queue import Queue
-from rq.utils import as_text
 
-from taskqueue.store.keys import execution_key, registry_key
+from taskqueue.store.keys import decoded, execution_key, registry_key
 from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.leases import LEASE_SECONDS, Leases
@@ -38,8 +37,8 @@ class LostJobs:
         for queue in self._queues:
             key = registry_key("wip", queue.name)
             expired = cast("list[bytes]", self._connection.zrangebyscore(key, "-inf", now, 0, MAX_LOST))
-            for member in map(as_text, expired):
-                job_id, _, execution = member.rpartition(":")
+            for member in expired:
+                job_id, _, execution = decoded(member).rpartition(":")
                 if not self._abandoned_runs.settle(job_id, execution, WORKER_LOST):
                     self._connection.zrem(key, member)
-                    self._connection.delete(execution_key(member))
+                    self._connection.delete(execution_key(decoded(member)))

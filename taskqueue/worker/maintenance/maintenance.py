@@ -1,6 +1,6 @@
 """Runs the chores of the scheduling worker: the one worker that holds RQ's scheduler lock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from secrets import token_hex
 
 from redis import Redis
@@ -23,8 +23,15 @@ LOCK_SECONDS = 4  # after so long without a word of the scheduling worker, anoth
 class Maintenance:
     """One worker's part in the chores: it runs them while it holds the lock of one of its queues, or more."""
 
-    def __init__(self, connection: Redis, queues: Sequence[Queue], settings: Settings) -> None:
+    def __init__(
+        self,
+        connection: Redis,
+        queues: Sequence[Queue],
+        settings: Settings,
+        attempt: Callable[[Callable[[], object]], bool],
+    ) -> None:
         self._connection = connection
+        self._attempt = attempt  # calls a chore that may fail; False: Redis does not answer
         self._locks = [scheduler_lock_key(queue.name) for queue in queues]
         self._token = token_hex(8)
         self.is_scheduler = False
@@ -43,12 +50,16 @@ class Maintenance:
         self.is_scheduler = any(taken)
         if self.is_scheduler:
             self.queue_due()
-            self._index_pruner.run()
+            self._attempt(self._index_pruner.run)
 
     def queue_due(self) -> None:
-        """Queue all that is due, whoever holds the lock: each chore is safe to run on two workers at once."""
+        """Queue all that is due, whoever holds the lock: each chore is safe to run on two workers at once.
+
+        A chore that fails keeps no other from its turn.
+        """
         for chore in self._chores:
-            chore.run()
+            if not self._attempt(chore.run):
+                return
 
     def give_up(self) -> None:
         """Release the lock, so that another worker can take over at once."""

@@ -12,7 +12,7 @@ class MissedCallbacks:
     """A chore of the scheduling worker, once a second: looks at each task once a minute."""
 
     def __init__(self, connection: Redis) -> None:
-        self._script = scripts.register(connection, "callback", "missed_callbacks")
+        self._script = scripts.register(connection, "wrong_types", "careful", "callback", "missed_callbacks")
 
     def run(self, task_id: str = "") -> None:
         """Queue the callback of this task if it has ended; without an id, of all tasks that are due for a look.

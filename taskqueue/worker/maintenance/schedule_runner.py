@@ -6,7 +6,7 @@ from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import WatchError
+from redis.exceptions import RedisError, WatchError
 from rq.job import JobStatus
 
 from taskqueue.control.operations import Operations
@@ -15,8 +15,9 @@ from taskqueue.enqueue.submission import Submission, Submissions
 from taskqueue.errors import TaskQueueError
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
-from taskqueue.store.keys import ENDED, SCHEDULES, STATUSES, job_key, schedule_key
+from taskqueue.store.keys import ENDED, SCHEDULES, STATUSES, decoded, job_key, schedule_key
 from taskqueue.telemetry.log import about
+from taskqueue.worker.wrong_types import is_wrong_type
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +38,17 @@ class ScheduleRunner:
         now = datetime.now(UTC)
         names: Any = self._connection.zrangebyscore(SCHEDULES, "-inf", now.timestamp(), 0, MAX_DUE)
         for name in names:
-            self._run_schedule(name.decode(), now)
+            self._run_schedule(name, now)
 
-    def _run_schedule(self, name: str, now: datetime) -> None:
+    def _run_schedule(self, member: bytes, now: datetime) -> None:
         """Run one schedule in one transaction, unless another worker, or a change of the schedule, comes first."""
+        name = decoded(member)
         with self._connection.pipeline() as pipeline:
             try:
                 pipeline.watch(schedule_key(name))
                 fields: Any = pipeline.hgetall(schedule_key(name))
                 if not fields:
-                    self._connection.zrem(SCHEDULES, name)
+                    self._connection.zrem(SCHEDULES, member)
                     return
                 stored = read(name, fields)
                 if stored.next_run is None or stored.next_run > now:
@@ -59,9 +61,11 @@ class ScheduleRunner:
                 pipeline.execute()
             except WatchError:
                 return
-            except (ValueError, KeyError):  # another version, or another program, wrote it
+            except Exception as error:  # another version, or another program, wrote it
+                if isinstance(error, RedisError) and not is_wrong_type(error):
+                    raise
                 log.exception("Schedule %s cannot be read, and is paused: save it again or delete it", name)
-                self._connection.zadd(SCHEDULES, {name: "+inf"})
+                self._connection.zadd(SCHEDULES, {member: "+inf"})
                 return
         for run in runs:
             log.info("Schedule %s: task %s is queued", name, run.task.id, extra=about(run.task.id))

@@ -185,3 +185,18 @@ def unknown_name(a: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noq
 def test_a_signature_without_a_json_form_is_refused_with_the_fix(function: Any, message: str) -> None:
     with pytest.raises(SignatureError, match=message.replace("(", r"\(")):
         Signature(function)
+
+
+@pytest.mark.parametrize("name", ["self", "cls", "model_extra", "model_fields_set", "copy", "model_dump", "args"])
+def test_a_field_may_have_any_name(name: str) -> None:
+    scope: dict[str, Any] = {"Any": Any}
+    exec(f"def declared({name}: int, **more: Any) -> None: ...", scope)
+    for function in (scope["declared"], anything):
+        assert Signature(function).arguments({name: 1, "more": 2}) == {name: 1, "more": 2}
+
+
+def test_a_parameter_that_pydantic_needs_is_refused() -> None:
+    def configured(model_config: int) -> None: ...
+
+    with pytest.raises(SignatureError, match="'model_config' cannot be a field"):
+        Signature(configured)

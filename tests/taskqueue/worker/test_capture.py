@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 from taskqueue.enqueue.options import SubmitOptions
@@ -113,3 +114,22 @@ def test_a_job_for_whose_end_others_wait_keeps_its_progress(queue: TaskQueue, st
     start()
     until(queue, task.id, "complete")
     wait_until(lambda: message(queue, task.id) == "second", what="the second phase")
+
+
+@pytest.mark.parametrize(
+    "how", ["dictConfig", "own handler", "no root", "disable", "level", "clear", "basicConfig"]
+)
+def test_a_job_that_configures_logging_silences_nothing_else(
+    queue: TaskQueue, redis: Redis, start: Start, how: str
+) -> None:
+    worker = start()
+    first = queue.submit("sets-up-logging", {"how": how})
+    until(queue, first.id, "failed")
+    for _ in range(2):
+        task = queue.submit("talkative", {})
+        until(queue, task.id, "complete")
+        lines = [line.line for line in read_lines(redis, task.id) if line.level == "WARNING"]
+        assert lines == ["run 1", "run 2"]
+        assert f"Task {task.id} complete" in worker.log
+        assert sum("run 1" in line for line in worker.log.splitlines() if task.id[:8] in line) == 1
+    assert f"Task {first.id} failed for good (attempt 1 of 1): ValueError: after {how}" in worker.log
