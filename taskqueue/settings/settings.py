@@ -37,6 +37,7 @@ class Settings:
     dashboard_auth: tuple[str, str] | None = None  # user, password; None: no login
     api_keys: tuple[ApiKey, ...] = ()  # none: the API is open to everybody
     rate_limit: Quota | None = None  # for each caller; None: no limit
+    body_timeout_seconds: int = 20  # for each 64 KiB of a request's body
     log_level: str = "INFO"
     log_format: str = "text"  # or json
 
@@ -55,6 +56,7 @@ class Settings:
             files_url=url(env, "FILES_URL", ("s3", "gs", "az", "file"), None),
             dashboard_auth=credentials(env, "DASHBOARD_AUTH"),
             api_keys=read_keys(text(env, "API_KEYS", None)),
+            body_timeout_seconds=whole_number(env, "BODY_TIMEOUT_SECONDS", cls.body_timeout_seconds, "of seconds"),
             rate_limit=Quota.read(text(env, "RATE_LIMIT", None)),
             log_level=one_of(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), cls.log_level),
             log_format=one_of(env, "LOG_FORMAT", ("text", "json"), cls.log_format),

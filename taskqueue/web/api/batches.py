@@ -19,7 +19,7 @@ from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.settings import MIB, Settings
 from taskqueue.web.api.submit import WarningJson, warnings_json
 from taskqueue.web.http.access import caller, check_may_submit
-from taskqueue.web.http.body import HashedBody, not_json
+from taskqueue.web.http.body import HashedBody, limit_body, not_json
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.json_stream import JsonStream
 
@@ -113,7 +113,7 @@ def _body() -> HashedBody:
         raise not_json(
             "send 'Content-Type: application/json' for an array, or 'application/x-ndjson' for a task a line."
         )
-    request.max_content_length = MAX_BULK_BYTES
+    limit_body(MAX_BULK_BYTES)
     return HashedBody()
 
 

@@ -10,6 +10,7 @@ from gevent import get_hub
 from taskqueue.errors import FileTooLarge
 from taskqueue.run.files import FileStore, StoredFile
 from taskqueue.settings import Settings
+from taskqueue.web.http.body import limit_body
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.problems import BadRequest
 
@@ -89,11 +90,10 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
 def _uploaded(limit_bytes: int) -> tuple[bytes, str]:
     """Return the content and the name of the uploaded file: multipart/form-data, or the body itself."""
     multipart = request.mimetype == "multipart/form-data"
-    request.max_content_length = limit_bytes + (FORM_BYTES if multipart else 0)
-    if (request.content_length or 0) > request.max_content_length:
-        raise FileTooLarge(limit_bytes)
+    limit_body(limit_bytes + (FORM_BYTES if multipart else 0), FileTooLarge(limit_bytes))
+    content = request.get_data()  # also of a form: a parser of half a form would leave a temporary file open
     if not multipart:
-        return _not_empty(request.get_data()), read_query(UploadQuery).filename
+        return _not_empty(content), read_query(UploadQuery).filename
     sent = list(request.files.values())
     if len(sent) != 1:
         raise BadRequest(
