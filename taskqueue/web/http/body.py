@@ -22,9 +22,11 @@ from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import MIB, Settings
 from taskqueue.web.http.deadlines import Deadlines
 from taskqueue.web.http.problems import RETRY_AFTER_SECONDS, BadRequest
+from taskqueue.web.http.turns import Turns
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 PIECE_BYTES = 64 * 1024  # each must come within BODY_TIMEOUT_SECONDS
+CHUNKED_PIECE_BYTES = 8 * 1024  # of chunks of one byte each, gunicorn reads so many in 0.02 seconds of work
 PIECES_SECONDS = 30  # a whole body is given so many times BODY_TIMEOUT_SECONDS
 MAX_HELD_BYTES = 128 * MIB  # of all bodies that one process holds: deploy/kubernetes gives it 512 MiB
 MAX_BODY_BYTES = 32 * MIB  # where a view sets no limit
@@ -61,6 +63,7 @@ class Body(io.RawIOBase):
         self._stream = environ["wsgi.input"]
         self._socket: socket.socket | None = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
         self._length = length  # None: chunked
+        self._piece_bytes = CHUNKED_PIECE_BYTES if length is None else PIECE_BYTES
         self._timeout_seconds = timeout_seconds
         self._held = held
         self._limit_bytes = MAX_BODY_BYTES
@@ -68,6 +71,7 @@ class Body(io.RawIOBase):
         self._error: Exception | None = None
         self._ends = time.monotonic() + PIECES_SECONDS * timeout_seconds
         self._malformed = False
+        self._turns = Turns()
         self.count = 0  # bytes that were read
         self.ended = length == 0
 
@@ -82,13 +86,13 @@ class Body(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read one piece, as `io.RawIOBase` wants it."""
-        piece = self._next(min(len(buffer), PIECE_BYTES))
+        piece = self._next(min(len(buffer), self._piece_bytes))
         buffer[: len(piece)] = piece
         return len(piece)
 
     def readall(self) -> bytes:
         """Return the rest of the body."""
-        return b"".join(iter(lambda: self._next(PIECE_BYTES), b""))
+        return b"".join(iter(lambda: self._next(self._piece_bytes), b""))
 
     def _next(self, size: int) -> bytes:
         """Return the next bytes, `size` at most; b"" at the end of the whole body."""
@@ -96,6 +100,7 @@ class Body(io.RawIOBase):
             raise self._error
         if self.ended or size == 0:
             return b""
+        self._turns.give_way()  # there may be no wait in the read
         due = min(time.monotonic() + self._timeout_seconds, self._ends)
         piece = self._read_until(due, size)
         self.count += len(piece)
@@ -124,8 +129,8 @@ class Body(io.RawIOBase):
                     self._fail(400, "incomplete-body", "The body is incomplete", detail)
         if deadline.passed:
             detail = (
-                f"{PIECE_BYTES // 1024} KiB, or the rest, must come within {self._timeout_seconds:g} s, and all of"
-                f" it within {PIECES_SECONDS * self._timeout_seconds:g} s. Nothing of it was used."
+                f"{self._piece_bytes // 1024} KiB, or the rest, must come within {self._timeout_seconds:g} s, and"
+                f" all of it within {PIECES_SECONDS * self._timeout_seconds:g} s. Nothing of it was used."
             )
             self._fail(408, "body-timeout", "The body came too slowly", detail)
         return piece
@@ -154,7 +159,8 @@ class Body(io.RawIOBase):
                 read = self._socket.recv
                 self._socket.shutdown(socket.SHUT_WR)
             while left > 0 and not self.ended:
-                size = PIECE_BYTES if self._length is None else min(PIECE_BYTES, self._length - self.count)
+                self._turns.give_way()
+                size = min(self._piece_bytes, left if self._length is None else self._length - self.count)
                 with deadlines.watch(self._socket, min(ends, time.monotonic() + DROP_PIECE_SECONDS)):
                     piece = read(size)
                 self.count += len(piece)

@@ -6,9 +6,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from redis import Redis
@@ -254,6 +256,32 @@ def test_requests_follow_one_another_on_one_connection_though_bodies_stay_unread
             body = BODIES["a task"][-1]
             connection.sendall(by_length("a task", len(body)) + body)
             assert answer(connection)[0] == 202
+
+
+@pytest.mark.parametrize("kind", ["many keys", "many lists", "chunks of a byte"])
+def test_a_body_that_takes_much_work_holds_up_no_other_request(web: Web, redis: Redis, kind: str) -> None:
+    items = {
+        "many keys": [{"task_type": "generic", "payload": {f"k{n}": n for n in range(60_000)}}] * 30,
+        "many lists": [{"task_type": "generic", "payload": {"a": [[]] * 260_000}}] * 28,
+        "chunks of a byte": [TASK] * 30_000,
+    }[kind]
+    body = json.dumps(items).encode()
+    pieces = [by_length("an array", len(body)), body]
+    if kind == "chunks of a byte":
+        in_chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+        pieces = [head("an array", "Transfer-Encoding: chunked"), in_chunks + b"0\r\n\r\n"]
+    ended = Event()
+    with ThreadPoolExecutor() as pool:
+        busy = pool.submit(sent, web.port, *pieces, half_close=False)
+        busy.add_done_callback(lambda _: ended.set())
+        seconds = []
+        while not ended.wait(0.05):
+            began = time.monotonic()
+            assert web.answers()
+            seconds.append(time.monotonic() - began)
+    assert busy.result()[0] == (413 if kind == "chunks of a byte" else 202)  # 10,000 tasks at most
+    assert seconds
+    assert max(seconds) < 1 * SLACK
 
 
 def test_a_server_with_threads_keeps_the_same_promises(
