@@ -53,7 +53,7 @@ from taskqueue.web.api import (
     task_list,
     task_types,
 )
-from taskqueue.web.http import access, body, problems, rate_limit, tracing
+from taskqueue.web.http import access, body, browsers, problems, rate_limit, tracing
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.json_text import FastJson
 
@@ -74,6 +74,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     tracing.register(app)
     problems.register(app)
     body.register(app, settings)
+    browsers.register(app, settings, except_blueprint=dashboard.NAME)
     access.register(app, queue, except_blueprint=dashboard.NAME)
     if settings.rate_limit:
         rate_limit.register(app, rate_limit.Quotas(connection, settings.rate_limit))
