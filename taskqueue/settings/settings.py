@@ -39,6 +39,7 @@ class Settings:
     api_keys: tuple[ApiKey, ...] = ()  # none: the API is open to everybody
     allowed_hosts: tuple[str, ...] = ()  # of an open API, besides loopback names and addresses
     cors_origins: tuple[str, ...] = ()  # of browser front-ends on other sites
+    trust_forwarded_prefix: bool = False  # a proxy sets X-Forwarded-Prefix
     rate_limit: Quota | None = None  # for each caller; None: no limit
     body_timeout_seconds: int = 20  # for each 64 KiB of a request's body
     log_level: str = "INFO"
@@ -62,6 +63,7 @@ class Settings:
             body_timeout_seconds=whole_number(env, "BODY_TIMEOUT_SECONDS", cls.body_timeout_seconds, "of seconds"),
             allowed_hosts=read_hosts(text(env, "ALLOWED_HOSTS", None)),
             cors_origins=read_origins(text(env, "CORS_ORIGINS", None)),
+            trust_forwarded_prefix=one_of(env, "TRUST_FORWARDED_PREFIX", ("no", "yes"), "no") == "yes",
             rate_limit=Quota.read(text(env, "RATE_LIMIT", None)),
             log_level=one_of(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), cls.log_level),
             log_format=one_of(env, "LOG_FORMAT", ("text", "json"), cls.log_format),
