@@ -1,11 +1,13 @@
 """`/files`: upload a file for a job to read, and download a file that a job made."""
 
+from collections.abc import Callable
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 from flask import Blueprint, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
-from gevent import get_hub
+from gevent.monkey import is_module_patched
+from gevent.threadpool import ThreadPool
 
 from taskqueue.errors import FileTooLarge
 from taskqueue.run.files import FileStore, StoredFile
@@ -15,6 +17,7 @@ from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.problems import BadRequest
 
 FORM_BYTES = 64 * 1024  # of a multipart body besides the file: names, boundaries
+THREADS = 20  # that wait for the bucket
 SHOWN_INLINE = {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "text/plain"}
 """Media types that a browser may show in its window: it cannot run any of them."""
 
@@ -27,18 +30,30 @@ class UploadQuery(Query):
 
 
 class InThreads:
-    """A file store that is used in threads: its library waits in native code, where gevent cannot switch."""
+    """A file store that is used in threads: its library waits in native code, where gevent cannot switch.
+
+    The threads are its own. gevent's resolver needs gevent's threads for each new connection to Redis: while a
+    bucket hangs, they would all wait for it. Under a server with threads, the store is used as it is.
+    """
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
+        self._pool: ThreadPool | None = None
 
     def write(self, content: bytes, name: str = "file", *, key: str | None = None) -> StoredFile:
         """Write a file in a thread; see `FileStore.write`."""
-        return cast("StoredFile", get_hub().threadpool.apply(self._store.write, (content, name), {"key": key}))
+        return cast("StoredFile", self._apply(self._store.write, content, name, key=key))
 
     def read(self, filename: str) -> tuple[StoredFile, bytes]:
         """Read a file in a thread; see `FileStore.read`."""
-        return cast("tuple[StoredFile, bytes]", get_hub().threadpool.apply(self._store.read, (filename,)))
+        return cast("tuple[StoredFile, bytes]", self._apply(self._store.read, filename))
+
+    def _apply(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if not is_module_patched("threading"):
+            return function(*arguments, **options)
+        if self._pool is None:  # made by the first request: it belongs to the process and its hub
+            self._pool = ThreadPool(THREADS)
+        return self._pool.apply(function, arguments, options)
 
 
 def views(store: FileStore, settings: Settings) -> Blueprint:

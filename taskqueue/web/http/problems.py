@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from taskqueue.errors import (
     BatchTooLarge,
+    FilesUnavailable,
     FileTooLarge,
     IdempotencyMismatch,
     InvalidBatch,
@@ -122,6 +123,11 @@ def register(app: Flask) -> None:
                 return problem(404, "unknown-file", "There is no such file", str(error))
             case FileTooLarge():
                 return problem(413, "too-large", "The file is too large", str(error))
+            case FilesUnavailable():
+                log.warning("%s %s: %s", request.method, request.path, error)
+                answer = problem(503, "files-unavailable", "The file store is unavailable", str(error))
+                answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+                return answer
             case QueueUnavailable():
                 return _unavailable(error)
         raise error
