@@ -29,7 +29,7 @@ PIECE_BYTES = 64 * 1024  # each must come within BODY_TIMEOUT_SECONDS
 CHUNKED_PIECE_BYTES = 8 * 1024  # of chunks of one byte each, gunicorn reads so many in 0.02 seconds of work
 PIECES_SECONDS = 30  # a whole body is given so many times BODY_TIMEOUT_SECONDS
 MAX_HELD_BYTES = 128 * MIB  # of all bodies that one process holds: deploy/kubernetes gives it 512 MiB
-MAX_BODY_BYTES = 32 * MIB  # where a view sets no limit
+MAX_BODY_BYTES = 32 * MIB  # where a view does not call limit_body
 # After an answer that came before the body's end, its rest is read and dropped: if the socket closed with bytes
 # unread, the kernel would send a reset, and a client that sends all before it reads would lose the answer.
 MAX_DROPPED_BYTES = 128 * MIB
@@ -72,6 +72,7 @@ class Body(io.RawIOBase):
         self._ends = time.monotonic() + PIECES_SECONDS * timeout_seconds
         self._malformed = False
         self._turns = Turns()
+        self._held_bytes = 0
         self.count = 0  # bytes that were read
         self.ended = length == 0
 
@@ -104,10 +105,7 @@ class Body(io.RawIOBase):
         due = min(time.monotonic() + self._timeout_seconds, self._ends)
         piece = self._read_until(due, size)
         self.count += len(piece)
-        if not self._held.add(len(piece)):
-            self._fail(
-                503, "busy", "The server is busy", "It holds too many large bodies; send this one again later."
-            )
+        self._hold()
         if self.count > self._limit_bytes:
             self._fail_too_large()
         if not piece and self._length is not None:
@@ -147,9 +145,18 @@ class Body(io.RawIOBase):
         self._error = BadRequest(status, code, title, detail, headers=headers)
         raise self._error
 
+    def _hold(self) -> None:
+        """Count what this body holds beyond its first piece: large bodies must not keep small ones out."""
+        more = max(0, self.count - PIECE_BYTES) - self._held_bytes
+        if more > 0:
+            self._held_bytes += more
+            if not self._held.add(more):
+                detail = "It holds too many large bodies; send this one again later."
+                self._fail(503, "busy", "The server is busy", detail)
+
     def release(self) -> None:
         """Forget the bytes that were counted: the request has been answered."""
-        self._held.add(-self.count)
+        self._held.add(-self._held_bytes)
 
     def drop_rest(self) -> None:
         """Read and drop what is left of the body, within limits, so that the client can read its answer."""

@@ -238,10 +238,12 @@ def test_bodies_that_lack_their_last_byte_take_bounded_memory(web: Web, redis: R
         ]
         for client in clients:
             client.sendall(by_length("a file", size) + b"x" * (size - 1))
+        small = BODIES["a task"][-1]
+        assert sent(web.port, by_length("a task", len(small)), small, half_close=False)[0] == 202
         statuses = [answer(client)[0] for client in clients]
     assert set(statuses) <= {408, 503}
     assert 503 in statuses  # 180 MiB at the same time
-    status, text = sent(web.port, by_length("a file", size), b"x" * size)
+    status, text = sent(web.port, by_length("a file", size), b"x" * size, half_close=False)
     assert status == 201, text  # their room is free again
 
 
