@@ -20,6 +20,7 @@ TaskQueueError
 ├── WrongStatus           the task's status does not allow this action
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
+├── FilesUnavailable      the bucket or folder of FILES_URL did not answer, or refused
 ├── OutsideOfJob          a function that only a running job can use was called elsewhere
 ├── QueueUnavailable      Redis did not answer, or refused
 ├── ApiRefused            for the command line: the HTTP API did not answer, or refused
@@ -188,6 +189,10 @@ class FileTooLarge(TaskQueueError):
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         super().__init__(f"The file is larger than {limit_bytes:,} bytes (MAX_FILE_BYTES).")
+
+
+class FilesUnavailable(TaskQueueError):
+    """The bucket or folder of FILES_URL did not answer, or refused; the message names it and says why."""
 
 
 class OutsideOfJob(TaskQueueError):

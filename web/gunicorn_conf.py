@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import unquote_plus
 
 from gevent import monkey
 from gunicorn.arbiter import Arbiter
@@ -26,7 +27,7 @@ from taskqueue.settings import Settings, whole_number
 from taskqueue.store.connection import MAX_CONNECTIONS
 from taskqueue.telemetry import log
 
-CALLBACK_URL = re.compile(r"callback_url=[^&\s]*")
+QUERY_PARAMETER = re.compile(r"([^&=\s]*)=([^&\s]*)")
 TRIAL_SECONDS = 30
 STOP_SECONDS = 0.2
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -65,25 +66,33 @@ class _NoProbes(logging.Filter):
         )
 
 
-class _NoCallbackUrls(logging.Filter):
-    """Masks each `callback_url` in the log: it may contain a secret of its receiver."""
+class _NoSecrets(logging.Filter):
+    """Masks query parameters in the log that may contain a secret: payloads, and URLs of receivers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         atoms = record.args
-        if isinstance(atoms, dict) and "callback_url=" in atoms.get("r", ""):
-            atoms["r"] = CALLBACK_URL.sub("callback_url=…", atoms["r"])
+        if isinstance(atoms, dict) and "?" in atoms.get("r", ""):
+            address, _, query = atoms["r"].partition("?")
+            atoms["r"] = f"{address}?{QUERY_PARAMETER.sub(_masked, query)}"
         return True
 
 
+def _masked(parameter: re.Match[str]) -> str:
+    """Return a query parameter for the log, without its value if it is, or may be by a misspelt name, a secret."""
+    name, value = unquote_plus(parameter[1]), unquote_plus(parameter[2])
+    secret = name in ("callback_url", "on_complete") or "://" in value or "{" in value
+    return f"{parameter[1]}=…" if secret else parameter[0]
+
+
 logconfig_dict = log.configuration(_settings.log_level, _settings.log_format) | {
-    "filters": {"no probes": {"()": _NoProbes}, "no callback URLs": {"()": _NoCallbackUrls}},
+    "filters": {"no probes": {"()": _NoProbes}, "no secrets": {"()": _NoSecrets}},
     "loggers": {
         "gunicorn.error": {"level": _settings.log_level, "handlers": [], "propagate": True},
         "gunicorn.access": {
             "level": "INFO",
             "handlers": [],
             "propagate": True,
-            "filters": ["no probes", "no callback URLs"],
+            "filters": ["no probes", "no secrets"],
         },
     },
 }

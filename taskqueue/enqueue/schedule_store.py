@@ -191,6 +191,6 @@ def read(name: str, stored: dict[bytes, bytes]) -> StoredSchedule:
 
 
 def shown_payload(job_types: JobTypes, schedule: Schedule) -> Json:
-    """Return the payload of a schedule's task, with secrets masked."""
+    """Return the payload of a schedule's task, with secrets masked; None if its type is unknown."""
     job_type = job_types.get(schedule.task_type)
-    return job_type.shown(schedule.payload) if job_type else schedule.payload
+    return job_type.shown(schedule.payload) if job_type else None

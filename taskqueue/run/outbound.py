@@ -10,6 +10,7 @@ other code of a job from opening a connection of its own. How a request is prote
 """
 
 import ipaddress
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from typing import Self
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationParseError
 
 from taskqueue.errors import AddressRefused, InvalidSetting, PermanentFailure
 from taskqueue.settings import Environment, text
@@ -161,6 +162,9 @@ def get(
             raw = pool.urlopen(
                 "GET", target, headers=sent | {"Host": host}, redirect=False, retries=False, preload_content=False
             )
+        except LocationParseError:  # its message repeats the address
+            pool.close()
+            raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
         except HTTPError as error:
             pool.close()
             raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
@@ -200,6 +204,8 @@ def post(
         )
         raw.close()
         return int(raw.status)
+    except LocationParseError:  # its message repeats the address
+        raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
     except HTTPError as error:
         raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
     finally:
@@ -214,10 +220,10 @@ def _pool(
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme, 0)
         host = host.encode("idna").decode() if not host.isascii() else host
-    except (ValueError, UnicodeError) as error:
-        raise PermanentFailure(f"{url!r:.200} is not a URL: {error}") from error
+    except ValueError:  # its message may repeat a part of the URL
+        raise PermanentFailure(f"{_shown(url)} is not a URL: its host or its port is not valid.") from None
     if parts.scheme not in PORTS or not host:
-        raise PermanentFailure(f"{url!r:.200} is not a URL that starts with http:// or https://.")
+        raise PermanentFailure(f"{_shown(url)} is not a URL that starts with http:// or https://.")
     if parts.username is not None:
         raise PermanentFailure("A URL with a user in it is not fetched, because logs would show it.")
     addresses = resolve(host, port)
@@ -235,5 +241,9 @@ def _pool(
 
 
 def _shown(url: str) -> str:
-    """Return a URL for a message, without its query, which may contain a key."""
-    return url.partition("?")[0][:200]
+    """Return a URL's scheme, host and port for a message: its user, path and query may each contain a secret."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "The URL"
+    host, *more = re.split(r"[/?#\\]", rest, maxsplit=1)
+    return f"{scheme}://{host.rpartition('@')[2]}{'/…' if more and more[0] else ''}"[:200]

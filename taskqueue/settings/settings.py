@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from taskqueue.settings.api_keys import ApiKey, read_keys
+from taskqueue.settings.browsers import read_hosts, read_origins
 from taskqueue.settings.quota import Quota
 from taskqueue.settings.variables import (
     Environment,
@@ -36,7 +37,11 @@ class Settings:
     files_url: str | None = None  # None: files live in Redis
     dashboard_auth: tuple[str, str] | None = None  # user, password; None: no login
     api_keys: tuple[ApiKey, ...] = ()  # none: the API is open to everybody
+    allowed_hosts: tuple[str, ...] = ()  # of an open API, besides loopback names and addresses
+    cors_origins: tuple[str, ...] = ()  # of browser front-ends on other sites
+    trust_forwarded_prefix: bool = False  # a proxy sets X-Forwarded-Prefix
     rate_limit: Quota | None = None  # for each caller; None: no limit
+    body_timeout_seconds: int = 20  # for each 64 KiB of a request's body
     log_level: str = "INFO"
     log_format: str = "text"  # or json
 
@@ -55,6 +60,10 @@ class Settings:
             files_url=url(env, "FILES_URL", ("s3", "gs", "az", "file"), None),
             dashboard_auth=credentials(env, "DASHBOARD_AUTH"),
             api_keys=read_keys(text(env, "API_KEYS", None)),
+            body_timeout_seconds=whole_number(env, "BODY_TIMEOUT_SECONDS", cls.body_timeout_seconds, "of seconds"),
+            allowed_hosts=read_hosts(text(env, "ALLOWED_HOSTS", None)),
+            cors_origins=read_origins(text(env, "CORS_ORIGINS", None)),
+            trust_forwarded_prefix=one_of(env, "TRUST_FORWARDED_PREFIX", ("no", "yes"), "no") == "yes",
             rate_limit=Quota.read(text(env, "RATE_LIMIT", None)),
             log_level=one_of(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), cls.log_level),
             log_format=one_of(env, "LOG_FORMAT", ("text", "json"), cls.log_format),

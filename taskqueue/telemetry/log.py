@@ -51,19 +51,35 @@ def _colour_wanted() -> bool:
 
 
 class Line(logging.Formatter):
-    """Formats records as text: `11:23:56 INFO    [email 2f5ea86d] what happened`."""
+    """Formats records as text: `11:23:56 INFO    [email 2f5ea86d] what happened`.
+
+    What clients and jobs send is in messages and tracebacks. It cannot begin a line that looks like another event,
+    and has no control characters, which a terminal would obey.
+    """
 
     def __init__(self, colour: bool) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(task)s%(message)s", "%H:%M:%S")
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line, or as several if it has a traceback."""
+        """Return the record as one line; with a traceback as several, of which all but the first are indented."""
         job = running_job()
         record.task = f"[{running_type() or 'unreadable'} {job.id[:TASK_ID_CHARACTERS]}] " if job else ""
-        line = super().format(record)
+        message = record.getMessage()
+        # Only the line breaks of the code that logs count, not those of the values in it.
+        first, *others = message.splitlines() if "\n" in str(record.msg) else [" ".join(message.splitlines())]
+        if record.exc_info:
+            others += self.formatException(record.exc_info).splitlines()
+        if record.stack_info:
+            others += record.stack_info.splitlines()
+        record.message, record.asctime = first, self.formatTime(record, self.datefmt)
+        line = "\n    ".join(_printable(part) for part in (self.formatMessage(record), *others))
         code = COLOURS.get(record.levelname) if self._colour else None
         return f"\033[{code}m{line}\033[0m" if code else line
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in line.expandtabs())
 
 
 class JsonLine(logging.Formatter):

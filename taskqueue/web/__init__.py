@@ -9,8 +9,9 @@ dashboard/   rq-dashboard at /rq
 Only this folder imports Flask, and nothing in it imports the worker.
 """
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskqueue.control.failed_tasks import FailedTasks
 from taskqueue.control.operations import Operations
@@ -53,7 +54,7 @@ from taskqueue.web.api import (
     task_list,
     task_types,
 )
-from taskqueue.web.http import access, problems, rate_limit, tracing
+from taskqueue.web.http import access, body, browsers, problems, rate_limit, tracing
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.json_text import FastJson
 
@@ -66,6 +67,9 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     Nothing connects to Redis before the first request. Raises `InvalidSetting` if a key in API_KEYS names a
     task type that does not exist.
     """
+    if settings.trust_forwarded_prefix:
+        # Nothing else of X-Forwarded-…: with a host from there, any page could give this server a known name.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]
     app.json = FastJson(app)
     app.url_map.converters["task"] = task.TaskId
     connection = connect_for_requests(settings.redis_url)
@@ -73,6 +77,8 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
 
     tracing.register(app)
     problems.register(app)
+    body.register(app, settings)
+    browsers.register(app, settings, except_blueprint=dashboard.NAME)
     access.register(app, queue, except_blueprint=dashboard.NAME)
     if settings.rate_limit:
         rate_limit.register(app, rate_limit.Quotas(connection, settings.rate_limit))
@@ -112,7 +118,8 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     @app.get("/")
     @endpoint("List the main addresses", scope=None, answers={200: dict[str, str]})
     def index() -> ResponseReturnValue:
-        return jsonify({"docs": "/docs", "task_types": "/task-types", "dashboard": "/rq", "health": "/health"})
+        addresses = {"docs": "/docs", "task_types": "/task-types", "dashboard": "/rq", "health": "/health"}
+        return jsonify({name: request.script_root + path for name, path in addresses.items()})
 
     @app.after_request
     def harden(response: Response) -> Response:

@@ -1,6 +1,5 @@
 """`/tasks/bulk` and `/batches`: queue many tasks at once, and follow them together."""
 
-import time
 from collections.abc import Iterable, Iterator
 from typing import Annotated, NotRequired
 
@@ -19,12 +18,12 @@ from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.settings import MIB, Settings
 from taskqueue.web.api.submit import WarningJson, warnings_json
 from taskqueue.web.http.access import caller, check_may_submit
-from taskqueue.web.http.body import HashedBody, not_json
+from taskqueue.web.http.body import HashedBody, limit_body, not_json
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.json_stream import JsonStream
+from taskqueue.web.http.turns import Turns
 
 MAX_BULK_BYTES = 32 * MIB
-ITEMS_AT_A_TIME = 50  # a few milliseconds of work
 OPTIONS_CHARACTERS = 16 * 1024  # allowed for an item's options, besides its payload
 JSON_TYPES = {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl"}
 
@@ -113,15 +112,15 @@ def _body() -> HashedBody:
         raise not_json(
             "send 'Content-Type: application/json' for an array, or 'application/x-ndjson' for a task a line."
         )
-    request.max_content_length = MAX_BULK_BYTES
+    limit_body(MAX_BULK_BYTES)
     return HashedBody()
 
 
 def _allowed(items: Iterable[Json]) -> Iterator[Json]:
     key = caller()
-    for place, item in enumerate(items):
-        if place % ITEMS_AT_A_TIME == 0:
-            time.sleep(0)  # gives way to other requests: this greenlet never waits
+    turns = Turns()
+    for item in items:
+        turns.give_way()
         if key is not None:
             check_may_submit(str(item.get("task_type", "")) if isinstance(item, dict) else None)
         yield item

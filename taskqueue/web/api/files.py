@@ -1,19 +1,23 @@
 """`/files`: upload a file for a job to read, and download a file that a job made."""
 
+from collections.abc import Callable
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 from flask import Blueprint, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
-from gevent import get_hub
+from gevent.monkey import is_module_patched
+from gevent.threadpool import ThreadPool
 
 from taskqueue.errors import FileTooLarge
 from taskqueue.run.files import FileStore, StoredFile
 from taskqueue.settings import Settings
+from taskqueue.web.http.body import limit_body
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.problems import BadRequest
 
 FORM_BYTES = 64 * 1024  # of a multipart body besides the file: names, boundaries
+THREADS = 20  # that wait for the bucket
 SHOWN_INLINE = {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "text/plain"}
 """Media types that a browser may show in its window: it cannot run any of them."""
 
@@ -26,18 +30,30 @@ class UploadQuery(Query):
 
 
 class InThreads:
-    """A file store that is used in threads: its library waits in native code, where gevent cannot switch."""
+    """A file store that is used in threads: its library waits in native code, where gevent cannot switch.
+
+    The threads are its own. gevent's resolver needs gevent's threads for each new connection to Redis: while a
+    bucket hangs, they would all wait for it. Under a server with threads, the store is used as it is.
+    """
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
+        self._pool: ThreadPool | None = None
 
     def write(self, content: bytes, name: str = "file", *, key: str | None = None) -> StoredFile:
         """Write a file in a thread; see `FileStore.write`."""
-        return cast("StoredFile", get_hub().threadpool.apply(self._store.write, (content, name), {"key": key}))
+        return cast("StoredFile", self._apply(self._store.write, content, name, key=key))
 
     def read(self, filename: str) -> tuple[StoredFile, bytes]:
         """Read a file in a thread; see `FileStore.read`."""
-        return cast("tuple[StoredFile, bytes]", get_hub().threadpool.apply(self._store.read, (filename,)))
+        return cast("tuple[StoredFile, bytes]", self._apply(self._store.read, filename))
+
+    def _apply(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if not is_module_patched("threading"):
+            return function(*arguments, **options)
+        if self._pool is None:  # made by the first request: it belongs to the process and its hub
+            self._pool = ThreadPool(THREADS)
+        return self._pool.apply(function, arguments, options)
 
 
 def views(store: FileStore, settings: Settings) -> Blueprint:
@@ -89,11 +105,10 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
 def _uploaded(limit_bytes: int) -> tuple[bytes, str]:
     """Return the content and the name of the uploaded file: multipart/form-data, or the body itself."""
     multipart = request.mimetype == "multipart/form-data"
-    request.max_content_length = limit_bytes + (FORM_BYTES if multipart else 0)
-    if (request.content_length or 0) > request.max_content_length:
-        raise FileTooLarge(limit_bytes)
+    limit_body(limit_bytes + (FORM_BYTES if multipart else 0), FileTooLarge(limit_bytes))
+    content = request.get_data()  # also of a form: a parser of half a form would leave a temporary file open
     if not multipart:
-        return _not_empty(request.get_data()), read_query(UploadQuery).filename
+        return _not_empty(content), read_query(UploadQuery).filename
     sent = list(request.files.values())
     if len(sent) != 1:
         raise BadRequest(

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import urlsplit
 
 from flask import Blueprint, jsonify, url_for
 from flask.typing import ResponseReturnValue
@@ -11,11 +12,12 @@ from typing_extensions import TypedDict
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.enqueue.schedule_store import Schedules, StoredSchedule, shown_payload
 from taskqueue.errors import UnknownSchedule
+from taskqueue.jobtypes.masking import MASK
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.http.access import caller_sees, check_may_submit
+from taskqueue.web.http.access import caller, caller_sees, check_may_submit
 from taskqueue.web.http.body import json_body
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.problems import BadRequest
@@ -179,7 +181,7 @@ def _schedule_json(stored: StoredSchedule, payload: Json) -> ScheduleJson:
         "timeout": schedule.timeout,
         "expires_in": schedule.expires_in,
         "tags": list(schedule.tags),
-        "callback_url": schedule.callback_url,
+        "callback_url": _shown_url(schedule.callback_url),
         "paused": stored.paused,
         "next_runs": [timestamp(run) for run in runs],
         "last_run": {"at": timestamp(stored.last_run), "task": stored.last_task} if stored.last_task else None,
@@ -189,3 +191,12 @@ def _schedule_json(stored: StoredSchedule, payload: Json) -> ScheduleJson:
         "created_at": timestamp(stored.created_at),
         "updated_at": timestamp(stored.updated_at),
     }
+
+
+def _shown_url(url: str | None) -> str | None:
+    """Return a callback's URL; only its host if the caller may not change schedules: the rest may be a secret."""
+    key = caller()
+    if url is None or key is None or key.may("operate"):
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/{MASK}"

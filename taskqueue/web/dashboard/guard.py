@@ -9,8 +9,8 @@ from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 
 from taskqueue.settings.api_keys import ApiKey, Scope, find_key
 from taskqueue.web.dashboard.shown import REGISTRIES
+from taskqueue.web.http.browsers import SAFE_METHODS, is_from_another_site
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # they only show: the package mounts no other views of rq-dashboard
 MAX_PER_PAGE = 200  # as in rq-dashboard's form
 MAX_PAGE = 1_000_000  # nobody turns so many pages
 
@@ -75,18 +75,7 @@ def _logins(login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> str:
 
 def check_origin() -> None:
     """Refuse a change that a page of another site asks for. Raises `Forbidden`."""
-    if request.method in SAFE_METHODS:
-        return
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None:
-        same_site = site in ("same-origin", "none")
-    elif origin is not None:
-        same_site = origin in (f"http://{request.host}", f"https://{request.host}")
-    else:
-        # Not a browser: a browser sends Origin with a POST from another site, and no page can prevent it (Fetch
-        # Standard, "append a request Origin header"). curl sends neither, and has no login for a site to abuse.
-        same_site = True
-    if not same_site:
+    if is_from_another_site():
         raise Forbidden("This request comes from another site. Use the buttons of the dashboard.")
 
 

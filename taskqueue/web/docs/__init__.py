@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import flask_swagger_ui
-from flask import Blueprint, Flask, Response, jsonify, render_template, send_from_directory
+from flask import Blueprint, Flask, Response, jsonify, render_template, request, send_from_directory
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
@@ -53,7 +53,9 @@ def views(app: Flask, job_types: JobTypes, settings: Settings) -> Blueprint:
         return document(app, offer)
 
     def current_document() -> dict[str, Any]:
-        return document_for(tuple(sorted(filter(caller_sees, job_types))))
+        found = document_for(tuple(sorted(filter(caller_sees, job_types))))
+        prefix = request.script_root
+        return found | {"servers": [{"url": prefix}]} if prefix else found
 
     @blueprint.get("/openapi.json")
     @endpoint("Get the API document (OpenAPI 3.1)", scope="read", answers={200: dict[str, Any]}, by_type=True)

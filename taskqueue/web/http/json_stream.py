@@ -4,6 +4,7 @@ So memory holds one item and not the whole body.
 """
 
 import codecs
+import gc
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +22,22 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_decode = json.JSONDecoder(parse_constant=_no_number).raw_decode
+_decoder = json.JSONDecoder(parse_constant=_no_number)
+
+
+def _decode(text: str, start: int) -> tuple[Json, int]:
+    """Return the value that begins at `start`, and where it ends.
+
+    JSON makes no garbage in cycles. Python would look for some all the same, and an item of 260,000 lists would
+    take 0.36 seconds instead of 0.04, in which the process answers nobody else.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _decoder.raw_decode(text, start)
+    finally:
+        if collects:
+            gc.enable()
 
 
 class JsonStream:

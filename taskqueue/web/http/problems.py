@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, request
@@ -9,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from taskqueue.errors import (
     BatchTooLarge,
+    FilesUnavailable,
     FileTooLarge,
     IdempotencyMismatch,
     InvalidBatch,
@@ -43,8 +45,18 @@ TITLES = {
 class BadRequest(Exception):
     """The request itself is wrong: its query, its headers or the form of its body."""
 
-    def __init__(self, status: int, code: str, title: str, detail: str, **more: Any) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        title: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
         self.answer = (status, code, title, detail, more)
+        self.headers = headers or {}
         super().__init__(detail)
 
 
@@ -60,7 +72,9 @@ def register(app: Flask) -> None:
     @app.errorhandler(BadRequest)
     def bad_request(error: BadRequest) -> Response:
         status, code, title, detail, more = error.answer
-        return problem(status, code, title, detail, **more)
+        answer = problem(status, code, title, detail, **more)
+        answer.headers.update(error.headers)
+        return answer
 
     @app.errorhandler(TaskQueueError)
     def refused(error: TaskQueueError) -> Response:
@@ -109,6 +123,11 @@ def register(app: Flask) -> None:
                 return problem(404, "unknown-file", "There is no such file", str(error))
             case FileTooLarge():
                 return problem(413, "too-large", "The file is too large", str(error))
+            case FilesUnavailable():
+                log.warning("%s %s: %s", request.method, request.path, error)
+                answer = problem(503, "files-unavailable", "The file store is unavailable", str(error))
+                answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+                return answer
             case QueueUnavailable():
                 return _unavailable(error)
         raise error
@@ -123,9 +142,7 @@ def register(app: Flask) -> None:
         match status:
             case 405:
                 detail += f": use {response.headers['Allow']}"
-            case 413:
-                detail += f": at most {request.max_content_length or 0:,} bytes are accepted"
-            case _ if status not in TITLES:
+            case _ if status == 413 or status not in TITLES:
                 detail = error.description or title
         answer = problem(status, error.name.lower().replace(" ", "-"), title, detail)
         for name, value in response.headers:

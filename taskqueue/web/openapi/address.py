@@ -61,7 +61,8 @@ class Address:
             | ({"content": _content(kind, schemas, "serialization")} if kind is not None else {})
             for status, kind in declared.answers.items()
         }
-        for status in sorted({*declared.problems, *([400] if declared.query else [])}):
+        always = [400] * bool(declared.query) + [400, 408] * (declared.body is not None)
+        for status in sorted({*declared.problems, *always}):
             operation["responses"][str(status)] = problem_answer(status, self.blueprint)
         return operation
 

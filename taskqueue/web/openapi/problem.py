@@ -24,12 +24,13 @@ MEANINGS = {
     401: "The key is missing or wrong",
     403: "The key does not allow this",
     404: "Not found, or expired",
+    408: "The body came too slowly",
     409: "Not possible now",
     413: "Too large",
     415: "The body must be sent as JSON",
     422: "Understood, but not valid",
     429: "Too many requests: `Retry-After` says in how many seconds to try again",
-    503: "Redis is unavailable: `Retry-After` says in how many seconds to try again",
+    503: "Redis is unavailable, or the server is busy: `Retry-After` says in how many seconds to try again",
 }
 ID = FORMATS["uuid"]
 NO_QUEUE = errors.UnknownQueue("hihg", ["high", "default", "low"])
@@ -58,6 +59,7 @@ EXAMPLES: dict[int | tuple[str, int], tuple[str, str, str]] = {  # code, title, 
     ("pauses", 404): ("unknown-queue", "There is no such queue", str(NO_QUEUE)),
     ("task_types", 404): ("unknown-task-type", "There is no such task type", str(NO_TYPE)),
     ("docs", 404): ("not-found", "There is nothing at this address", "GET /docs/other.js"),
+    408: ("body-timeout", "The body came too slowly", "64 KiB, or the rest, must come within 20 s."),
     409: ("still-processing", "The first request is being processed", str(errors.StillProcessing())),
     ("operations", 409): (
         "wrong-status",

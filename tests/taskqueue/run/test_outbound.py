@@ -3,6 +3,7 @@
 import gzip
 import ipaddress
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -222,10 +223,45 @@ def test_a_name_that_does_not_resolve_is_an_error_that_may_pass() -> None:
         fetch("http://nowhere.invalid/", NOTHING)
 
 
-def test_a_query_does_not_stand_in_messages() -> None:
-    with pytest.raises(ConnectionError) as raised:
-        fetch("http://127.0.0.1:1/feed?key=hunter2")
-    assert "hunter2" not in str(raised.value)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/hunter2",
+        "http://127.0.0.1:1/a/b?key=hunter2",
+        "http://127.0.0.1:1?hunter2",
+        "http://127.0.0.1:99999/hunter2?key=hunter2",
+        "http://127.0.0.1:99999#hunter2",
+        "http://user:hunter2@127.0.0.1:1/",
+        "http://user:hunter2@127.0.0.1:99999/",
+        "http://[::1/hunter2",
+        "ftp://127.0.0.1/hunter2",
+        "hunter2",
+        "//127.0.0.1/hunter2",
+        "http:///hunter2",
+        "http://\u2100.example/hunter2",
+        "http://127.0.0.1:1/\ud800hunter2",
+        "http://127.0.0.1:1\\hunter2",
+    ],
+)
+def test_only_a_host_is_shown_in_messages(url: str) -> None:
+    """Receivers' tokens are in paths, keys in queries."""
+    with pytest.raises((ConnectionError, PermanentFailure)) as raised:
+        fetch(url)
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value))
+    with pytest.raises((ConnectionError, PermanentFailure)) as raised:
+        post(url, b"", settings=LOCAL, headers={})
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_redirect_shows_only_hosts(server: str) -> None:
+    for path in (
+        "/redirect?http://127.0.0.1:1/hunter2",
+        "/redirect?ftp://127.0.0.1/hunter2",
+        "/redirect?http://127.0.0.1:99999/hunter2",
+    ):
+        with pytest.raises((ConnectionError, PermanentFailure)) as raised:
+            fetch(server + path)
+        assert "hunter2" not in "".join(traceback.format_exception(raised.value))
 
 
 def test_a_network_can_be_allowed() -> None:

@@ -44,6 +44,42 @@ def test_colour_is_for_terminals_and_who_asks(
     assert configuration("INFO", "text")["formatters"]["text"]["colour"] is colour
 
 
+FORGED = "x\n16:00:00 ERROR   Task t-1 failed\x1b[2J\x1b]0;title\x07\r16:00:00\x85a\u2028b\u202ec\x7f"
+
+
+def printable_lines(record: logging.LogRecord) -> list[str]:
+    lines = Line(colour=False).format(record).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert all(line.startswith("    ") for line in lines[1:])
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("message", "values"), [("Got %s", (FORGED,)), ("Got %(x)s", ({"x": FORGED},)), (FORGED, ())]
+)
+def test_what_a_client_sends_begins_no_line_and_moves_no_cursor(message: str, values: tuple[object, ...]) -> None:
+    lines = printable_lines(logging.LogRecord("n", logging.INFO, "f", 1, message, values, None))
+    assert len(lines) == 1 or message == FORGED
+    assert "16:00:00 ERROR   Task t-1 failed" in "".join(lines)
+
+
+def test_a_traceback_stays_several_lines() -> None:
+    try:
+        raise ValueError(FORGED)
+    except ValueError:
+        record = logging.LogRecord("n", logging.ERROR, "f", 1, "it broke at %s", (FORGED,), sys.exc_info())
+    lines = printable_lines(record)
+    assert lines[1] == "    Traceback (most recent call last):"
+    assert lines[4].startswith("    ValueError: x")
+    assert (
+        len(printable_lines(logging.LogRecord("n", logging.INFO, "f", 1, "Of %s:\n%s", ("t", "a\nb"), None))) == 3
+    )
+
+
+def test_an_empty_message_is_a_line() -> None:
+    assert len(printable_lines(logging.LogRecord("n", logging.INFO, "f", 1, "", (), None))) == 1
+
+
 def json_line(record: logging.LogRecord) -> dict[str, object]:
     text = JsonLine().format(record)
     assert "\n" not in text

@@ -1,14 +1,20 @@
 """A sensitive value reaches the job, and nothing shows it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
 from redis import Redis
+from werkzeug.test import TestResponse
 
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.masking import MASK
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.settings import Settings
+from taskqueue.settings.api_keys import new_key
 from tests.taskqueue.web.conftest import problem
+from web import create_app
 
 SECRETS = ("hunter-secret", "spare-secret", "wrong-secret")
 PAYLOAD = {"user": "ada", "password": "hunter-secret", "spare": ["spare-secret"]}
@@ -76,3 +82,37 @@ def test_a_task_of_an_unknown_type_shows_no_payload(client: FlaskClient, queue: 
     assert data
     redis.hset(f"rq:job:{task.id}", "data", data.replace(b"call.login", b"call.newer"))
     assert client.get(f"/tasks/{task.id}").get_json()["payload"] is None
+
+
+def test_a_schedule_of_an_unknown_type_shows_no_payload(client: FlaskClient, redis: Redis) -> None:
+    put = client.put("/schedules/s", json={"task_type": "login", "payload": PAYLOAD, "interval": 86_400})
+    assert put.get_json()["payload"]["password"] == MASK
+    stored = redis.hget("tq:schedule:s", "schedule")
+    assert stored
+    redis.hset("tq:schedule:s", "schedule", stored.replace(b'"login"', b'"newer"'))
+    for answer in (client.get("/schedules/s"), client.get("/schedules"), client.post("/schedules/s/pause")):
+        assert answer.status_code == 200
+        assert shows_none(answer.text)
+    assert client.get("/schedules/s").get_json()["payload"] is None
+
+
+def test_the_token_of_a_schedules_receiver_is_for_keys_that_may_change_it(
+    settings: Settings, job_types: JobTypes, redis: Redis
+) -> None:
+    keys = {scope: new_key(scope, scope) for scope in ("read", "submit", "operate")}
+    app = create_app(replace(settings, api_keys=tuple(key for _, key in keys.values())), job_types)
+    client = app.test_client()
+    url = "https://hooks.example.com/T0/hunter-secret?key=spare-secret"
+
+    def ask(scope: str, method: str, path: str, **more: object) -> TestResponse:
+        return client.open(path, method=method, headers={"Authorization": f"Bearer {keys[scope][0]}"}, **more)
+
+    schedule = {"task_type": "generic", "interval": 86_400, "callback_url": url}
+    assert ask("operate", "PUT", "/schedules/s", json=schedule).get_json()["callback_url"] == url
+    assert ask("operate", "GET", "/schedules/s").get_json()["callback_url"] == url
+    for scope in ("read", "submit"):
+        for path in ("/schedules/s", "/schedules"):
+            answer = ask(scope, "GET", path)
+            assert answer.status_code == 200
+            assert shows_none(answer.text)
+            assert f"https://hooks.example.com/{MASK}" in answer.text

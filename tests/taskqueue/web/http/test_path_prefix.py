@@ -1,0 +1,60 @@
+"""Under a path prefix, which a proxy removes and sends as X-Forwarded-Prefix, all addresses lead to the API."""
+
+import re
+from dataclasses import replace
+from urllib.parse import urljoin
+
+import pytest
+from flask.testing import FlaskClient
+
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.settings import Settings
+from web import create_app
+
+PREFIX = {"X-Forwarded-Prefix": "/jobs"}
+
+
+@pytest.fixture
+def behind_proxy(settings: Settings, job_types: JobTypes) -> FlaskClient:
+    return create_app(replace(settings, trust_forwarded_prefix=True), job_types).test_client()
+
+
+def test_every_address_has_the_prefix(behind_proxy: FlaskClient) -> None:
+    task = {"json": {}, "headers": PREFIX}
+    for _ in range(2):
+        posted = behind_proxy.post("/tasks?task_type=generic", **task)
+    assert posted.headers["Location"] == f"/jobs/tasks/{posted.get_json()['id']}"
+    file = behind_proxy.post("/files", data=b"x", headers=PREFIX)
+    assert file.headers["Location"].startswith("/jobs/files/")
+    page = behind_proxy.get("/tasks?limit=1", headers=PREFIX)
+    assert page.headers["Link"].startswith("</jobs/tasks?")
+    assert behind_proxy.get("/", headers=PREFIX).get_json()["docs"] == "/jobs/docs"
+    assert behind_proxy.get("/openapi.json", headers=PREFIX).get_json()["servers"] == [{"url": "/jobs"}]
+    assert behind_proxy.get("/rq/", headers=PREFIX, follow_redirects=False).status_code in (200, 302, 308)
+    dashboard = behind_proxy.get("/rq/", headers=PREFIX, follow_redirects=True).text
+    links = re.findall(r'(?:src|href)="(/[^"]*)"', dashboard)
+    assert links
+    assert all(link.startswith("/jobs/rq/") for link in links)
+
+
+@pytest.mark.parametrize("prefix", ["", "/jobs"])
+def test_the_page_of_the_docs_finds_its_parts(behind_proxy: FlaskClient, prefix: str) -> None:
+    headers = {"X-Forwarded-Prefix": prefix} if prefix else {}
+    parts = re.findall(r'(?:src|href)="([^"]+)"', behind_proxy.get("/docs", headers=headers).text)
+    assert len(parts) == 4
+    for part in parts:
+        path = urljoin(f"http://localhost{prefix}/docs", part).removeprefix("http://localhost")
+        assert path.startswith(f"{prefix}/docs/")
+        with behind_proxy.get(path.removeprefix(prefix), headers=headers) as response:
+            assert response.status_code == 200
+
+
+def test_the_header_counts_only_where_the_proxy_is_trusted(client: FlaskClient) -> None:
+    posted = client.post("/tasks?task_type=generic", json={}, headers=PREFIX)
+    assert posted.headers["Location"].startswith("/tasks/")
+    assert "servers" not in client.get("/openapi.json", headers=PREFIX).get_json()
+
+
+def test_a_trusted_proxy_gives_the_server_no_other_name(behind_proxy: FlaskClient) -> None:
+    headers = PREFIX | {"Host": "evil.example", "X-Forwarded-Host": "localhost"}
+    assert behind_proxy.get("/tasks", headers=headers).status_code == 403
