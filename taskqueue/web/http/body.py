@@ -184,7 +184,10 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.before_request
     def wrap() -> None:
-        environ, length = request.environ, request.content_length
+        environ = request.environ
+        # As `request.content_length`, which takes ten times as long; the server has checked both headers.
+        text = "" if "HTTP_TRANSFER_ENCODING" in environ else environ.get("CONTENT_LENGTH", "")
+        length = int(text) if text.isdecimal() else None
         if length == 0 or (length is None and not environ.get("wsgi.input_terminated")):
             return
         g.body = Body(environ, length, settings.body_timeout_seconds, held)
@@ -193,6 +196,7 @@ def register(app: Flask, settings: Settings) -> None:
     @app.after_request
     def drop_rest(response: Response) -> Response:
         body: Body | None = g.get("body")
+        # gunicorn says that a request without a body has one of an unknown length.
         if body and not body.ended and (request.content_length or "Transfer-Encoding" in request.headers):
             response.call_on_close(body.drop_rest)
         return response

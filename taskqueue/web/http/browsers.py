@@ -5,6 +5,7 @@ this network looks at reaches it, too: a page can send changes to any address, a
 gives the address a name of its own (DNS rebinding). So changes from other sites and unknown names are refused.
 """
 
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ def register(app: Flask, settings: Settings, *, except_blueprint: str) -> None:
         @app.before_request
         def check() -> None:
             check_host(settings.allowed_hosts)
-            if request.blueprint != except_blueprint and is_from_another_site(settings.cors_origins):
+            if is_from_another_site(settings.cors_origins) and request.blueprint != except_blueprint:
                 fix = "Let its server call the API; or name its origin in CORS_ORIGINS."
                 detail = f"A page of another site asks for a change. {fix}"
                 raise BadRequest(403, "other-site", "This request comes from another site", detail)
@@ -72,8 +73,10 @@ def _answer_origins(app: Flask, origins: tuple[str, ...], except_blueprint: str)
 
 def is_from_another_site(allowed_origins: tuple[str, ...] = ()) -> bool:
     """Return whether a page of another site, by a browser, asks for a change. Allowed origins do not count."""
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if request.method in SAFE_METHODS or origin in allowed_origins:
+    if request.method in SAFE_METHODS:
+        return False
+    site, origin = request.environ.get("HTTP_SEC_FETCH_SITE"), request.environ.get("HTTP_ORIGIN")
+    if origin in allowed_origins:
         return False
     if site is not None:
         return site not in ("same-origin", "none")
@@ -84,21 +87,26 @@ def is_from_another_site(allowed_origins: tuple[str, ...] = ()) -> bool:
 
 
 def check_host(allowed_hosts: tuple[str, ...]) -> None:
-    """Refuse a name that somebody else may have given this server (DNS rebinding). Raises `BadRequest` (403).
+    """Refuse a name that somebody else may have given this server (DNS rebinding). Raises `BadRequest` (403)."""
+    header = request.environ.get("HTTP_HOST")
+    if header and not _is_known(header, allowed_hosts):  # no browser leaves it out
+        fix = "Use its address; or name the host in ALLOWED_HOSTS, or set API_KEYS."
+        title = "The server is not known by this name"
+        raise BadRequest(403, "unknown-host", title, f"The host is {header!r}. {fix}")
+
+
+@lru_cache(maxsize=100)
+def _is_known(header: str, allowed_hosts: tuple[str, ...]) -> bool:
+    """Return whether a Host header has an allowed name, a loopback name or an address.
 
     An address is no name: a page has it as its own host only if this server sent the page.
     """
-    header = request.environ.get("HTTP_HOST")
-    if not header:
-        return  # no browser leaves it out
     try:
         host = (urlsplit(f"//{header}").hostname or "").rstrip(".")
-        if host == "localhost" or host.endswith(".localhost") or _matches(host, allowed_hosts) or ip_address(host):
-            return
+        loopback = host == "localhost" or host.endswith(".localhost")
+        return loopback or _matches(host, allowed_hosts) or ip_address(host) is not None
     except ValueError:
-        pass
-    fix = "Use its address; or name the host in ALLOWED_HOSTS, or set API_KEYS."
-    raise BadRequest(403, "unknown-host", "The server is not known by this name", f"The host is {header!r}. {fix}")
+        return False
 
 
 def _matches(host: str, allowed_hosts: tuple[str, ...]) -> bool:

@@ -2,20 +2,30 @@
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from threading import Lock, Thread
+from typing import Self
 
 CHECK_SECONDS = 0.25
 
 
 class Deadline:
-    """When a read must be done, and whether that time has passed."""
+    """A `with` block that reads from a socket and must end in time; `passed` says that it did not."""
 
-    def __init__(self, reading: socket.socket | None, due: float) -> None:
+    __slots__ = ("_watched", "due", "passed", "socket")
+
+    def __init__(self, reading: socket.socket | None, due: float, watched: "set[Deadline]") -> None:
         self.socket = reading
         self.due = due  # monotonic
         self.passed = False
+        self._watched = watched
+
+    def __enter__(self) -> Self:
+        self._watched.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watched.discard(self)
 
 
 class Deadlines:
@@ -30,17 +40,11 @@ class Deadlines:
         self._thread: Thread | None = None
         self._lock = Lock()
 
-    @contextmanager
-    def watch(self, reading: socket.socket | None, due: float) -> Iterator[Deadline]:
-        """Let what is read in a `with` block end at `due`; the `Deadline` says whether it did."""
-        deadline = Deadline(reading, due)
+    def watch(self, reading: socket.socket | None, due: float) -> Deadline:
+        """Return a `with` block in which reading from the socket ends at `due`, as at the end of its data."""
         if self._thread is None:
             self._start()
-        self._watched.add(deadline)
-        try:
-            yield deadline
-        finally:
-            self._watched.discard(deadline)
+        return Deadline(reading, due, self._watched)
 
     def _start(self) -> None:
         with self._lock:

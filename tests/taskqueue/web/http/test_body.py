@@ -203,25 +203,25 @@ def test_a_half_body_leaves_its_idempotency_key_free(web: Web, redis: Redis) -> 
 
 @pytest.mark.parametrize("mib", [2, 20, 64])
 @pytest.mark.parametrize(
-    ("path", "key", "status"),
+    ("path", "with_key", "status"),
     [
-        ("/tasks?task_type=generic", SECRET, 413),
-        ("/tasks?task_type=generic", "", 401),
-        ("/tasks?task_typ=generic", SECRET, 400),
-        ("/files?filenam=x", SECRET, 400),
-        ("/files", "", 401),
-        ("/nope", "", 404),
-        ("/healthz", "", 405),
-        ("/requeue?x=1", SECRET, 400),
+        ("/tasks?task_type=generic", True, 413),
+        ("/tasks?task_type=generic", False, 401),
+        ("/tasks?task_typ=generic", True, 400),
+        ("/files?filenam=x", True, 400),
+        ("/files", False, 401),
+        ("/nope", False, 404),
+        ("/healthz", False, 405),
+        ("/requeue?x=1", True, 400),
     ],
 )
 def test_a_client_that_sends_all_before_it_reads_sees_its_answer(
-    web: Web, path: str, key: str, status: int, mib: int
+    web: Web, path: str, with_key: bool, status: int, mib: int
 ) -> None:
     """urllib says `Connection: close`: its answer would be lost if the server closed with bytes unread."""
-    headers = {"Content-Type": JSON} | ({"Authorization": f"Bearer {key}"} if key else {})
+    headers = {"Content-Type": JSON} | ({"Authorization": f"Bearer {SECRET}"} if with_key else {})
     request = urllib.request.Request(f"http://127.0.0.1:{web.port}{path}", b"x" * mib * MIB, headers)
-    if path.startswith("/files") and key:
+    if path.startswith("/files") and with_key:
         status = 400 if mib < 16 else 413
     for _ in range(3):
         with pytest.raises(urllib.error.HTTPError) as refused:
