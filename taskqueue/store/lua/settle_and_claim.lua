@@ -290,6 +290,15 @@ local function begin_or_drop(queue_key, job, fields, hash)
     return true
 end
 
+-- Puts a job back that was popped, if Redis refuses what its claim needs: a right was taken away, say.
+local function put_back(queue_key, job, hash)
+    local key = keys_of(job, claim)
+    if redis.pcall('SISMEMBER', worker_key .. ':executions', key.member) == 1 then return end -- it is claimed
+    redis.pcall('ZREM', prefix .. ':wip:' .. queue_key:sub(#prefix + 8), key.member)
+    redis.pcall('HSET', key.job, 'status', hash.status or 'queued', 'tq:attempt', hash['tq:attempt'] or '0')
+    redis.pcall('LPUSH', queue_key, job)
+end
+
 local function pop_with_care(answer, queues, pop)
     if answer.err:sub(1, 9) ~= 'WRONGTYPE' then error(answer) end
     for _, queue_key in ipairs(queues) do careful('LLEN', queue_key) end
@@ -319,6 +328,7 @@ local function take(queues)
                 set_aside(job, 'the job hash has no data')
             elseif NOT_TO_RUN[hash.status] then -- its id was pushed twice, or it was canceled since
             else
+                undo = function() put_back(queue_key, job, hash) end
                 local begun, fault = carefully(begin_or_drop, queue_key, job, fields, hash)
                 if begun then return job, fields end
                 if fault then -- it stays unrun, and the next job gets its turn
@@ -332,6 +342,12 @@ end
 
 local settled = ''
 if outcome ~= '' then
+    undo = function() -- so that the next call can settle it
+        if not done.owned or done.result or done.queue then return end
+        local member = keys_of(ARGV[8], ARGV[9]).member
+        redis.pcall('ZADD', prefix .. ':wip:' .. ARGV[10], precisely(lease), member)
+        redis.pcall('SADD', worker_key .. ':executions', member)
+    end
     local fault
     settled, fault = carefully(settle)
     if fault then settled = give_up(fault) end

@@ -36,6 +36,8 @@ local function is_of_data(message)
     return false
 end
 
+local undo = function() end -- what carefully() calls before it raises: a script sets it
+
 -- Calls `act`, and again with care after an error that the data has caused. Returns its answer; or nil and the error.
 local function carefully(act, ...)
     local done, answer = pcall(act, ...)
@@ -46,7 +48,10 @@ local function carefully(act, ...)
         if done then return answer end
     end
     local message = message_of(answer)
-    if not is_of_data(message) then error({ err = message }) end
+    if not is_of_data(message) then
+        undo()
+        error({ err = message })
+    end
     return nil, message
 end
 
