@@ -46,7 +46,7 @@ def is_unknown_here(error: BaseException | None, job_type: str) -> bool:
     payload_error = error.__cause__ if isinstance(error, PermanentFailure) else None
     if not isinstance(payload_error, InvalidPayload) or payload_error.job_type != job_type:
         return False
-    return any(detail.message == NO_SUCH_FIELD for detail in payload_error.errors)
+    return all(detail.message == NO_SUCH_FIELD for detail in payload_error.errors)
 
 
 def postponed_seconds(unknown_since: float, now: float) -> int:

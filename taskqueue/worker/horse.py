@@ -212,7 +212,11 @@ class Horse:
         """Return what becomes of a job whose run has raised the exception that is being handled."""
         self._capture.restore_logging()  # before what follows is logged
         error = sys.exc_info()[1]
-        if is_unknown_here(error, job.type_name) and (delay := postponed_seconds(job.unknown_since, time.time())):
+        if (
+            job.is_ours
+            and is_unknown_here(error, job.type_name)
+            and (delay := postponed_seconds(job.unknown_since, time.time()))
+        ):
             return self._postponed(job, execution, began, delay)
         ending = Ending(How.of_error(error), current_error())
         outcome = outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)

@@ -34,6 +34,7 @@ class RegisteredJob(Job):
     attempts: int = 1  # runs allowed
     deaths: int = 0  # runs that ended their work-horse
     unknown_since: float = 0.0  # since when it waits for a worker that knows its type and its fields
+    is_ours: bool = True  # queued by our code; other programs' jobs are never newer than this worker
     claimed: bool = False  # the claim has counted this attempt already
     reason: ReasonCode | None = None  # decided before RQ's own code settles it: see by_rq.py
 
@@ -96,6 +97,7 @@ class RegisteredJob(Job):
         self.attempt = int(raw_data.get(Field.ATTEMPT.encode(), 0))
         self.attempts = int(raw_data.get(Field.ATTEMPTS.encode(), 1 + (self.retries_left or 0)))
         self.deaths = int(raw_data.get(Field.DEATHS.encode(), 0))
+        self.is_ours = Field.ATTEMPTS.encode() in raw_data
         self.unknown_since = float(raw_data.get(Field.UNKNOWN_SINCE.encode(), 0))
 
     def get_retry_interval(self) -> int:

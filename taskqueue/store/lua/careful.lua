@@ -1,3 +1,3 @@
--- Loaded behind wrong_types.lua, before a script that may use its careful() for all commands: a chore.
-redis.call = careful
+-- Loaded behind wrong_types.lua, before a script that may use careful() for all commands: a chore.
+redis.call = with_care().careful
 

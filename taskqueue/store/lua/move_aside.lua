@@ -7,6 +7,6 @@
 for i, key in ipairs(KEYS) do
     local held = redis.call('TYPE', key).ok
     local is_no_lock = ARGV[i] == 'lock' and (held ~= 'string' or redis.call('PTTL', key) == -1)
-    if held ~= 'none' and held ~= ARGV[i] and (ARGV[i] ~= 'lock' or is_no_lock) then move_aside(key, held, 'a worker') end
+    if held ~= 'none' and held ~= ARGV[i] and (ARGV[i] ~= 'lock' or is_no_lock) then with_care().move_aside(key, held, 'a worker') end
 end
 return moved_aside

@@ -200,7 +200,7 @@ end
 local function claimed_before()
     -- The job that has this claim already: the answer to an earlier call may have been lost. A worker has only a
     -- handful of executions.
-    for _, member in ipairs(careful('SMEMBERS', worker_key .. ':executions')) do
+    for _, member in ipairs(with_care().careful('SMEMBERS', worker_key .. ':executions')) do
         local job, execution = member:match('^(.*):(.*)$')
         if execution == claim then return job end
     end
@@ -211,16 +211,6 @@ local MAX_SET_ASIDE = 1000
 local function set_aside(job, why)
     local count = redis.pcall('HLEN', 'tq:aside')
     if type(count) == 'number' and count < MAX_SET_ASIDE then redis.pcall('HSET', 'tq:aside', job, why) end
-end
-
--- Ends a job whose outcome cannot be stored, even after wrong types were moved aside.
-local function give_up(fault)
-    local job, key = ARGV[8], keys_of(ARGV[8], ARGV[9])
-    set_aside(job, fault)
-    if redis.pcall('HGET', key.job, 'status') ~= 'started' then return 'yes' end -- only what follows was refused
-    redis.pcall('HSET', key.job, 'status', 'failed', 'ended_at', rq_now)
-    redis.pcall('ZADD', prefix .. ':failed:' .. ARGV[10], '+inf', job)
-    return 'lost'
 end
 
 local NOT_TO_RUN = { started = true, finished = true, canceled = true, stopped = true }
@@ -244,7 +234,7 @@ local function open_queues()
     if redis.call('EXISTS', prefix .. ':suspended') == 1 then return nil end
     local open = {}
     for i = 2, #KEYS do
-        if careful('SISMEMBER', 'tq:paused', KEYS[i]:sub(#prefix + 8)) == 0 then open[#open + 1] = KEYS[i] end
+        if with_care().careful('SISMEMBER', 'tq:paused', KEYS[i]:sub(#prefix + 8)) == 0 then open[#open + 1] = KEYS[i] end
     end
     return open
 end
@@ -290,10 +280,24 @@ local function begin_or_drop(queue_key, job, fields, hash)
     return true
 end
 
-local function pop_with_care(answer, queues, pop)
-    if answer.err:sub(1, 9) ~= 'WRONGTYPE' then error(answer) end
-    for _, queue_key in ipairs(queues) do careful('LLEN', queue_key) end
-    return redis.call(unpack(pop))
+local taken -- the queue, the id and the hash of the job that is being claimed
+
+-- Takes back a half of this call, if Redis refuses the rest to everybody: a right was taken away, say. So the next
+-- call can settle the outcome, and another one can claim the job.
+function undo()
+    local executions = worker_key .. ':executions'
+    if taken then
+        local queue_key, job, hash = unpack(taken)
+        local key = keys_of(job, claim)
+        if redis.pcall('SISMEMBER', executions, key.member) == 1 then return end -- it is claimed
+        redis.pcall('ZREM', prefix .. ':wip:' .. queue_key:sub(#prefix + 8), key.member)
+        redis.pcall('HSET', key.job, 'status', hash.status or 'queued', 'tq:attempt', hash['tq:attempt'] or '0')
+        redis.pcall('LPUSH', queue_key, job)
+    elseif done.owned and not done.result and not done.queue then
+        local member = keys_of(ARGV[8], ARGV[9]).member
+        redis.pcall('ZADD', prefix .. ':wip:' .. ARGV[10], precisely(lease), member)
+        redis.pcall('SADD', executions, member)
+    end
 end
 
 local MOST_POPPED = 100 -- in one call: while a queue holds something, its workers call again
@@ -304,7 +308,11 @@ local function take(queues)
     pop[#pop + 1] = 'LEFT'
     for _ = 1, MOST_POPPED do
         local popped = redis.pcall(unpack(pop))
-        if popped and popped.err then popped = pop_with_care(popped, queues, pop) end
+        if popped and popped.err then
+            if popped.err:sub(1, 9) ~= 'WRONGTYPE' then error(popped) end
+            for _, key in ipairs(queues) do with_care().careful('LLEN', key) end
+            popped = redis.call(unpack(pop))
+        end
         if not popped then return end
         local queue_key, job = popped[1], popped[2][1]
         local fields = redis.pcall('HGETALL', prefix .. ':job:' .. job)
@@ -319,6 +327,7 @@ local function take(queues)
                 set_aside(job, 'the job hash has no data')
             elseif NOT_TO_RUN[hash.status] then -- its id was pushed twice, or it was canceled since
             else
+                taken = { queue_key, job, hash }
                 local begun, fault = carefully(begin_or_drop, queue_key, job, fields, hash)
                 if begun then return job, fields end
                 if fault then -- it stays unrun, and the next job gets its turn
@@ -334,7 +343,16 @@ local settled = ''
 if outcome ~= '' then
     local fault
     settled, fault = carefully(settle)
-    if fault then settled = give_up(fault) end
+    if fault then -- the outcome cannot be stored, even after wrong types were moved aside
+        local key = prefix .. ':job:' .. ARGV[8]
+        set_aside(ARGV[8], fault)
+        settled = 'yes'
+        if redis.pcall('HGET', key, 'status') == 'started' then -- else only what follows it was refused
+            settled = 'lost'
+            redis.pcall('HSET', key, 'status', 'failed', 'ended_at', rq_now)
+            redis.pcall('ZADD', prefix .. ':failed:' .. ARGV[10], '+inf', ARGV[8])
+        end
+    end
     if settled == 'dependents' then return { settled, 'skipped', '', {}, moved_aside } end
 end
 if claim == '' then return { settled, 'skipped', '', {}, moved_aside } end

@@ -44,8 +44,8 @@ def submit(queue: TaskQueue, redis: Redis, job_type: str, payload: object, **opt
 def test_a_type_of_newer_code_waits_for_a_worker_that_knows_it(
     start: Start, queue: TaskQueue, redis: Redis, server: RedisServer, tmp_path: Path
 ) -> None:
-    old = start()
     task = submit(queue, redis, "tomorrow", {"locale": "de"}, attempts=1)
+    old = start()
     until(queue, task, "scheduled")
     waiting = queue.get(task)
     assert (waiting.attempt, waiting.error and waiting.error.type) == (0, "taskqueue.errors.UnknownJobType")
@@ -69,8 +69,8 @@ def test_a_type_of_newer_code_waits_for_a_worker_that_knows_it(
 def test_a_field_of_newer_code_waits_and_fails_after_the_bound(
     start: Start, queue: TaskQueue, redis: Redis
 ) -> None:
-    start()
     task = submit(queue, redis, "week", {"of": "2026-11-23", "locale": "de"}, attempts=1)
+    start()
     until(queue, task, "scheduled")
     assert queue.get(task).attempt == 0
     redis.hset(Job.key_for(task), "tq:unknown_since", time.time() - NEWER_CODE_SECONDS)
