@@ -397,6 +397,14 @@ class TestOnSQLite:
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_no_statement_is_prepared_because_pgbouncer_would_not_know_it(feed: Feed, database: sa.Engine) -> None:
+    with transaction(database.url.update_query_dict({"prepare_threshold": "0"})) as db:
+        for _ in range(10):
+            db.execute(sa.text("SELECT :value"), {"value": 1})
+        assert db.execute(sa.text("SELECT count(*) FROM pg_prepared_statements")).scalar() == 0
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_two_syncs_of_one_table_at_the_same_time_are_safe(feed: Feed, database: sa.Engine) -> None:
     feed.answer([{"id": number, "name": "x"} for number in range(3000)])
     results: list[dict[str, Any]] = []
