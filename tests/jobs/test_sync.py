@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from jobs._table import transaction
 from jobs.sync import SyncSettings
 from taskqueue import PermanentFailure
 from taskqueue.enqueue.queue import TaskQueue
