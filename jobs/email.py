@@ -1,5 +1,6 @@
 """Sends an email over SMTP. Without SMTP_URL it stores the message as a file, and logs that it was not sent."""
 
+import codecs
 import logging
 import os
 import re
@@ -9,7 +10,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, parseaddr
 from smtplib import SMTPException
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 from uuid import uuid4
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
@@ -19,7 +20,7 @@ from rq.utils import as_text
 from jobs._smtp import MailServer, connection, transaction
 from taskqueue import PermanentFailure, current_task, files, job
 from taskqueue.errors import FileTooLarge, InvalidSetting, UnknownFile
-from taskqueue.settings import Environment, process_settings, text, url
+from taskqueue.settings import Environment, one_of, process_settings, text, url
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class EmailSettings:
                 smtp_url,
                 ehlo_name=_ehlo_name(env),
                 ca_file=text(env, "SMTP_CA_FILE", None) or None,
-                checks_certificate=_flag(env, "SMTP_CHECK_CERTIFICATE"),
+                checks_certificate=one_of(env, "SMTP_CHECK_CERTIFICATE", ("1", "0"), "1") == "1",
             )
             server.tls_context()  # a bad file stops the start, not the first email
         return cls(server=server, sender=Mailbox(name, user, domain))
@@ -131,13 +132,6 @@ def _ehlo_name(env: Environment) -> str | None:
     if name and not re.fullmatch(r"[A-Za-z0-9.:-]+|\[[A-Za-z0-9.:]+\]", name):
         raise InvalidSetting(f"SMTP_EHLO_NAME must be a host name, such as mail.example.com, got {name!r}")
     return name or None
-
-
-def _flag(env: Environment, name: str) -> bool:
-    value = text(env, name, "1")
-    if value not in ("0", "1"):
-        raise InvalidSetting(f"{name} must be 0 or 1, got {value!r}")
-    return value == "1"
 
 
 @dataclass(frozen=True)
@@ -232,6 +226,19 @@ def _attach(message: EmailMessage, filenames: list[str]) -> None:
             main, sub = "application", "octet-stream"
         shown = filename.partition("-")[2] or filename  # without the part that makes it unique
         message.add_attachment(content, maintype=main, subtype=sub, filename=shown)
+        if main == "text" and (charset := _charset(content)):
+            attachment = cast(list[EmailMessage], message.get_payload())[-1]
+            attachment.set_param("charset", charset)
+
+
+def _charset(content: bytes) -> str | None:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return None
+    return "utf-8"
 
 
 def _store(message: EmailMessage) -> SentEmail:

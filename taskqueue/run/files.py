@@ -1,5 +1,7 @@
 """Stores files of requests and jobs: in Redis with a lifetime, or in a bucket or a folder (FILES_URL)."""
 
+import codecs
+import mimetypes
 import os
 import re
 import secrets
@@ -31,11 +33,14 @@ BUCKET_RETRY_TIMEOUT = timedelta(
     seconds=2
 )  # after this time, an error of the bucket is not followed by a second try
 QUERY = re.compile(r"\?[^\s\"')]*")  # of a URL in a message: Azure's keys may be in it
+ZIP_TYPES = re.compile(r"zip|java-archive|openxmlformats|opendocument|android\.package")
+TEXT_TYPES = re.compile(r"^text/|json|xml$|javascript|^message/rfc822$|yaml|^application/(sql|x-sh|rtf)$")
+CONTROL_CHARACTERS = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")  # that no text has
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file in the store. `content_type` comes from the content, never from the sender."""
+    """A file in the store. `content_type` comes from the content, and where that leaves it open, from the name."""
 
     filename: str
     size: int  # bytes
@@ -153,18 +158,47 @@ class ObjectFiles:
         return written_at + timedelta(seconds=self._settings.file_ttl_seconds)
 
 
-def content_type(content: bytes) -> str:
-    """Return the media type that the content itself shows."""
-    try:
-        media_type = str(puremagic.from_string(content[:SNIFFED_BYTES], mime=True)).strip()
-        return media_type or "application/octet-stream"
-    except (puremagic.PureError, ValueError):  # an unknown format; an empty file
-        pass
+def content_type(content: bytes, name: str = "") -> str:
+    """Return the media type that the content shows; the ending of `name` decides what the content leaves open."""
+    by_name = mimetypes.guess_type(name)[0] or ""
+    if content.startswith(b"PK\x03\x04"):  # many formats are a ZIP inside
+        return by_name if ZIP_TYPES.search(by_name) else "application/zip"
+    is_text = b"\0" not in content and not CONTROL_CHARACTERS.search(content)
+    if is_text:
+        return _text_type(content, by_name)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # Not text/plain: that is shown as UTF-8.
+        is_named_text = by_name.startswith("text/") and by_name != "text/plain"
+        return by_name if is_named_text else "application/octet-stream"
+    return _magic_type(content) or "application/octet-stream"
+
+
+def _text_type(content: bytes, by_name: str) -> str:
+    """Return the type of a text. Ordinary words begin like some binary formats: BMW, P1, ID;, From:."""
+    by_content = _magic_type(content, not_words=True)
+    if by_content and not TEXT_TYPES.search(by_content):
+        return by_content  # a PDF of ASCII characters
+    if TEXT_TYPES.search(by_name):
+        return by_name
+    if by_content and not by_name:
+        return by_content
     try:
         content.decode()
     except UnicodeDecodeError:
         return "application/octet-stream"
-    return "text/plain"
+    return by_content if by_content == "text/html" else "text/plain"
+
+
+def _magic_type(content: bytes, *, not_words: bool = False) -> str:
+    try:
+        matches = puremagic.magic_string(content[:SNIFFED_BYTES])
+    except (puremagic.PureError, ValueError):  # an unknown format; an empty file
+        return ""
+    best = matches[0]
+    mark = best.byte_match
+    if not_words and len(mark) < 5 and (len(mark) < 4 or mark.isalnum()):
+        return ""
+    return str(best.mime_type).strip()
 
 
 def _check_size(content: bytes, settings: Settings) -> None:
@@ -173,12 +207,15 @@ def _check_size(content: bytes, settings: Settings) -> None:
 
 
 def _filename(name: str, key: str | None) -> str:
-    ending = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("\\", "/").rsplit("/", 1)[-1]).strip("-.")
+    ending = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("\\", "/").rsplit("/", 1)[-1])
+    if re.fullmatch(r"[-.]*\.[A-Za-z0-9]+", ending):  # a name without a letter in ASCII keeps what it ends in
+        ending = f"file{ending[ending.rindex('.') :]}"
+    ending = ending.strip("-.")
     unique = re.sub(r"[^A-Za-z0-9]", "", key) if key else secrets.token_hex(8)
     return f"{unique}-{ending[-MAX_NAME_CHARACTERS:] or 'file'}"
 
 
 def _stored(filename: str, content: bytes, expires_at: datetime) -> StoredFile:
     return StoredFile(
-        filename=filename, size=len(content), content_type=content_type(content), expires_at=expires_at
+        filename=filename, size=len(content), content_type=content_type(content, filename), expires_at=expires_at
     )

@@ -210,6 +210,18 @@ class TestTheMessage:
         (attachment,) = mailbox.message().iter_attachments()
         assert (attachment.get_content_type(), attachment.get_content()) == ("application/octet-stream", content)  # type: ignore[attr-defined]
 
+    @pytest.mark.parametrize(
+        ("content", "charset"),
+        [("Grüße\n".encode(), "utf-8"), ("a,b\n".encode("utf-16"), "utf-16"), (b"\xfc", None)],
+    )
+    def test_an_attached_text_says_its_charset(
+        self, mailbox: Mailbox, content: bytes, charset: str | None
+    ) -> None:
+        send_email(to=TO, subject="s", attachments=[files().write(content, "a.csv").filename])
+        (attachment,) = mailbox.message().iter_attachments()
+        assert (attachment.get_content_type(), attachment.get_content_charset()) == ("text/csv", charset)
+        assert attachment.get_payload(decode=True) == content
+
     def test_attachments_are_bounded_together(self, mailbox: Mailbox) -> None:
         filename = files().write(bytes(10 * MIB), "big.bin").filename
         with pytest.raises(PermanentFailure, match="The attachments are larger than 18,874,368 bytes"):
@@ -604,7 +616,7 @@ def test_no_header_can_be_injected_and_counts_are_bounded(
         ({"SMTP_URL": "smtp://me:pässword@mail.example.com"}, "SMTP_URL: the user and the password must be ASCII"),
         ({"SMTP_URL": "smtp://m", "SMTP_CA_FILE": "/nowhere.pem"}, "SMTP_CA_FILE must be a file of certificates"),
         ({"SMTP_URL": "smtp://m", "SMTP_EHLO_NAME": "a b"}, "SMTP_EHLO_NAME must be a host name"),
-        ({"SMTP_URL": "smtp://m", "SMTP_CHECK_CERTIFICATE": "no"}, "SMTP_CHECK_CERTIFICATE must be 0 or 1"),
+        ({"SMTP_URL": "smtp://m", "SMTP_CHECK_CERTIFICATE": "no"}, "SMTP_CHECK_CERTIFICATE must be one of 1, 0"),
         ({"MAIL_FROM": "shop"}, "MAIL_FROM must be an address"),
         ({"MAIL_FROM": "a\nb <shop@example.com>"}, "MAIL_FROM must be an address"),
     ],

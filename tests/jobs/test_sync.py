@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from jobs._table import transaction
 from jobs.sync import SyncSettings
 from taskqueue import PermanentFailure
 from taskqueue.enqueue.queue import TaskQueue
@@ -394,6 +395,14 @@ class TestOnSQLite:
         inserted, grown_mib = map(int, done.stdout.split())
         assert inserted == 100_000
         assert grown_mib < 40
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_no_statement_is_prepared_because_pgbouncer_would_not_know_it(feed: Feed, database: sa.Engine) -> None:
+    with transaction(database.url.update_query_dict({"prepare_threshold": "0"})) as db:
+        for _ in range(10):
+            db.execute(sa.text("SELECT :value"), {"value": 1})
+        assert db.execute(sa.text("SELECT count(*) FROM pg_prepared_statements")).scalar() == 0
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)

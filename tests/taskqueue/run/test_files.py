@@ -104,3 +104,40 @@ def test_a_file_expires(redis: Redis, files_url: str | None) -> None:
 )
 def test_the_type_is_what_the_content_shows(content: bytes, kind: str) -> None:
     assert content_type(content) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("a.zip", b"PK\x03\x04xx", "application/zip"),
+        ("a.xlsx", b"PK\x03\x04xx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+        ("a.pptx", b"PK\x03\x04xx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+        ("a.odt", b"PK\x03\x04xx", "application/vnd.oasis.opendocument.text"),
+        ("a.jar", b"PK\x03\x04xx", "application/java-archive"),
+        ("a.pdf", b"PK\x03\x04xx", "application/zip"),
+        ("cars.csv", b"BMW,1\n", "text/csv"),
+        ("P1.csv", b"P1,late\n", "text/csv"),
+        ("ids.csv", b"ID;name\n1;a\n", "text/csv"),
+        ("city.csv", b"CITY,1\n", "text/csv"),
+        ("00.csv", b"00123,screw\n", "text/csv"),
+        ("latin.csv", b"M\xfcller\n", "text/csv"),
+        ("(a).txt", b"(a) first\n", "text/plain"),
+        ("from.txt", b"From: a\nTo: b\n", "text/plain"),
+        ("old.eml", b"From: a\nTo: b\n", "message/rfc822"),
+        ("utf16.csv", "a,b".encode("utf-16"), "text/csv"),
+        ("utf16.txt", "a,b".encode("utf-16"), "application/octet-stream"),
+        ("a.txt", b"%PDF-1.7", "application/pdf"),
+        ("a.pdf", b"%PDF-1.7", "application/pdf"),
+        ("a.png", b"<!DOCTYPE html><p>", "text/html"),
+        ("a.png", b"just words", "text/plain"),
+        ("a.csv", b"\x89PNG\r\n\x1a\n" + bytes(50), "image/png"),
+        ("a.png", b"\x00\xff\xfe\x01", "application/octet-stream"),
+    ],
+)
+def test_the_ending_decides_what_the_content_leaves_open(name: str, content: bytes, kind: str) -> None:
+    assert content_type(content, name) == kind
+
+
+@pytest.mark.parametrize("name", ["Отчёт.pdf", "請求書.pdf", ".pdf", "Q1 (final).pdf"])
+def test_every_stored_name_keeps_its_ending(store: FileStore, name: str) -> None:
+    assert store.write(b"x", name).filename.endswith(".pdf")
