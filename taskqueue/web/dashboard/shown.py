@@ -1,4 +1,4 @@
-"""Reads Redis for the pages of the dashboard, whatever is stored there and whoever wrote it.
+"""Reads Redis for the pages of the dashboard, whatever another program has stored there.
 
 Data is read as JSON only, never unpickled. Data that cannot be read is shown as unreadable, beside the rest.
 Data that is too large for a page is shortened.

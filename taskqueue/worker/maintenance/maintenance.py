@@ -53,7 +53,7 @@ class Maintenance:
             self._attempt(self._index_pruner.run)
 
     def queue_due(self) -> None:
-        """Queue all that is due, whoever holds the lock: each chore is safe to run on two workers at once.
+        """Queue all that is due, with or without the lock: each chore is safe to run on two workers at once.
 
         A chore that fails keeps no other from its turn.
         """
