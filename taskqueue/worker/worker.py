@@ -277,7 +277,7 @@ class Worker(SettlesByRQ):
                 if self._leases.lose_touch():
                     log.warning("Redis does not answer the worker (%s); the job of a dead work-horse waits", error)
                 continue
-            except Exception:
+            except Exception:  # one odd job must not end the worker, and another horse must take this one's place
                 log.exception("What a dead work-horse left cannot be settled, and is dropped")
             horse.note_settled()
             if self._last_horse:

@@ -151,7 +151,7 @@ class TestEveryBody:
         assert not redis.keys("*")
 
     def test_more_than_its_limit_is_a_413(self, web: Web, redis: Redis, kind: str) -> None:
-        """Spaces after a sound body: whoever reads up to the limit only, would find the body sound."""
+        """Spaces after a sound body: a server that reads only up to the limit would find the body sound."""
         body = BODIES[kind][-1]
         rest = LIMITS[kind] - len(body) + 1
         status, text = sent(web.port, by_length(kind, LIMITS[kind] + 1), body, b" " * rest, half_close=False)
