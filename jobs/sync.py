@@ -15,8 +15,8 @@ from jobs._feed import Format, charset_of, format_of, rows_of
 from jobs._last_success import last_success, note_success
 from jobs._table import SyncResult, Target, transaction
 from taskqueue import PermanentFailure, job
-from taskqueue.errors import InvalidSetting
-from taskqueue.run.outbound import OutboundSettings, Response, get
+from taskqueue.errors import InvalidSetting, RetryLater
+from taskqueue.run.outbound import OutboundSettings, Response, get, retry_after
 from taskqueue.settings import Environment, text
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ def _fetch_and_write(
             limit_bytes=MAX_FEED_BYTES,
             limit_seconds=FETCH_SECONDS,
             headers=last.headers,
+            kind="feed",
         ) as answer,
         tempfile.TemporaryFile() as content,
     ):
@@ -134,5 +135,6 @@ def _check_status(answer: Response) -> None:
         return
     message = f"The feed answered {answer.status}"
     if answer.status >= 500 or answer.status in RETRIED_STATUSES:
-        raise ConnectionError(message)
+        seconds = retry_after(answer.headers)
+        raise RetryLater(message, seconds=seconds) if seconds else ConnectionError(message)
     raise PermanentFailure(f"{message}; another attempt will not help.")

@@ -78,6 +78,7 @@ SCHEDULES = "tq:schedules"  # ZSET: schedules by the time at which they are due 
 OPEN_BATCHES = "tq:batches"  # ZSET: batches that have not ended, by the time at which they were created
 MISSED_CALLBACKS = "tq:callbacks:owed"  # ZSET: tasks whose end scripts may have missed, by the time to look again
 TOTALS = "tq:totals"  # HASH: "email:finished", "email:runs:0.5" (how many took as long), "email:runs:seconds", …
+HOSTS = "tq:hosts"  # ZSET: hosts that have failed, <kind>:<host>:<port>, by when their pause ends
 SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
 
 
@@ -136,6 +137,11 @@ def file_key(filename: str) -> str:
     return f"tq:file:{filename}"
 
 
+def host_key(member: str) -> str:
+    """Return the key of what is known of a host that has failed; `member` is <kind>:<host>:<port>."""
+    return f"tq:host:{member}"
+
+
 def calls_key(caller: str) -> str:
     """Return the key of the hash that counts a caller's requests for RATE_LIMIT."""
     return f"tq:calls:{caller}"
@@ -162,6 +168,7 @@ class Field:
     FAILURE = "tq:failure"  # why it failed for good (tasks/failure.py)
     REASON = "tq:reason"  # the code for why it failed or was stopped (tasks/reason.py)
     UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
+    PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 

@@ -36,6 +36,7 @@ from taskqueue.telemetry.totals import Totals
 from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.boundary import Boundary
 from taskqueue.worker.by_rq import ByRQ
+from taskqueue.worker.callback_places import CallbackPlaces
 from taskqueue.worker.commands import Commands
 from taskqueue.worker.doorbell import Doorbell
 from taskqueue.worker.horse import Horse, HorseLimits
@@ -148,6 +149,8 @@ class Worker(SettlesByRQ):
             self._options = self._options._replace(horses=1, limits=HorseLimits(jobs=max_jobs))
         self._last_horse = bool(max_jobs)
         self._stop_requested, self._grace_ends = False, float("inf")  # an earlier call may have set them
+        # A burst ends when its queues are empty, and must leave no callback that was only put off.
+        self._callback_places = None if burst else CallbackPlaces(self._options.horses, self.queue_keys())
         self._set_up()
         self._loop.wake_on_signals()
         for number in (signal.SIGTERM, signal.SIGINT):  # before it registers: so it also unregisters
@@ -265,6 +268,7 @@ class Worker(SettlesByRQ):
             self.name,
             ByRQ(self, connection),
             self._options.limits,
+            self._callback_places,
         ).run()
         spans.flush()
 
