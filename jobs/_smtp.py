@@ -186,7 +186,7 @@ def connection(server: MailServer) -> Iterator[smtplib.SMTP]:
             raise PermanentFailure(f"The server refused: {reply}") from error
         raise
     except OSError as error:
-        what = f"{'TLS' if isinstance(error, ssl.SSLError) else 'The connection'} with {server.host}:{server.port}"
+        what = "TLS" if isinstance(error, ssl.SSLError) else "The connection"
         fix = " Set SMTP_CA_FILE, or SMTP_CHECK_CERTIFICATE=0." if isinstance(error, ssl.CertificateError) else ""
         raise ConnectionError(
             f"{what} with {server.host}:{server.port} (SMTP_URL) failed: {error}{fix}"

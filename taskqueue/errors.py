@@ -234,14 +234,14 @@ class HostPaused(TaskQueueError):
 
 
 class RetryLater(TaskQueueError):
-    """Raise this in a job to choose when its next attempt begins: `raise RetryLater("busy (429)", seconds=120)`.
+    """Raise this in a job to delay its next attempt: `raise RetryLater("busy (429)", seconds=120)`.
 
-    This attempt has failed. The next one, if there is one, begins no sooner than `seconds` from now, and no sooner
-    than it would anyway.
+    This attempt has failed. The next one, if there is one, begins no sooner than `seconds` from now (at most a
+    week), and no sooner than it would anyway. Raises TypeError or ValueError if `seconds` is no number.
     """
 
     def __init__(self, message: str, *, seconds: float = 0) -> None:
-        self.seconds = seconds
+        self.seconds = float(seconds)
         super().__init__(message)
 
 

@@ -38,13 +38,15 @@ class Host(NamedTuple):
     @property
     def shown(self) -> str:
         """The host in words: "mail server smtp.example.com:587"."""
-        return shown(self.member)
+        return f"{SHOWN[self.kind]} {self.member.partition(':')[2]}"
 
     @classmethod
-    def of(cls, member: str) -> Self:
-        """Return the host that keys name so."""
+    def of(cls, member: str) -> Self | None:
+        """Return the host that keys name so; None for what another program has written."""
         kind, _, address = member.partition(":")
         name, _, port = address.rpartition(":")
+        if kind not in SHOWN or not (port.isascii() and port.isdigit()):
+            return None
         return cls(cast("HostKind", kind), name.strip("[]"), int(port))
 
 
@@ -61,14 +63,6 @@ class Pause(NamedTuple):
     def is_open(self) -> bool:
         """Whether a task may ask the host now."""
         return self.state == "open"
-
-
-class PausedHost(NamedTuple):
-    """A host that no task asks now."""
-
-    kind: HostKind
-    member: str
-    seconds: float  # until the pause ends
 
 
 class Hosts:
@@ -94,25 +88,14 @@ class Hosts:
         """Note that a host that had failed has answered."""
         self._call(host.member, "answered")
 
-    def paused(self) -> list[PausedHost]:
-        """Return the hosts that no task asks now, the one that waits longest first."""
-        now = time.time()
-        members = self._connection.zrevrangebyscore(HOSTS, "+inf", now, start=0, num=MAX_HOSTS, withscores=True)
-        hosts = [(decoded(member), ends) for member, ends in cast("list[tuple[bytes, float]]", members)]
-        return [
-            PausedHost(kind, member, ends - now)
-            for member, ends in hosts
-            if (kind := cast("HostKind", member.partition(":")[0])) in SHOWN
-        ]
+    def paused(self) -> list[Host]:
+        """Return the hosts that no task asks now, the one with the longest pause first."""
+        members = self._connection.zrevrangebyscore(HOSTS, "+inf", time.time(), start=0, num=MAX_HOSTS)
+        hosts = [Host.of(decoded(member)) for member in cast("list[bytes]", members)]
+        return [host for host in hosts if host]
 
     def _call(self, member: str, step: str, seen: int = 0, why: str = "") -> Pause:
         limits = (FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, ASKING_SECONDS, KEPT_SECONDS, MAX_HOSTS)
         answer = self._script(keys=[host_key(member), HOSTS], args=[step, seen, why, *limits])
         state, failures, seconds, reason, at = cast("tuple[bytes, int, bytes, bytes, bytes]", answer)
-        return Pause(state.decode(), failures, float(seconds), decoded(reason), float(at or 0))
-
-
-def shown(member: str) -> str:
-    """Return a host in words: "mail server smtp.example.com:587"."""
-    kind, _, address = member.partition(":")
-    return f"{SHOWN.get(cast('HostKind', kind), 'host')} {address}"
+        return Pause(state.decode(), failures, float(seconds), decoded(reason), float(at))

@@ -3,13 +3,14 @@
 How long a retry waits was chosen when the job was queued: see jobtypes/retry.py.
 """
 
+import math
 from enum import Enum
 from typing import Literal, NamedTuple
 
 from rq.exceptions import DeserializationError
 from rq.timeouts import JobTimeoutException
 
-from taskqueue.errors import InvalidPayload, PermanentFailure, RetryLater, UnknownJobType
+from taskqueue.errors import HostPaused, InvalidPayload, PermanentFailure, RetryLater, UnknownJobType
 from taskqueue.jobtypes.signature import NO_SUCH_FIELD
 from taskqueue.tasks.put_off import CALLBACK_PLACE, PutOff
 from taskqueue.tasks.reason import ReasonCode
@@ -18,7 +19,7 @@ OutcomeKind = Literal["finished", "failed", "stopped", "retried", "postponed", "
 
 NEWER_CODE_SECONDS = 600  # for so long a job waits for a worker that knows its type and all its fields
 HOST_SECONDS = 3600  # for so long an attempt waits for a host that does not answer; then it counts as failed
-MAX_RETRY_AFTER_SECONDS = 7 * 86_400
+MAX_WAIT_SECONDS = 7 * 86_400
 FIRST_POSTPONED_SECONDS, LONGEST_POSTPONED_SECONDS = 5, 30
 
 
@@ -74,10 +75,10 @@ def put_off_again(before: PutOff | None, attempt: int, cause: str, now: float) -
     return PutOff(since, attempt, cause)
 
 
-def retry_after_seconds(error: BaseException | None) -> int:
-    """Return the seconds for which a run that raised this error wants the next attempt to wait; mostly 0."""
-    seconds = error.seconds if isinstance(error, RetryLater) else 0.0
-    return int(max(0.0, min(seconds, MAX_RETRY_AFTER_SECONDS)) + 0.999)  # in this order: NaN becomes 0
+def seconds_to_wait(error: BaseException | None) -> int:
+    """Return the seconds for which an error wants its job to wait; mostly 0."""
+    seconds = error.seconds if isinstance(error, HostPaused | RetryLater) else 0.0
+    return math.ceil(max(0.0, min(seconds, MAX_WAIT_SECONDS)))  # in this order: NaN becomes 0
 
 
 class Ending(NamedTuple):

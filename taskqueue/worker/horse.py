@@ -38,7 +38,7 @@ from taskqueue.worker.decision import (
     is_unknown_here,
     postponed_seconds,
     put_off_again,
-    retry_after_seconds,
+    seconds_to_wait,
 )
 from taskqueue.worker.error import current_error
 from taskqueue.worker.horse_channel import IDLE, SUSPENDED, HorseChannel, Phase, State
@@ -238,12 +238,13 @@ class Horse:
             if not job.unknown_since:
                 self._job_log.postponed(job, error)
             return self._postponed(job, execution, began, delay)
-        if isinstance(error, HostPaused) and (
-            put_off := put_off_again(job.put_off, job.attempt, error.host, time.time())
-        ):
-            self._job_log.put_off(job, str(error))
-            return self._postponed(job, execution, began, max(1, round(error.seconds)), put_off)
-        ending = Ending(How.of_error(error), current_error(), retry_after_seconds(error))
+        text = current_error()
+        if isinstance(error, HostPaused):
+            if put_off := put_off_again(job.put_off, job.attempt, error.host, time.time()):
+                self._job_log.put_off(job, str(error))
+                return self._postponed(job, execution, began, max(1, seconds_to_wait(error)), put_off)
+            text = f"{text.rstrip()} The task has waited for it for an hour."
+        ending = Ending(How.of_error(error), text, seconds_to_wait(error))
         outcome = outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
         self._job_log.failed(job, outcome)
         return outcome

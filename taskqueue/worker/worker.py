@@ -294,10 +294,11 @@ class Worker(SettlesByRQ):
     # What the loop calls
 
     def _watch(self) -> None:
-        """Kill what runs past its hard limit, and what is to be stopped."""
+        """Kill what runs past its hard limit or uses too much memory, and what is to be stopped."""
         self._horses.reap_orphans(self._status_server.pid)
         self._stop_requests.fulfil()
         self._horses.kill_overdue()
+        self._horses.kill_large(self._options.horse_memory_mib)
 
     def _heartbeat(self) -> None:
         reply = self._leases.heartbeat(self._horses.running, len(self._horses.alive))

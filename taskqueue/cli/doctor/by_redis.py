@@ -1,6 +1,7 @@
 """The doctor's checks over Redis."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +13,15 @@ from taskqueue.cli.doctor import check
 from taskqueue.cli.doctor.check import MAX_SKEW_SECONDS, Check
 from taskqueue.errors import QueueUnavailable
 from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.monitor.finding import host_paused
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests, redis_errors
+from taskqueue.store.hosts import Hosts
 from taskqueue.store.keys import SUSPENDED, scheduler_lock_key
 from taskqueue.store.server import NEEDED, why_unusable
 from taskqueue.store.server import info as server_info
+
+MAX_SHOWN_HOSTS = 5
 
 
 def look(settings: Settings) -> Iterator[Check]:
@@ -51,6 +56,15 @@ def look(settings: Settings) -> Iterator[Check]:
     if connection.exists(SUSPENDED):
         yield check.workers_suspended()
     yield _scheduler(connection, settings.queues)
+    yield _hosts(connection)
+
+
+def _hosts(connection: Redis) -> Check:
+    hosts = Hosts(connection)
+    paused = hosts.paused()
+    needed = [host for host in paused if host.kind != "callback"][:MAX_SHOWN_HOSTS]
+    details = [host_paused(host, hosts.look(host)).message for host in needed]
+    return check.hosts(Counter(host.kind for host in paused), details)
 
 
 def _persistence(connection: Redis, info: dict[str, Any]) -> Check:

@@ -32,15 +32,15 @@ end
 if step == 'answered' then
     redis.call('DEL', KEYS[1])
     redis.call('ZREM', KEYS[2], member)
-    return { 'open', 0, '0', '', '' }
+    return { 'open', 0, '0', '', '0' }
 end
 local failures, ends, reason, at, asked =
     unpack(redis.call('HMGET', KEYS[1], 'failures', 'until', 'why', 'at', 'asked'))
-failures = tonumber(failures) or 0
-local left = (tonumber(ends) or 0) - now
+failures, at = tonumber(failures) or 0, text(tonumber(at) or 0)
+local left = math.min((tonumber(ends) or 0) - now, longest)
 if step == 'failed' then
     if failures ~= tonumber(seen) then -- tasks that asked at the same time count as one
-        return { 'paused', failures, text(math.max(left, 0)), reason or '', at or '' }
+        return { 'paused', failures, text(math.max(left, 0)), reason or '', at }
     end
     local seconds = math.min(first * 2 ^ math.min(failures, 20), tonumber(longest))
     pause(seconds, { 'failures', failures + 1, 'why', why, 'at', text(now) })
@@ -51,6 +51,6 @@ if step == 'failed' then
     end
     return { 'paused', failures + 1, text(seconds), why, text(now) }
 end
-if left > 0 then return { asked and 'asked' or 'paused', failures, text(left), reason or '', at or '' } end
+if left > 0 then return { asked and 'asked' or 'paused', failures, text(left), reason or '', at } end
 if step == 'enter' and failures > 0 then pause(asking, { 'asked', 1 }) end
-return { 'open', failures, '0', reason or '', at or '' }
+return { 'open', failures, '0', reason or '', at }
