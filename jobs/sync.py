@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import tempfile
+import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Annotated, Self
@@ -22,7 +23,9 @@ from taskqueue.settings import Environment, text
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 600
-FETCH_SECONDS = TIMEOUT_SECONDS - 120  # the rest is for writing
+# For all that is fetched in one attempt. It may end 35 s late (5 s to connect and 30 s without a byte, see
+# run/outbound.py), and writing must end before TIMEOUT_SECONDS, too: a job that is stopped there cannot say why.
+FETCH_SECONDS = TIMEOUT_SECONDS - 120
 MAX_FEED_BYTES = 1024**3  # after decompression; a feed waits on the disk, so this limits time and disk, not memory
 ROUNDS = 3  # if other syncs of the same feed come in between
 RETRIED_STATUSES = (408, 425, 429)  # besides 5xx
@@ -83,8 +86,9 @@ def sync_table(
     if re.match(r"(?i)_taskqueue|sqlite_|pg_", table):
         raise PermanentFailure(f"The table {table!r} has a reserved name; choose another.")
     settings = SyncSettings.read(os.environ)
+    deadline = time.monotonic() + FETCH_SECONDS
     for _ in range(ROUNDS):
-        result = _fetch_and_write(settings, source, table, key, format)
+        result = _fetch_and_write(settings, source, table, key, format, deadline)
         if result is not None:
             log.info("Synced %s: %s", table, asdict(result))
             return result
@@ -92,7 +96,7 @@ def sync_table(
 
 
 def _fetch_and_write(
-    settings: SyncSettings, source: str, table: str, key: str, kind: Format | None
+    settings: SyncSettings, source: str, table: str, key: str, kind: Format | None, deadline: float
 ) -> SyncResult | None:
     """Bring the table up to date; return None if another sync of the feed has done that since the fetch began.
 
@@ -105,7 +109,7 @@ def _fetch_and_write(
             source,
             settings=settings.outbound,
             limit_bytes=MAX_FEED_BYTES,
-            limit_seconds=FETCH_SECONDS,
+            limit_seconds=deadline - time.monotonic(),
             headers=last.headers,
             kind="feed",
         ) as answer,

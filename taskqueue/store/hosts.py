@@ -1,7 +1,8 @@
 """The hosts that did not answer lately, and for how long no task asks them: one state for all workers."""
 
 import time
-from typing import Literal, NamedTuple, Self, cast
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Self, cast
 
 from redis import Redis
 
@@ -47,7 +48,7 @@ class Host(NamedTuple):
         name, _, port = address.rpartition(":")
         if kind not in SHOWN or not (port.isascii() and port.isdigit()):
             return None
-        return cls(cast("HostKind", kind), name.strip("[]"), int(port))
+        return cls(kind, name.strip("[]"), int(port))
 
 
 class Pause(NamedTuple):
@@ -90,12 +91,21 @@ class Hosts:
 
     def paused(self) -> list[Host]:
         """Return the hosts that no task asks now, the one with the longest pause first."""
-        members = self._connection.zrevrangebyscore(HOSTS, "+inf", time.time(), start=0, num=MAX_HOSTS)
-        hosts = [Host.of(decoded(member)) for member in cast("list[bytes]", members)]
-        return [host for host in hosts if host]
+        return paused_hosts(ask_for_paused(self._connection))
 
     def _call(self, member: str, step: str, seen: int = 0, why: str = "") -> Pause:
         limits = (FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, ASKING_SECONDS, KEPT_SECONDS, MAX_HOSTS)
         answer = self._script(keys=[host_key(member), HOSTS], args=[step, seen, why, *limits])
         state, failures, seconds, reason, at = cast("tuple[bytes, int, bytes, bytes, bytes]", answer)
         return Pause(state.decode(), failures, float(seconds), decoded(reason), float(at))
+
+
+def ask_for_paused(connection: Redis) -> Any:
+    """Ask Redis, or a pipeline, what `paused_hosts` reads."""
+    return connection.zrevrangebyscore(HOSTS, "+inf", time.time(), start=0, num=MAX_HOSTS)
+
+
+def paused_hosts(members: Sequence[bytes]) -> list[Host]:
+    """Return the hosts that no task asks now, the one with the longest pause first."""
+    hosts = [Host.of(decoded(member)) for member in members]
+    return [host for host in hosts if host]
