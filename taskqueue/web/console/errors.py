@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 from threading import Lock
 
-from flask import Blueprint, Response, make_response, render_template
+from flask import Blueprint, Response, make_response, render_template, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
@@ -97,6 +97,11 @@ def register(blueprint: Blueprint) -> None:
         response = page(503, str(error), since=since, again_seconds=AGAIN_SECONDS)
         response.headers["Retry-After"] = str(AGAIN_SECONDS)
         return response
+
+    @blueprint.errorhandler(Exception)
+    def bug(error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        return page(500, "The error is in the server's log.")
 
     @blueprint.after_request
     def note_answer(response: Response) -> Response:

@@ -59,7 +59,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
         span = cast("Span", request.args.get("span") if request.args.get("span") in STEPS else "hour")
         table = services.series.read(span)
         names = [name for name in table.job_types() if caller_sees(name)]
-        points = table.points() if sees_all() else _merged([table.points(job_type=name) for name in names])
+        points = table.points() if sees_all() else _merged([table.points(job_type=name) for name in names or [""]])
         changes = services.changes.since(points[0].at, CHANGES_MARKED) if sees_all() else []
         checks = services.checkup.latest() if sees_all() else []
         return render_template(
