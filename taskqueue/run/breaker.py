@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 UNREACHABLE = (EHOSTDOWN, EHOSTUNREACH, ENETUNREACH)
 ASKED_SECONDS = (2.0, 10.0)  # while one task asks the host, the others wait for about so long
+INTERRUPTED = (JobTimeoutException, HostPaused)  # the latter of another host, asked in the same block
 MIN_TIMEOUT_SECONDS = 5.0
 MAX_CAUSES = 10  # of an error
 
@@ -60,8 +61,10 @@ def reaching(host: str, port: int, kind: HostKind = "other") -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not note_failure(asked, error, time.monotonic() - began, failures):
-            _note_answer(hosts, asked, failures)  # a refusal is an answer
+        failed = note_failure(asked, error, time.monotonic() - began, failures)
+        # A refusal is an answer; that the job was interrupted is none.
+        if not failed and isinstance(error, Exception) and not isinstance(error, INTERRUPTED):
+            _note_answer(hosts, asked, failures)
         raise
     else:
         _note_answer(hosts, asked, failures)

@@ -90,6 +90,21 @@ class TestInAJob:
             assert 2 <= raised.value.seconds <= 10
         check("ldap.example", 636)
 
+    @pytest.mark.parametrize(
+        "error",
+        [JobTimeoutException("too little time"), HostPaused("B", 9, "other:b:1"), asyncio.CancelledError()],
+    )
+    def test_a_job_that_is_interrupted_says_nothing_of_a_host_that_has_failed(
+        self, redis: Redis, error: BaseException
+    ) -> None:
+        with pytest.raises(TimeoutError), reaching("ldap.example", 636):
+            raise TimeoutError
+        redis.hset("tq:host:other:ldap.example:636", "until", 1)
+        with pytest.raises(type(error)), reaching("ldap.example", 636):
+            raise error
+        with pytest.raises(HostPaused, match="one task is asking again"):
+            check("ldap.example", 636)
+
     def test_a_coroutine_may_await_in_the_block(self) -> None:
         async def ask() -> str:
             with reaching("ldap.example", 636):
