@@ -61,8 +61,8 @@ def pods(overlay: str) -> list[Manifest]:
 def exported_metrics() -> frozenset[str]:
     """Return the names of all metrics that a worker exports."""
     tally = Tally()
-    tally.add("email", "finished", 1)
-    tally.add_wait("email", 1)
+    tally.add("email", "finished", 1, "high")
+    tally.add_wait("email", 1, "high")
     exported = worker_metrics(Report(tally=tally.as_line()), 0.0).decode()
     names = frozenset(METRIC.findall(exported))
     return names | {name.replace("_worker_", "_") for name in names}
