@@ -52,6 +52,7 @@ class ResizedImage:
     """The new file, and the size of its picture."""
 
     filename: str
+    name: str  # that people see: "photo-200x150.jpg"
     size: int  # bytes
     format: str
     width: int
@@ -80,7 +81,7 @@ def resize_image(
     if fit != "contain" and (width is None or height is None) and (width or height):
         raise PermanentFailure(f"fit {fit!r} needs width and height.")
     try:
-        _, content = files().read(filename)
+        source, content = files().read(filename)
     except (UnknownFile, FileTooLarge) as error:
         raise PermanentFailure(str(error)) from error
 
@@ -102,7 +103,7 @@ def resize_image(
         frames = _frames(image, target, animated=animated and source_format != "JPEG")
         encoded = _encode(frames, wanted, quality, image.info)
     first = frames[0]
-    stem = re.sub(r"^[0-9a-f]+-|\.\w+$", "", filename) or "image"
+    stem = re.sub(r"\.\w+$", "", source.name) or "image"
     name = f"{stem}-{first.width}x{first.height}.{wanted.lower().replace('jpeg', 'jpg')}"
     task = current_task()
     try:
@@ -110,7 +111,9 @@ def resize_image(
     except FileTooLarge as error:
         raise PermanentFailure(f"The resized picture has {len(encoded):,} bytes. {error}") from error
     log.info("Resized %s to %d × %d, %d bytes", filename, first.width, first.height, file.size)
-    return ResizedImage(file.filename, file.size, wanted.lower(), first.width, first.height, len(frames))
+    return ResizedImage(
+        file.filename, file.name, file.size, wanted.lower(), first.width, first.height, len(frames)
+    )
 
 
 @dataclass(frozen=True)

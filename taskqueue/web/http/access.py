@@ -63,6 +63,17 @@ def caller_sees(task_type: str) -> bool:
     return key is None or key.sees(task_type)
 
 
+def caller_types() -> tuple[str, ...] | None:
+    """Return the task types that the caller's key is limited to; None: all types."""
+    key = caller()
+    return None if key is None or key.job_types is None else tuple(sorted(key.job_types))
+
+
+def caller_reads_file(task_types: tuple[str, ...] | None) -> bool:
+    """Return whether the caller may read a file that belongs to these task types; None: to no type."""
+    return caller_types() is None or (task_types is not None and all(map(caller_sees, task_types)))
+
+
 def check_may_submit(task_type: str | None) -> None:
     """Raise `BadRequest` (403) if the caller's key is not for this task type. None: no type was given."""
     key = caller()
