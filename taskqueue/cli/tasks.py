@@ -143,7 +143,7 @@ def _payload(text: str) -> Json:
     try:
         if text.startswith("@"):
             text = sys.stdin.read() if text == "@-" else Path(text[1:]).read_text(encoding="utf-8")
-        return json.loads(text)
+        return json.loads(text.removeprefix("\ufeff"))  # a byte order mark, as editors on Windows write it
     except OSError as error:
         raise InvalidSetting(f"The file {text[1:]!r} cannot be read: {error.strerror}.") from None
     except ValueError as error:
