@@ -171,16 +171,89 @@ def test_a_table_without_a_unique_key_is_refused_with_the_fix(feed: Feed, databa
         counts(feed)
 
 
-def test_a_key_that_comes_twice_is_one_row_with_the_last_values(feed: Feed, database: sa.Engine) -> None:
-    feed.answer([{"id": 1, "name": "old"}, {"id": 1, "name": "new"}])
-    assert counts(feed)["fetched"] == 2
-    assert rows(database) == [{"id": "1", "name": "new"}]
+@pytest.mark.parametrize("apart", [1, 600])  # in one batch, and in two
+def test_a_key_that_comes_twice_is_an_error_that_names_both_rows(
+    feed: Feed, database: sa.Engine, apart: int
+) -> None:
+    others = [{"id": number, "name": "x"} for number in range(2, 1 + apart)]
+    feed.answer([{"id": 1, "name": "old"}, *others, {"id": 1, "name": "new"}])
+    with pytest.raises(PermanentFailure, match=f"Rows 1 and {1 + apart} of the feed have the same 'id'") as raised:
+        counts(feed)
+    assert "new" not in str(raised.value)
+    assert sa.inspect(database).get_table_names() == []  # not even the new table
+
+
+def test_a_row_that_comes_twice_loses_nothing(feed: Feed, database: sa.Engine) -> None:
+    rows_of_feed = [{"id": number, "name": f"name {number}"} for number in range(1, 401)]
+    feed.answer([*rows_of_feed, *rows_of_feed[::-1]])
+    assert counts(feed) == {"not_modified": False, "fetched": 800, "inserted": 400, "updated": 0, "unchanged": 400}
+    feed.answer([*rows_of_feed[:2], {"name": "name 1", "id": 1}])  # in another order it is the same row
+    assert counts(feed)["unchanged"] == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second"),
+    [
+        ("INTEGER", "1", "1.0"),
+        ("NUMERIC(8,2)", "1.5", "1.50"),
+        ("DATE", "2024-05-01", "20240501"),
+        ("TIMESTAMP", "2024-05-01T10:00:00+02:00", "2024-05-01 08:00:00"),
+    ],
+)
+def test_keys_are_compared_as_the_table_takes_them(
+    feed: Feed, database: sa.Engine, kind: str, first: str, second: str
+) -> None:
+    with database.begin() as db:
+        db.exec_driver_sql(f"CREATE TABLE people (id {kind} PRIMARY KEY, name TEXT)")
+    feed.answer([{"id": first, "name": "a"}, {"id": second, "name": "b"}])
+    with pytest.raises(PermanentFailure, match="Rows 1 and 2 of the feed have the same 'id'"):
+        counts(feed)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("kind", "first", "second"),
+    [
+        ("UUID", "A0EEBC999C0B4EF8BB6D6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        ("CHAR(5)", "ab", "ab   "),
+        ("CITEXT", "Ada", "ADA"),
+    ],
+)
+def test_keys_are_compared_as_postgresql_takes_them(
+    feed: Feed, database: sa.Engine, kind: str, first: str, second: str
+) -> None:
+    with database.begin() as db:
+        db.exec_driver_sql("CREATE EXTENSION citext")
+    test_keys_are_compared_as_the_table_takes_them(feed, database, kind, first, second)
+
+
+def test_a_table_may_be_named_with_its_schema(feed: Feed, database: sa.Engine) -> None:
+    schema = "main" if database.dialect.name == "sqlite" else "Shop"
+    if schema == "Shop":
+        with database.begin() as db:
+            db.exec_driver_sql('CREATE SCHEMA "Shop"')
+            db.exec_driver_sql("CREATE TABLE people (other TEXT)")  # in the schema public
+    feed.answer(PEOPLE)
+    assert counts(feed, table=f"{schema}.people")["inserted"] == 2
+    feed.answer([{"id": 1, "name": "Ada", "late": "x"}])
+    assert counts(feed, table=f"{schema}.people")["updated"] == 1
+    with database.connect() as db:
+        assert db.execute(sa.text(f'SELECT count(late) FROM "{schema}".people')).scalar() == 1
+
+
+@pytest.mark.parametrize(
+    "table", ["nowhere.people", "pg_catalog.people", "information_schema.people", "main.pg_x"]
+)
+def test_a_schema_that_cannot_be_is_a_permanent_failure(feed: Feed, database: sa.Engine, table: str) -> None:
+    feed.answer(PEOPLE)
+    with pytest.raises(PermanentFailure, match=r"has no schemas|does not exist|reserved name"):
+        counts(feed, table=table)
 
 
 def test_hostile_names_are_refused(feed: Feed, database: sa.Engine, queue: TaskQueue) -> None:
     from taskqueue.errors import InvalidPayload
 
-    for table in ('people"; DROP TABLE x; --', "a b", "", "x" * 64):
+    for table in ('people"; DROP TABLE x; --', "a b", "", "x" * 64, "a.b.c", ".people", "people.", 'a".people'):
         with pytest.raises(InvalidPayload):
             queue.submit("sync", {"source": feed.url, "table": table, "key": "id"})
     feed.answer([{"id": 1, 'a" TEXT); --': 1}])
