@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 from pydantic import Field
 
+from jobs._png import without_metadata
 from taskqueue import PermanentFailure, current_task, files, job, progress
 from taskqueue.errors import FileTooLarge, UnknownFile
 
@@ -86,7 +87,7 @@ def resize_image(
         raise PermanentFailure(str(error)) from error
 
     with _readable_errors(filename):
-        image = Image.open(BytesIO(content), formats=READABLE)
+        image = Image.open(BytesIO(without_metadata(content)), formats=READABLE)
         # A photograph with a second picture in it is an MPO: a JPEG with more JPEGs after it.
         source_format = (image.format or "").replace("MPO", "JPEG")
         wanted = format.upper() if format else source_format

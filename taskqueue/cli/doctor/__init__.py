@@ -13,8 +13,9 @@ from taskqueue.cli.api import Api
 from taskqueue.cli.doctor import by_http, by_redis
 from taskqueue.cli.doctor.check import Check
 from taskqueue.cli.parser import add_command
-from taskqueue.cli.screen import clean, coloured, print_indented, print_json
+from taskqueue.cli.screen import coloured, print_indented, print_json
 from taskqueue.settings import Settings
+from taskqueue.telemetry.clean import clean
 
 VERDICTS = {True: "ok", False: "wrong", None: "?"}
 VERDICT_CHARACTERS, ABOUT_CHARACTERS = 5, 13

@@ -17,7 +17,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.http.access import caller, caller_sees, check_may_submit
+from taskqueue.web.http.access import caller, caller_sees, caller_types, check_may_submit
 from taskqueue.web.http.body import json_body
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.problems import BadRequest
@@ -119,7 +119,9 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
     @endpoint("Delete a schedule", scope="operate", answers={204: None}, problems=(404, 503), by_type=True)
     def delete(name: str) -> ResponseReturnValue:
         """Tasks that the schedule has queued stay."""
-        schedules.delete(find(name).name)
+        if caller_types() is not None:
+            find(name)  # raises for a schedule of another type
+        schedules.delete(name)
         return "", 204
 
     @blueprint.post("/schedules/<name>/run")
