@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 from pydantic import Field
 
-from jobs._png import without_metadata
+from jobs._metadata import without_metadata
 from taskqueue import PermanentFailure, current_task, files, job, progress
 from taskqueue.errors import FileTooLarge, UnknownFile
 

@@ -1,4 +1,4 @@
-"""PNGs with odd metadata: a smaller copy is made all the same."""
+"""Pictures with odd metadata: a smaller copy is made all the same."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ from io import BytesIO
 import pytest
 from PIL import Image, PngImagePlugin
 
-from jobs._png import SIGNATURE, without_metadata
+from jobs._metadata import PNG, without_metadata
 from jobs.resize import resize_image
 from taskqueue import PermanentFailure, files
 
@@ -30,7 +30,7 @@ def png(*chunks: bytes, at_the_end: bool = False, **options: object) -> bytes:
     image.paste("red", (0, 0, 40, 40))
     image.save(out, "PNG", **options)  # type: ignore[arg-type]
     content = out.getvalue()
-    at = len(content) - 12 if at_the_end else len(SIGNATURE) + 25
+    at = len(content) - 12 if at_the_end else len(PNG) + 25
     return content[:at] + b"".join(chunks) + content[at:]
 
 
@@ -88,6 +88,51 @@ def test_a_picture_is_turned_as_its_metadata_say(lying: Callable[[], bytes]) -> 
     assert resized(lying()).size == (20, 40)
 
 
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
+
+
+def jpeg(*segments: bytes, **options: object) -> bytes:
+    """A picture like that of `png`, with these segments before all others."""
+    out = BytesIO()
+    Image.open(BytesIO(png())).save(out, "JPEG", **options)  # type: ignore[arg-type]
+    return b"\xff\xd8" + b"".join(segments) + out.getvalue()[2:]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        segment(0xE0, b""),
+        segment(0xE0, b"JFIF\0"),
+        segment(0xE0, b"JFIF\0\1\1\7\0\0\0\0\0\0"),
+        segment(0xEE, b"Adobe"),
+        segment(0xED, b"Photoshop 3.0\x008BIM\x03\xed"),
+        segment(0xED, b"Photoshop 3.0\x008BIM\x03\xed\0\0\0\0\0\4abcd"),
+        segment(0xE2, b"ICC_PROFILE\0"),
+        segment(0xE2, b"ICC_PROFILE\0\2\5rubbish"),
+        segment(0xE2, b"MPF\0"),
+        segment(0xE2, b"MPF\0II*\0\xff\xff\xff\xff"),
+        segment(0xE1, b"Exif\0\0"),
+        segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff"),
+        segment(0xFE, b"x" * 60_000) * 40,
+        b"\xff\xff\xff" + segment(0xFE, b""),
+    ],
+)
+def test_metadata_never_refuse_a_jpeg(odd: bytes) -> None:
+    image = resized(jpeg(odd))
+    assert image.size == (20, 10)
+    red, _, blue = image.convert("RGB").getpixel((3, 5))  # type: ignore[misc]
+    assert red > 240 > 20 > blue
+
+
+def test_a_jpeg_keeps_its_colours_and_its_direction() -> None:
+    out = BytesIO()
+    Image.new("CMYK", (80, 40), (0, 255, 255, 0)).save(out, "JPEG")  # with Adobe's segment
+    assert resized(out.getvalue()).convert("RGB").getpixel((3, 5))[0] > 200  # type: ignore[index]
+    assert resized(jpeg(exif=orientation())).size == (20, 40)
+    assert b"8BIM" not in without_metadata(jpeg(segment(0xED, b"Photoshop 3.0\x008BIM")))
+
+
 def orientation() -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -113,5 +158,6 @@ def test_a_picture_that_is_cut_off_is_a_broken_one(length: int) -> None:
         resize_image(name, width=20)
 
 
-def test_another_format_is_left_as_it_is() -> None:
-    assert without_metadata(b"\xff\xd8\xff") == b"\xff\xd8\xff"
+def test_another_format_and_the_beginning_of_a_picture_are_left_as_they_are() -> None:
+    for content in (b"\xff\xd8\xff", b"\xff\xd8", b"GIF89a", b"", b"\xff\xd8\xff\xe0\xff\xff"):
+        assert without_metadata(content) == content
