@@ -106,7 +106,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         schedules.views(schedule_store, job_types),
         task_types.views(job_types),
         files.views(open_files(settings, connection), settings),
-        health.views(Probe(settings.redis_url)),
+        health.views(Probe(settings.redis_url), health.FilesWatch(settings)),
         docs.views(app, job_types, settings),
         metrics.views(PrometheusReport(connect_for_probes(connection), settings.queues)),
         cluster.views(cluster_state),

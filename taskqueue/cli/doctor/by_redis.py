@@ -10,8 +10,9 @@ from redis.exceptions import ResponseError
 from taskqueue.cli.by_redis import RedisClient
 from taskqueue.cli.doctor import check
 from taskqueue.cli.doctor.check import MAX_SKEW_SECONDS, Check
-from taskqueue.errors import QueueUnavailable
+from taskqueue.errors import FilesUnavailable, QueueUnavailable
 from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.run.files import check_files
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests, redis_errors
 from taskqueue.store.keys import SUSPENDED, scheduler_lock_key
@@ -51,6 +52,16 @@ def look(settings: Settings) -> Iterator[Check]:
     if connection.exists(SUSPENDED):
         yield check.workers_suspended()
     yield _scheduler(connection, settings.queues)
+    if settings.files_url:
+        yield _files(settings)
+
+
+def _files(settings: Settings) -> Check:
+    try:
+        check_files(settings)
+    except FilesUnavailable as error:
+        return Check("files", False, str(error), "Check FILES_URL, its credentials and the network.")
+    return Check("files", True, "the bucket or folder of FILES_URL takes files")
 
 
 def _persistence(connection: Redis, info: dict[str, Any]) -> Check:
