@@ -118,6 +118,12 @@ class Listing:
                 return self._sorted(ids, wanted, limit, below, job_types)
             return self._walk(wanted, limit, below, job_types)
 
+    def tasks(self, ids: Sequence[str]) -> dict[str, Summary]:
+        """Return the tasks of these ids by their ids, without those that are gone. Raises `QueueUnavailable`."""
+        with redis_errors():
+            tasks, _ = self._read(ids)
+        return {task.id: task for task in tasks}
+
     def _ids_if_few(self, wanted: TaskFilter) -> list[str] | None:
         """Return the ids of all tasks of the wanted status; None where they are too many to be sorted."""
         if wanted.status is None:
