@@ -12,11 +12,12 @@ from typing import Any
 from taskqueue.cli.api import Api
 from taskqueue.cli.doctor import by_http
 from taskqueue.cli.parser import add_command
-from taskqueue.cli.screen import clean, coloured, print_indented, print_json
+from taskqueue.cli.screen import coloured, print_indented, print_json
 from taskqueue.monitor import checkup
 from taskqueue.monitor.checks import Check
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests
+from taskqueue.telemetry.clean import clean
 
 VERDICTS = {True: "ok", False: "wrong", None: "?"}
 VERDICT_CHARACTERS, ABOUT_CHARACTERS = 5, 13

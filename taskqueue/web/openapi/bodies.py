@@ -134,8 +134,8 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         "text/event-stream": f"id: {line.id}/1/complete\nevent: status\ndata: {event}\n\n",
         "text/plain": f'taskqueue_tasks{{queue="{queue}",status="queued"}} 2.0\n',
         StoredFile: StoredFile(
-            filename="1f0c55d3e8a94b21-photo.jpg", size=20_480, content_type="image/jpeg",
-            expires_at=BEGAN + timedelta(days=3),
+            filename="1f0c55d3e8a94b2180c6f1d2a7e35b94-photo.jpg", name="photo.jpg", size=20_480,
+            content_type="image/jpeg", task_types=None, expires_at=BEGAN + timedelta(days=3),
         ),
         TaskTypeJson: task_type_json(job_type),
         TaskTypesJson: TaskTypesJson(task_types=[task_type_json(job_type)]),
