@@ -12,7 +12,8 @@ from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
-from taskqueue.monitor.listing import Summary, cursor
+from taskqueue.monitor.listing import cursor
+from taskqueue.monitor.task_filter import Summary
 from taskqueue.run.builtin.requeue import NAME as REQUEUE_TYPE
 from taskqueue.run.files import StoredFile
 from taskqueue.store.times import microseconds
@@ -67,7 +68,7 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
     )  # fmt: skip
     summary = Summary(
         id=ID, type=name, status="complete", queue=queue, created_at=BEGAN, started_at=BEGAN, ended_at=ended_at,
-        attempt=1, attempts=attempts, progress=None, tags=(), worker=WORKER, failure=None,
+        attempt=1, attempts=attempts, progress=None, tags=(), worker=WORKER, failure=None, group=None,
     )  # fmt: skip
     group = Group(
         group="3f0a1c9b7d52", type=name, error="ConnectionError: the line is down", count=1,
