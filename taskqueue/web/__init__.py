@@ -25,7 +25,6 @@ from taskqueue.monitor.checkup import Checkup
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
 from taskqueue.monitor.health import Probe
-from taskqueue.monitor.listing import Listing
 from taskqueue.monitor.prometheus import PrometheusReport
 from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.monitor.result_waiter import ResultWaiter
@@ -38,11 +37,13 @@ from taskqueue.store.connection import (
     connect_for_requests,
     connect_for_worker,
 )
+from taskqueue.tasks.listing import Listing
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
 from taskqueue.web import console, dashboard, docs
 from taskqueue.web.api import (
     batches,
+    bulk,
     cluster,
     events,
     explain,
@@ -116,6 +117,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         task.operation_views(queue, operations),
         failures.views(failed_tasks),
         requeue.views(queue, failed_tasks),
+        bulk.views(queue, listing),
         cluster.pause_views(pauses),
         batches.views(batch_store, settings, queue_warnings),
         schedules.views(schedule_store, job_types),

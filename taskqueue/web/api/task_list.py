@@ -9,11 +9,11 @@ from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field
 
 from taskqueue.enqueue.options import Moment
-from taskqueue.monitor.listing import Listing, cursor, position_of
-from taskqueue.monitor.query import MAX_CHARACTERS
-from taskqueue.monitor.query import read_query as read_search
-from taskqueue.monitor.task_filter import Summary, TaskFilter
 from taskqueue.store.keys import Status
+from taskqueue.tasks.listing import Listing, cursor, position_of
+from taskqueue.tasks.query import MAX_CHARACTERS
+from taskqueue.tasks.query import read_query as read_search
+from taskqueue.tasks.task_filter import Summary, TaskFilter
 from taskqueue.web.http.access import caller_types
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
 

@@ -31,8 +31,8 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.checkup import Checkup
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
-from taskqueue.monitor.listing import Listing
 from taskqueue.settings import Settings
+from taskqueue.tasks.listing import Listing
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
 

@@ -8,10 +8,10 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 from redis import Redis
 
-from taskqueue.monitor.task_filter import Summary, TaskFilter
 from taskqueue.monitor.usual import Usual, usual_runs
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import TOTALS
+from taskqueue.tasks.task_filter import Summary, TaskFilter
 from taskqueue.telemetry.series import STEPS, Point, Series, Span, Table
 from taskqueue.telemetry.totals import read_totals
 from taskqueue.web.console import Services

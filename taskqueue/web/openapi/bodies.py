@@ -12,13 +12,13 @@ from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
-from taskqueue.monitor.listing import cursor
-from taskqueue.monitor.task_filter import Summary
 from taskqueue.run.builtin.requeue import NAME as REQUEUE_TYPE
 from taskqueue.run.files import StoredFile
 from taskqueue.store.times import microseconds
+from taskqueue.tasks.listing import cursor
 from taskqueue.tasks.log_lines import StoredLine
 from taskqueue.tasks.task import Task
+from taskqueue.tasks.task_filter import Summary
 from taskqueue.tasks.task_json import TaskJson, task_json
 from taskqueue.telemetry.changes import Change
 from taskqueue.telemetry.series import Point

@@ -16,8 +16,8 @@ from taskqueue.jobtypes.limits import Limits, declare, held_position, limit_usag
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
-from taskqueue.monitor.listing import Listing
-from taskqueue.monitor.task_filter import TaskFilter
+from taskqueue.tasks.listing import Listing
+from taskqueue.tasks.task_filter import TaskFilter
 from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, registries_of, until
 

@@ -61,6 +61,7 @@ class TaskFilter:
     before: datetime | None = None  # created before this time
     failed_since: datetime | None = None  # failed for good at this time or later
     failed_until: datetime | None = None
+    ended_until: datetime | None = None  # ended before this time, if it has ended
     order: Literal["created", "ended"] = "created"  # newest first; "ended": of one status of tasks that have ended
 
     @property
@@ -92,4 +93,5 @@ class TaskFilter:
             and (self.before is None or task.created_at < self.before)
             and (self.failed_since is None or (ended is not None and ended >= self.failed_since))
             and (self.failed_until is None or (ended is not None and ended < self.failed_until))
+            and (self.ended_until is None or ended is None or ended < self.ended_until)
         )

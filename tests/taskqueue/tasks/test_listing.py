@@ -8,10 +8,10 @@ from redis import Redis
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
-from taskqueue.monitor.listing import MAX_SORTED, Listing, Page, cursor, position_of
-from taskqueue.monitor.task_filter import Position, TaskFilter
 from taskqueue.settings import Settings
 from taskqueue.store.keys import INDEX, TAG_INDEXES
+from taskqueue.tasks.listing import MAX_SORTED, Listing, Page, cursor, position_of
+from taskqueue.tasks.task_filter import Position, TaskFilter
 from taskqueue.worker.maintenance.index_pruner import STEP, IndexPruner
 
 
@@ -64,7 +64,7 @@ def test_tasks_are_found_by_type_queue_tag_and_time(queue: TaskQueue, listing: L
 def test_the_status_is_what_rq_says(
     queue: TaskQueue, redis: Redis, listing: Listing, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqueue.monitor.listing.MAX_SORTED", few)  # from the registries, and down the index
+    monkeypatch.setattr("taskqueue.tasks.listing.MAX_SORTED", few)  # from the registries, and down the index
     waits, delayed = queue.submit("generic", {}), queue.submit("generic", {}, SubmitOptions(delay=60))
     assert ids(listing, TaskFilter(status=("queued",))) == [waits.id]
     assert ids(listing, TaskFilter(status=("scheduled",))) == [delayed.id]
@@ -80,8 +80,8 @@ def test_an_unreadable_job_hides_no_other(queue: TaskQueue, redis: Redis, listin
 def test_a_page_looks_at_so_many_tasks_and_no_more(
     queue: TaskQueue, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqueue.monitor.listing.STEP", 5)
-    monkeypatch.setattr("taskqueue.monitor.listing.MAX_EXAMINED", 10)
+    monkeypatch.setattr("taskqueue.tasks.listing.STEP", 5)
+    monkeypatch.setattr("taskqueue.tasks.listing.MAX_EXAMINED", 10)
     wanted = queue.submit("generic", {}, SubmitOptions(queue="high"))
     for _ in range(25):
         queue.submit("generic", {})
@@ -101,8 +101,8 @@ def test_no_cursor_names_a_task_of_another_type(
     wanted: TaskFilter,
     same_microsecond: bool,
 ) -> None:
-    monkeypatch.setattr("taskqueue.monitor.listing.STEP", 3)
-    monkeypatch.setattr("taskqueue.monitor.listing.MAX_EXAMINED", 3)
+    monkeypatch.setattr("taskqueue.tasks.listing.STEP", 3)
+    monkeypatch.setattr("taskqueue.tasks.listing.MAX_EXAMINED", 3)
     options = SubmitOptions(queue="low", tags=("red",))
     foreign, own = set(), []
     for number in range(40):

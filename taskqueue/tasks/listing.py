@@ -19,7 +19,6 @@ from redis import Redis
 from rq.job import JobStatus
 
 from taskqueue.jobtypes.registry import registered
-from taskqueue.monitor.task_filter import Position, Summary, TaskFilter
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import (
     ENDED,
@@ -38,6 +37,7 @@ from taskqueue.store.keys import (
 )
 from taskqueue.store.times import EPOCH, microseconds
 from taskqueue.tasks.task import ProgressJson
+from taskqueue.tasks.task_filter import Position, Summary, TaskFilter
 
 MAX_SORTED = 1000  # tasks of one status; where there are more, the page walks down the index
 STEP = 200  # tasks that are read in one round trip

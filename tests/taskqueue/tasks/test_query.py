@@ -9,10 +9,10 @@ from redis import Redis
 from taskqueue.control.operations import Operations
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.monitor.listing import Listing, cursor, position_of
-from taskqueue.monitor.query import QueryError, read_query
-from taskqueue.monitor.task_filter import Position, TaskFilter
 from taskqueue.settings import Settings
+from taskqueue.tasks.listing import Listing, cursor, position_of
+from taskqueue.tasks.query import QueryError, read_query
+from taskqueue.tasks.task_filter import Position, TaskFilter
 
 NOW = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
 TODAY = datetime(2026, 11, 25, tzinfo=UTC)

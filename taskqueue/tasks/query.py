@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
-from taskqueue.monitor.task_filter import TaskFilter
 from taskqueue.store.keys import Status
+from taskqueue.tasks.task_filter import TaskFilter
 
 MAX_CHARACTERS = 500
 QUALIFIERS = {
