@@ -15,6 +15,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskqueue.control.failed_tasks import FailedTasks
+from taskqueue.control.ignored_failures import IgnoredFailures
 from taskqueue.control.operations import Operations
 from taskqueue.control.pauses import Pauses
 from taskqueue.enqueue.batch import Batches
@@ -106,6 +107,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     operations = Operations(connection, settings.failure_ttl_seconds)
     pauses = Pauses(connection, settings)
     checkup = Checkup(settings)
+    file_store = open_files(settings, connection)
     explainer = Explainer(connection, queue, cluster_state, settings)
 
     for blueprint in (
@@ -122,7 +124,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         batches.views(batch_store, settings, queue_warnings),
         schedules.views(schedule_store, job_types),
         task_types.views(job_types),
-        files.views(open_files(settings, connection), settings),
+        files.views(file_store, settings),
         health.views(Probe(settings.redis_url)),
         docs.views(app, job_types, settings),
         metrics.views(PrometheusReport(connect_for_probes(connection), settings.queues)),
@@ -152,6 +154,9 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
             schedules=schedule_store,
             batches=batch_store,
             explainer=explainer,
+            ignored=IgnoredFailures(connection),
+            subscriptions=subscriptions,
+            files=file_store,
         ),
     )
 

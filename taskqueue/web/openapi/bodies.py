@@ -72,7 +72,7 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
     )  # fmt: skip
     group = Group(
         group="3f0a1c9b7d52", type=name, error="ConnectionError: the line is down", count=1,
-        first_failed_at=ended_at, last_failed_at=ended_at, examples=(OTHER_ID,),
+        first_failed_at=ended_at, last_failed_at=ended_at, examples=(OTHER_ID,), by_hour=(0,) * 23 + (1,),
     )  # fmt: skip
     counts = TaskCounts(queued=2, scheduled=0, deferred=0, processing=1, complete=46, failed=1, canceled=0)
     worker = WorkerView(
