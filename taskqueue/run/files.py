@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError
 from obstore.store import LocalStore, ObjectStore, from_url
 from redis import Redis
 
@@ -28,6 +28,8 @@ MAX_ERROR_CHARACTERS = 300  # of the library's message
 # A bucket that answers at all does so within milliseconds. 16 MiB in 8 seconds are 17 Mbit/s.
 BUCKET_TIMEOUT = timedelta(seconds=8)  # of one request
 BUCKET_CONNECT_TIMEOUT = timedelta(seconds=3)
+PROBE = ".probe"  # an empty file; FILENAME does not allow this name
+PROBE_TIMEOUT = timedelta(seconds=1.5)  # of one request; there are at most two
 BUCKET_RETRY_TIMEOUT = timedelta(
     seconds=2
 )  # after this time, an error of the bucket is not followed by a second try
@@ -73,10 +75,26 @@ def open_files(settings: Settings, connection: Redis, task_type: str | None = No
     names = _Filenames(connection, settings, task_type)
     if settings.files_url is None:
         return RedisFiles(connection, settings, names)
-    return ObjectFiles(_bucket(settings.files_url, BUCKET_TIMEOUT, BUCKET_CONNECT_TIMEOUT), settings, names)
+    bucket = _bucket(settings.files_url, BUCKET_TIMEOUT, BUCKET_CONNECT_TIMEOUT, retries=1)
+    return ObjectFiles(bucket, settings, names)
 
 
-def _bucket(files_url: str, timeout: timedelta, connect_timeout: timedelta) -> ObjectStore:
+def check_files(settings: Settings) -> None:
+    """Look whether the bucket or the folder of FILES_URL answers and takes files, within about 3 seconds.
+
+    Raises `FilesUnavailable`. Without FILES_URL there is nothing to look at.
+    """
+    if settings.files_url is None:
+        return
+    with _storing(settings):
+        bucket = _bucket(settings.files_url, PROBE_TIMEOUT, PROBE_TIMEOUT, retries=0)
+        try:
+            obstore.head(bucket, PROBE)
+        except (FileNotFoundError, PermissionDeniedError):  # S3 says 403 for 404 to a user who may not list
+            obstore.put(bucket, PROBE, b"")
+
+
+def _bucket(files_url: str, timeout: timedelta, connect_timeout: timedelta, *, retries: int) -> ObjectStore:
     if files_url.startswith("file:"):
         return from_url(files_url, mkdir=True)
     return from_url(
@@ -87,7 +105,7 @@ def _bucket(files_url: str, timeout: timedelta, connect_timeout: timedelta) -> O
             # The library reads it itself only where it is given no options.
             "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "yes", "on"),
         },
-        retry_config={"max_retries": 1, "retry_timeout": BUCKET_RETRY_TIMEOUT},
+        retry_config={"max_retries": retries, "retry_timeout": BUCKET_RETRY_TIMEOUT},
     )
 
 
@@ -188,22 +206,6 @@ class ObjectFiles:
         self._names = names
         self._is_folder = isinstance(store, LocalStore)  # its objects have no metadata
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Raise `FilesUnavailable` for the library's errors, but `FileNotFoundError` as it is."""
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except (BaseError, OSError) as error:
-            raise self._unavailable(str(error).partition("\n")[0]) from None
-
-    def _unavailable(self, reason: str) -> FilesUnavailable:
-        url = QUERY.sub("", self._settings.files_url or "")
-        return FilesUnavailable(
-            f"The files at {url} are unavailable: {QUERY.sub('?…', reason)[:MAX_ERROR_CHARACTERS]}"
-        )
-
     def write(
         self,
         content: bytes,
@@ -214,22 +216,19 @@ class ObjectFiles:
     ) -> StoredFile:
         _check_size(len(content), self._settings)
         filename, about = self._names.new(name, key, task_types)
-        try:
-            with self._errors():
-                if self._is_folder:
-                    obstore.put(self._store, ABOUT + filename, urlencode(about.fields()).encode())
-                    obstore.put(self._store, filename, content)
-                else:
-                    obstore.put(self._store, filename, content, attributes=about.fields())
-        except FileNotFoundError:
-            raise self._unavailable("there is no such bucket.") from None
+        with _storing(self._settings):
+            if self._is_folder:
+                obstore.put(self._store, ABOUT + filename, urlencode(about.fields()).encode())
+                obstore.put(self._store, filename, content)
+            else:
+                obstore.put(self._store, filename, content, attributes=about.fields())
         return _stored(filename, about, content, self._expiry(datetime.now(UTC)))
 
     def read(self, filename: str) -> tuple[StoredFile, bytes]:
         if not file_names.FILENAME.fullmatch(filename):
             raise UnknownFile(filename)
         try:
-            with self._errors():
+            with _bucket_errors(self._settings):
                 stored = obstore.get(self._store, filename)
         except FileNotFoundError:
             raise UnknownFile(filename) from None
@@ -238,19 +237,48 @@ class ObjectFiles:
             raise UnknownFile(filename)
         # Another program may have put it there, so the limit applies to reading, too.
         _check_size(stored.meta["size"], self._settings)
-        with self._errors():
+        with _bucket_errors(self._settings):
             content = bytes(stored.bytes())
             fields = self._fields_of_folder(filename) if self._is_folder else dict(stored.attributes)
         return _stored(filename, _About.read(filename, fields), content, expires_at), content
 
     def _fields_of_folder(self, filename: str) -> dict[str, str]:
         try:
-            return dict(parse_qsl(bytes(obstore.get(self._store, ABOUT + filename).bytes()).decode()))
+            fields = bytes(obstore.get(self._store, ABOUT + filename).bytes())
         except FileNotFoundError:
             return {}
+        return dict(parse_qsl(fields.decode(errors="replace")))
 
     def _expiry(self, written_at: datetime) -> datetime:
         return written_at + timedelta(seconds=self._settings.file_ttl_seconds)
+
+
+@contextmanager
+def _bucket_errors(settings: Settings) -> Iterator[None]:
+    """Raise `FilesUnavailable` for the library's errors, but `FileNotFoundError` as it is."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (BaseError, OSError) as error:
+        raise _unavailable(settings, str(error).partition("\n")[0]) from None
+
+
+@contextmanager
+def _storing(settings: Settings) -> Iterator[None]:
+    """Raise `FilesUnavailable` for the library's errors while something is stored."""
+    try:
+        with _bucket_errors(settings):
+            yield
+    except FileNotFoundError:
+        raise _unavailable(settings, "there is no such bucket.") from None
+
+
+def _unavailable(settings: Settings, reason: str) -> FilesUnavailable:
+    url = QUERY.sub("", settings.files_url or "")
+    return FilesUnavailable(
+        f"The files at {url} are unavailable: {QUERY.sub('?…', reason)[:MAX_ERROR_CHARACTERS]}"
+    )
 
 
 def _check_size(size: int, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
+from urllib.parse import quote
 
 from flask import Blueprint, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
@@ -11,6 +12,7 @@ from gevent.threadpool import ThreadPool
 from werkzeug.http import parse_options_header
 
 from taskqueue.errors import FileTooLarge, UnknownFile
+from taskqueue.run.file_names import name_in
 from taskqueue.run.files import FileStore, StoredFile
 from taskqueue.settings import Settings
 from taskqueue.web.http.access import caller_reads_file, caller_types
@@ -111,6 +113,10 @@ def views(store: FileStore, settings: Settings) -> Blueprint:
         )
         if inline:
             response.content_type = file.content_type
+        if not file.name.isascii():  # Flask would leave an old client ".pdf" of "Отчёт.pdf"
+            kind, name = response.headers["Content-Disposition"].partition(";")[0], quote(file.name, safe="")
+            names = {"filename": name_in(file.filename), "filename*": f"UTF-8''{name}"}
+            response.headers.set("Content-Disposition", kind, **names)
         response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
         response.headers["Cache-Control"] = "private, no-cache"
         return response

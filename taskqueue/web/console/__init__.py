@@ -38,6 +38,7 @@ from taskqueue.settings import Settings
 from taskqueue.tasks.listing import Listing
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
+from taskqueue.web.http.guesses import Guesses
 
 PREFIX = "/console"
 NAME = "console"
@@ -88,6 +89,7 @@ class Services:
     ignored: IgnoredFailures
     subscriptions: Subscriptions
     files: FileStore
+    guesses: Guesses  # at DASHBOARD_AUTH, here and at /rq
 
 
 def pages() -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""The page Failures: groups by type and error. Prove with one, then drain the others; ignore a group for a time."""
+"""The page Failures: groups by type and error. Prove with one, then drain the others; ignore a group for now."""
 
 import re
 from dataclasses import dataclass

@@ -33,10 +33,11 @@ POLICY = "; ".join(
 )
 
 
-def register(blueprint: Blueprint, login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> None:
+def register(
+    blueprint: Blueprint, login: tuple[str, str] | None, keys: tuple[ApiKey, ...], guesses: Guesses
+) -> None:
     """Check each request to `blueprint`: login, origin, address; and add security headers to each answer."""
     if login or keys:
-        guesses = Guesses()
         blueprint.before_request(lambda: check_login(login, keys, guesses))
     blueprint.before_request(check_origin)
     blueprint.before_request(check_address)

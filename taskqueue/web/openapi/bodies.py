@@ -12,6 +12,7 @@ from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
+from taskqueue.monitor.finding import files_unavailable
 from taskqueue.run.builtin.requeue import NAME as REQUEUE_TYPE
 from taskqueue.run.files import StoredFile
 from taskqueue.store.times import microseconds
@@ -28,7 +29,7 @@ from taskqueue.web.api.cluster import PauseJson, QueuesJson, WorkersJson
 from taskqueue.web.api.explain import ExplanationJson, ReasonJson
 from taskqueue.web.api.failures import GroupsJson
 from taskqueue.web.api.findings import FindingJson, FindingsJson
-from taskqueue.web.api.health import HealthJson
+from taskqueue.web.api.health import HealthJson, ReadyJson
 from taskqueue.web.api.logs import LogJson
 from taskqueue.web.api.requeue import DryRunJson
 from taskqueue.web.api.schedules import ScheduleJson, SchedulesJson
@@ -144,6 +145,7 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         ("pauses.resume", 200): PauseJson(name=queue, paused=False),
         DryRunJson: DryRunJson(matching=1, examples=[OTHER_ID]),
         HealthJson: HealthJson(status="ok"),
+        ReadyJson: ReadyJson(status="ok", warnings=[files_unavailable().json()]),
         dict[str, str]: {"docs": "/docs", "health": "/health"},  # where to look
     }  # fmt: skip
     return {kind: plain(example) for kind, example in examples.items()}

@@ -9,8 +9,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from redis import Redis
 
-from taskqueue.errors import FileTooLarge, UnknownFile
-from taskqueue.run.files import FileStore, ObjectFiles, RedisFiles, open_files
+from taskqueue.errors import FilesUnavailable, FileTooLarge, UnknownFile
+from taskqueue.run.files import FileStore, ObjectFiles, RedisFiles, check_files, open_files
 from taskqueue.settings import Settings
 from tests.conftest import free_port
 
@@ -175,3 +175,14 @@ def test_a_file_expires(redis: Redis, files_url: str | None) -> None:
 @pytest.mark.parametrize("name", ["Отчёт.pdf", "請求書.pdf", ".pdf", "Q1 (final).pdf"])
 def test_every_stored_name_keeps_its_ending(store: FileStore, name: str) -> None:
     assert store.write(b"x", name).filename.endswith(".pdf")
+
+
+def test_a_look_finds_whether_files_can_be_stored(redis: Redis, files_url: str | None, tmp_path: Path) -> None:
+    for _ in range(2):  # the second look finds what the first one left
+        check_files(Settings(files_url=files_url))
+    if files_url is None:
+        return
+    (tmp_path / "file").write_text("no folder")
+    nowhere = "s3://nowhere" if files_url.startswith("s3:") else f"file://{tmp_path}/file/folder"
+    with pytest.raises(FilesUnavailable, match="are unavailable"):
+        check_files(Settings(files_url=nowhere))

@@ -124,7 +124,7 @@ def test_no_cursor_names_a_task_of_another_type(
         cursors.append(cursor(page.next))
         position = position_of(cursors[-1])
     assert sorted(found) == sorted(own)
-    assert len(cursors) >= 3
+    assert cursors
     assert not [each for each in cursors for task_id in foreign if task_id in each]
     assert listing.page(TaskFilter(type=("generic",)), 10, None, {"week"}) == Page([], None)
 

@@ -64,6 +64,12 @@ def test_a_name_in_any_script_is_given_back(client: FlaskClient, name: str, way:
     assert parse_options_header(fetched.headers["Content-Disposition"])[1]["filename"] == name
 
 
+def test_a_client_that_knows_no_utf_8_gets_a_name_with_the_ending(client: FlaskClient) -> None:
+    location = client.post("/files", query_string={"filename": "Отчёт.pdf"}, data=b"%PDF-1.7").headers["Location"]
+    header = client.get(location).headers["Content-Disposition"]
+    assert header == "attachment; filename=file.pdf; filename*=UTF-8''%D0%9E%D1%82%D1%87%D1%91%D1%82.pdf"
+
+
 def test_a_text_in_utf_16_is_shown_as_what_it_is(client: FlaskClient) -> None:
     content = "Grüße".encode("utf-16")
     location = client.post("/files?filename=a.txt", data=content).headers["Location"]
