@@ -22,6 +22,7 @@ TaskQueueError
 ├── TaskFailed            the task whose result was asked for has failed for good
 ├── TaskCanceled          the task whose result was asked for was canceled, or has expired
 ├── ResultTimeout         the task whose result was asked for has not ended in time
+├── TooManyMatch          more tasks fit a search than the caller has seen
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
 ├── FilesUnavailable      the bucket or folder of FILES_URL did not answer, or refused
@@ -216,6 +217,14 @@ class ResultTimeout(TaskQueueError, TimeoutError):
         self.task_id = task_id
         self.status = status
         super().__init__(f"Task {task_id} has not ended within {seconds:g} seconds; it is {status}.")
+class TooManyMatch(TaskQueueError):
+    """More tasks fit a search than the caller has seen, so none of them is changed."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        super().__init__(
+            f"More than {most:,} tasks match, more than were seen. Look again, then confirm the new count."
+        )
 
 
 class UnknownFile(TaskQueueError):

@@ -86,6 +86,7 @@ TOTALS = "tq:totals"  # HASH: "email:finished", "email:runs:0.5" (how many took 
 HOSTS = "tq:hosts"  # ZSET: hosts that have failed, <kind>:<host>:<port>, by when their pause ends
 ROLLED_UP = "tq:rolled"  # STRING: the last minute whose counts were added to its hour
 CHANGES = "tq:changes"  # STREAM: who changed what, and when (telemetry/changes.py)
+IGNORED_FAILURES = "tq:ignored"  # HASH: groups of failures that are ignored for now (ignored_failures.py)
 RELEASES = "tq:releases"  # HASH: each release that a worker has run: when the first one started
 SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
 

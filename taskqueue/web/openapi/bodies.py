@@ -13,12 +13,13 @@ from taskqueue.enqueue.schedule import Schedule
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
 from taskqueue.monitor.finding import files_unavailable
-from taskqueue.monitor.listing import Summary, cursor
 from taskqueue.run.builtin.requeue import NAME as REQUEUE_TYPE
 from taskqueue.run.files import StoredFile
 from taskqueue.store.times import microseconds
+from taskqueue.tasks.listing import cursor
 from taskqueue.tasks.log_lines import StoredLine
 from taskqueue.tasks.task import Task
+from taskqueue.tasks.task_filter import Summary
 from taskqueue.tasks.task_json import TaskJson, task_json
 from taskqueue.telemetry.changes import Change
 from taskqueue.telemetry.series import Point
@@ -68,11 +69,11 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
     )  # fmt: skip
     summary = Summary(
         id=ID, type=name, status="complete", queue=queue, created_at=BEGAN, started_at=BEGAN, ended_at=ended_at,
-        attempt=1, attempts=attempts, progress=None, tags=(), worker=WORKER, failure=None,
+        attempt=1, attempts=attempts, progress=None, tags=(), worker=WORKER, failure=None, group=None,
     )  # fmt: skip
     group = Group(
         group="3f0a1c9b7d52", type=name, error="ConnectionError: the line is down", count=1,
-        first_failed_at=ended_at, last_failed_at=ended_at, examples=(OTHER_ID,),
+        first_failed_at=ended_at, last_failed_at=ended_at, examples=(OTHER_ID,), by_hour=(0,) * 23 + (1,),
     )  # fmt: skip
     counts = TaskCounts(queued=2, scheduled=0, deferred=0, processing=1, complete=46, failed=1, canceled=0)
     worker = WorkerView(
