@@ -30,7 +30,7 @@ TaskQueueError
 ├── QueueUnavailable      Redis did not answer, or refused
 ├── HostPaused            raised for a job: a host has just failed another task, so this task is put off
 ├── RetryLater            raised by a job: the next attempt must wait for so many seconds
-├── ApiRefused            for the command line: the HTTP API did not answer, or refused
+├── ApiRefused            for a client: the HTTP API did not answer, or refused, and no error above says it better
 └── PermanentFailure      raised by a job: another attempt cannot help
     ├── AddressRefused    raised for a job: run/outbound.py may not reach an address
     └── InvalidResult     raised for a job: its result is not JSON, or too large
@@ -217,6 +217,8 @@ class ResultTimeout(TaskQueueError, TimeoutError):
         self.task_id = task_id
         self.status = status
         super().__init__(f"Task {task_id} has not ended within {seconds:g} seconds; it is {status}.")
+
+
 class TooManyMatch(TaskQueueError):
     """More tasks fit a search than the caller has seen, so none of them is changed."""
 
@@ -296,15 +298,26 @@ class RetryLater(TaskQueueError):
 
 
 class ApiRefused(TaskQueueError):
-    """The HTTP API did not answer the command line, or refused what it asked.
+    """The HTTP API did not answer a client, or refused what the client asked.
 
     `message` says what happened, `fix` what to do; `status` is the HTTP status of the answer, None without one.
+    `kind` is the end of the problem's type, such as "no-key" (docs/api.md), or "no-answer", "not-this-api" or
+    "gateway"; `errors` are those of the problem document.
     """
 
-    def __init__(self, message: str, fix: str = "", status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        fix: str = "",
+        status: int | None = None,
+        kind: str = "",
+        errors: Sequence[PayloadError] = (),
+    ) -> None:
         self.message = message
         self.fix = fix
         self.status = status
+        self.kind = kind
+        self.errors = list(errors)
         super().__init__(f"{message} {fix}".rstrip())
 
 
