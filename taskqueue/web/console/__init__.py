@@ -51,6 +51,7 @@ PAGES = (  # the view of each page, its name, and its key behind "g"
     ("console.queues", "Queues", "q"),
     ("console.workers", "Workers", "w"),
     ("console.schedule_list", "Schedules", "s"),
+    ("console.batches", "Batches", "a"),
     ("console.bulk_actions", "Bulk", "b"),
     ("console.changes", "Changes", "c"),
     ("console.submit_list", "Submit", "u"),
@@ -63,7 +64,7 @@ PAGE_OF = {
     "console.submit_form": "console.submit_list",
 }
 FOR_ALL_TYPES = frozenset(
-    {"console.queues", "console.workers", "console.bulk_actions"}
+    {"console.queues", "console.workers", "console.batches", "console.bulk_actions"}
 )  # hidden from keys for some task types
 
 
@@ -108,6 +109,7 @@ def mount(app: Flask, services: Services) -> None:
     """Serve the console. It connects to Redis with the first request."""
     # Imported here: the pages import `Services`, `PREFIX` and `NAME` from this file.
     from taskqueue.web.console import (
+        batches,
         bulk,
         changes,
         errors,
@@ -151,6 +153,6 @@ def mount(app: Flask, services: Services) -> None:
             "now": lambda: datetime.now(UTC),
         }
     )
-    for page in (now, tasks, task, failures, bulk, queues, workers, schedules, changes, submit):
+    for page in (now, tasks, task, failures, bulk, batches, queues, workers, schedules, changes, submit):
         page.register(blueprint, services)
     app.register_blueprint(blueprint)
