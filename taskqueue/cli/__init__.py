@@ -1,12 +1,16 @@
 """The command line: `python -m taskqueue --help`.
 
 parser.py        builds the commands' parsers
-tasks.py         the commands submit, get, watch, cancel, requeue
-cluster.py       the commands queues, workers
+tasks.py         the commands submit, get, explain, logs, cancel, requeue, delete
+watch.py         the command watch
+lists.py         the commands list, failures, changes
+bulk.py          the command bulk
+cluster.py       the commands queues, workers, pause, resume
+schedules.py     the command schedules
 doctor/          the command doctor: finds what is wrong, and says how to fix it
 key.py           the command key: makes API keys
-client.py        the operations that the commands need; by_redis.py and by_http.py do them
-api.py           requests to the HTTP API; event_stream.py reads its events
+operations.py    the operations that the commands need; by_redis.py and by_http.py do them
+refusals.py      what to do where the HTTP API refuses
 screen.py        prints answers: text and colour on a terminal, JSON for a program
 """
 
@@ -15,8 +19,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from taskqueue.cli import cluster, doctor, key, tasks
-from taskqueue.cli.parser import PROGRAM
+from taskqueue.cli import bulk, cluster, doctor, key, lists, schedules, tasks, watch
+from taskqueue.cli.parser import PROGRAM, add_shared
+from taskqueue.cli.refusals import found_and_fix
 from taskqueue.errors import QueueUnavailable, TaskQueueError
 from taskqueue.telemetry.clean import clean
 
@@ -37,21 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Submit and watch tasks, list queues and workers, find what is wrong, make API keys.",
+        description="Submit, watch, find and change tasks, queues and schedules; find what is wrong; make API keys.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for module in (tasks, cluster, doctor, key):
+    for module in (tasks, watch, lists, bulk, cluster, schedules, doctor, key):
         module.add(commands)
-    _add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False)
-    for command in commands.choices.values():  # so that they may follow the command, too
-        _add_shared(command, url=argparse.SUPPRESS, json=argparse.SUPPRESS)
+    add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False)
     args = parser.parse_args(arguments)
     try:
         code: int = args.run(args)
     except TaskQueueError as error:
-        print(f"taskqueue: {clean(_message(error))}", file=sys.stderr)
+        print(f"taskqueue: {clean(_message(error, over_http=bool(args.url)))}", file=sys.stderr)
         return EXIT_NOT_DONE
     except KeyboardInterrupt:
         return EXIT_FAILED
@@ -61,12 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _add_shared(parser: argparse.ArgumentParser, *, url: str | None, json: bool | str) -> None:
-    parser.add_argument("--url", default=url, help="use the HTTP API at this URL instead of Redis")
-    parser.add_argument("--json", action="store_true", default=json, help="print JSON, for a program")
-
-
-def _message(error: TaskQueueError) -> str:
+def _message(error: TaskQueueError, *, over_http: bool) -> str:
+    if over_http:
+        return " ".join(found_and_fix(error)).rstrip()
     if not isinstance(error, QueueUnavailable):
         return str(error)
     unknown = f" Task {error.task_id} may have been queued: get it to find out." if error.task_id else ""

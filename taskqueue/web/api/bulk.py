@@ -9,12 +9,12 @@ from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
-from taskqueue.control.bulk import MAX_TASKS, Action, narrowed
-from taskqueue.enqueue.options import MAX_DELAY_SECONDS, SubmitOptions
+from taskqueue.control.bulk import MAX_TASKS, Action
+from taskqueue.enqueue.options import MAX_DELAY_SECONDS
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import TooManyMatch
+from taskqueue.run.builtin import bulk
 from taskqueue.run.builtin.bulk import NAME
-from taskqueue.store.times import timestamp
 from taskqueue.tasks.listing import Listing
 from taskqueue.tasks.query import MAX_CHARACTERS, read_query
 from taskqueue.tasks.task import Task
@@ -115,13 +115,7 @@ def views(queue: TaskQueue, listing: Listing) -> Blueprint:
 
 def count(listing: Listing, action: Action, search: str, seen_at: datetime, most: int) -> tuple[list[str], bool]:
     """Return the ids of at most `most` tasks that the caller's action would change, and whether there are more."""
-    wanted = narrowed(action, read_query(search, seen_at), seen_at)
-    found: list[str] = []
-    for task in listing.find(wanted, caller_types()) if wanted else ():
-        if len(found) == most:
-            return found, True
-        found.append(task.id)
-    return found, False
+    return bulk.count(listing, action, search, seen_at, most, caller_types())
 
 
 def submit(
@@ -136,18 +130,10 @@ def submit(
 ) -> Task:
     """Queue the task of a bulk action of this caller. Raises `QueueUnavailable`."""
     key = caller()
-    payload = {
-        "action": action,
-        "q": search,
-        "seen_at": timestamp(seen_at),
-        "most": most,
-        "rate": rate,
-        "types": caller_types(),
-        "by": key.name if key else g.get("console_user", ""),
-    }
-    given = {name: value for name, value in payload.items() if value is not None}
-    options = SubmitOptions(queue=queue.settings.queues[0], delay=delay or None)
-    return queue.submit_own(NAME, given, options)
+    by = key.name if key else g.get("console_user", "")
+    return bulk.submit(
+        queue, action, search, seen_at, most=most, rate=rate, delay=delay, types=caller_types(), by=by
+    )
 
 
 def latest(queue: TaskQueue, listing: Listing) -> list[Task]:

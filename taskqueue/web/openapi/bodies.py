@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from taskqueue.control.failed_tasks import Group
 from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.schedule import Schedule
+from taskqueue.enqueue.schedule_json import ScheduleJson
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.jobtypes.signature import Json
 from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
@@ -35,7 +36,7 @@ from taskqueue.web.api.findings import FindingJson, FindingsJson
 from taskqueue.web.api.health import HealthJson, ReadyJson
 from taskqueue.web.api.logs import LogJson
 from taskqueue.web.api.requeue import DryRunJson
-from taskqueue.web.api.schedules import ScheduleJson, SchedulesJson
+from taskqueue.web.api.schedules import SchedulesJson
 from taskqueue.web.api.series import SeriesJson, SpanJson
 from taskqueue.web.api.submit import AcceptedJson
 from taskqueue.web.api.task_list import PageJson
