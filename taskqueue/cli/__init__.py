@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Submit, watch, find and change tasks, queues and schedules; find what is wrong; make API keys.",
+        description="Submit, watch, find and change tasks, queues, schedules; find what is wrong; make API keys.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -179,7 +179,7 @@ class RedisOperations:
         now = datetime.now(UTC)
         if bulk.count(self._listing, action, q, now, most)[1]:
             raise TooManyMatch(most)
-        options = {"most": most, "rate": rate, "delay": delay}
+        options = {"max": most, "rate": rate, "delay": delay}  # as `POST /bulk` has them
         task = bulk.submit(self._queue, action, q, now, most=most, rate=rate, delay=delay, types=None, by=person())
         given = {name: value for name, value in options.items() if value is not None}
         self._record("bulk-action", detail=urlencode({"action": action, "q": q, **given}))
