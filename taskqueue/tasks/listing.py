@@ -80,8 +80,8 @@ class Listing:
     ) -> Page:
         """Return at most `limit` tasks below a position, of these job types; None: of all types.
 
-        `among`: the ids of all tasks that may pass, where the caller knows them. The position of the next page says
-        nothing of tasks of other types. Raises `QueueUnavailable`.
+        `among`: the ids of all tasks that may pass, where the caller knows them. The position of the next page
+        says nothing of tasks of other types. Raises `QueueUnavailable`.
         """
         if job_types is not None:
             wanted = replace(wanted, type=tuple(set(wanted.type or job_types) & set(job_types)))
