@@ -39,7 +39,7 @@ def project_of_the_readme(bare_project: Path) -> Path:
 def address(project_of_the_readme: Path, env: pytest.MonkeyPatch) -> Iterator[str]:
     """Run a web server of the project that the README describes; yield its address."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "-c", "web/gunicorn_conf.py", "web.wsgi:app"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "taskqueue/web/gunicorn_conf.py", "web.wsgi:app"]
     process = subprocess.Popen(
         [*command, "--bind", f"127.0.0.1:{port}"], cwd=project_of_the_readme, stderr=subprocess.DEVNULL
     )
@@ -100,9 +100,8 @@ def test_the_table_has_every_setting_and_no_other() -> None:
         name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     code = "".join(path.read_text() for path in SOURCES)
-    readers = (
-        r"(?:text|url|redis_url|whole_number|names|one_of|credentials)\(\s*(?:env|os\.environ), \"([A-Z_]+)\""
-    )
+    readers = r"(?:text|url|redis_url|whole_number|names|modules|one_of|credentials)"
+    readers += r"\(\s*(?:env|os\.environ), \"([A-Z_]+)\""
     assert documented == set(re.findall(readers, code))
 
 
@@ -128,8 +127,10 @@ def test_the_environment_of_the_tests_is_the_lock() -> None:
     assert [
         (package, versions) for package, versions in pins.items() if len(versions) > 1 and package != "networkx"
     ] == []
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = pyproject["project"]
     needs = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    wanted = {re.split(r"[^\w.-]", need)[0] for need in needs}
+    needs += chain(*pyproject["dependency-groups"].values())
+    wanted = {re.split(r"[^\w.-]", need)[0] for need in needs} - {project["name"]}
     assert len(wanted) > 30
     assert wanted - pins.keys() == set()

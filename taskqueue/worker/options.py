@@ -8,7 +8,7 @@ from taskqueue.worker.horse import HorseLimits
 
 
 class Options(NamedTuple):
-    """The options of one worker; `python worker.py --help` describes each."""
+    """The options of one worker; `taskqueue worker --help` describes each."""
 
     horses: int = 1
     limits: HorseLimits = HorseLimits()

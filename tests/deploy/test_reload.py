@@ -13,7 +13,7 @@ from taskqueue.settings import Settings
 from tests.conftest import wait_until
 from tests.deploy.conftest import JOB_TYPE, RELOAD_SECONDS, Web, edit
 
-RELOAD = (sys.executable, "deploy/reload.py")
+RELOAD = (sys.executable, "taskqueue/programs/reload.py", "--watch", "jobs,taskqueue,web")
 
 
 def test_a_worker_starts_again_with_changed_code_and_waits_while_it_is_broken(

@@ -1,5 +1,6 @@
 """The doctor's checks over Redis."""
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,25 +12,29 @@ from taskqueue.cli.by_redis import RedisClient
 from taskqueue.cli.doctor import check
 from taskqueue.cli.doctor.check import MAX_SKEW_SECONDS, Check
 from taskqueue.errors import QueueUnavailable
-from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
+from taskqueue.settings.local_redis import redis_source
 from taskqueue.store.connection import connect_for_requests, redis_errors
 from taskqueue.store.keys import SUSPENDED, scheduler_lock_key
 from taskqueue.store.server import NEEDED, why_unusable
 from taskqueue.store.server import info as server_info
+from taskqueue.store.url import server_of
 
 
 def look(settings: Settings) -> Iterator[Check]:
     """Yield checks of Redis and, through it, of the workers."""
     connection = connect_for_requests(settings.redis_url)
+    server, source = server_of(settings.redis_url), redis_source(os.environ)
     try:
         with redis_errors():
             connection.ping()
             unusable = why_unusable(connection)
             info = server_info(connection)
     except QueueUnavailable as error:
-        yield Check("redis", False, error.with_cause, "Start it, or correct TASK_QUEUE_URL.")
+        fix = f"Start it, or correct TASK_QUEUE_URL. This is {server} ({source})."
+        yield Check("redis", False, error.with_cause, fix)
         return
+    yield Check("redis", True, f"{server} ({source})")
     if info:
         old = unusable is not None and unusable.about == "version"
         yield Check("version", not old, str(info["redis_version"]), f"{NEEDED}.")
@@ -45,7 +50,7 @@ def look(settings: Settings) -> Iterator[Check]:
     else:
         yield Check("info", None, "the Redis user may not ask for INFO", "ACL SETUSER <user> +info")
     yield _clock(connection)
-    client = RedisClient(settings, JobTypes())
+    client = RedisClient(settings)
     yield from map(check.queue, client.queues())
     yield from check.workers(client.workers())
     if connection.exists(SUSPENDED):

@@ -20,7 +20,8 @@ import pytest
 from redis import Redis
 from rq.suspension import resume, suspend
 
-from deploy.laptop import LINE_BYTES, Log, Part, redis_command
+from taskqueue.programs.parts import LINE_BYTES, Log, Part
+from taskqueue.programs.redis_server import redis_command
 from tests.conftest import ROOT, SLACK, START_SECONDS, RedisServer, free_port, missing, wait_until
 
 VARIABLES = {"TASK_QUEUE_URL": "", "NO_COLOR": "", "FORCE_COLOR": "", "WEB_PROCESSES": "1"}
@@ -28,20 +29,25 @@ NUMBERS = count()  # of log files
 START = """
 import sys
 from pathlib import Path
-from deploy.laptop import Laptop, Log
-sys.exit(Laptop(int(sys.argv[1]), Log(sys.stdout), Path(sys.argv[2])).run())
+from taskqueue.programs.laptop import Laptop, Options
+from taskqueue.programs.parts import Log
+port, folder, redis_port = sys.argv[1:]
+options = Options(int(port), "web.wsgi:app", ("jobs", "web"), Path(folder), int(redis_port), "make run")
+sys.exit(Laptop(options, Log(sys.stdout)).run())
 """
 
 
 class Running:
     """A running `make run`: its process, its log, its address."""
 
-    def __init__(self, folder: Path, port: int, stdout: int | None = None, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, port: int, stdout: int | None = None, redis_port: int = 0, **variables: str
+    ) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self.log_file = folder / f"log-{next(NUMBERS)}"
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", START, str(port), str(folder / "var")],
+                [sys.executable, "-c", START, str(port), str(folder / "var"), str(redis_port or free_port())],
                 cwd=ROOT,
                 env=os.environ | VARIABLES | variables,
                 stdout=stdout or log,
@@ -64,7 +70,7 @@ class Running:
             text=True,
             check=False,
         )
-        names = {"gunicorn": "web", "worker.py": "worker", "redis-server": "redis", "valkey": "redis"}
+        names = {"gunicorn": "web", "taskqueue worker": "worker", "redis-server": "redis", "valkey": "redis"}
         return {
             name: int(line.split()[0])
             for line in listed.stdout.splitlines()
