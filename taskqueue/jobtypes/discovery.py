@@ -4,7 +4,8 @@ import importlib
 import logging
 import pkgutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -51,14 +52,36 @@ def _modules(module: ModuleType, *, deep: bool) -> Iterator[str]:
             yield from _modules(importlib.import_module(name), deep=True)
 
 
+def check_places(places: Iterable[str]) -> None:
+    """Raise `InvalidSetting` if one of `places` does not exist. It imports none of them, only packages above."""
+    for place in places:
+        name = place.removesuffix(ALL_BELOW)
+        try:
+            found = find_spec(name)
+        except ModuleNotFoundError as error:
+            if _is_about(error, name):
+                raise _missing(name) from None
+            raise
+        if found is None:
+            raise _missing(name)
+
+
 def _import_place(name: str) -> ModuleType:
     try:
         return _import(name)
     except ModuleNotFoundError as error:
-        # An import that fails inside of the application's own module is shown as it is.
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-    raise InvalidSetting(
+        if _is_about(error, name):
+            raise _missing(name) from None
+        raise
+
+
+def _is_about(error: ModuleNotFoundError, name: str) -> bool:
+    """Return whether the module itself is missing, and not one that it imports."""
+    return error.name is not None and f"{name}.".startswith(f"{error.name}.")
+
+
+def _missing(name: str) -> InvalidSetting:
+    return InvalidSetting(
         f"JOBS: there is no module {name!r} in {Path.cwd()} or among the installed packages; set JOBS (or --jobs)"
         " to the modules and packages with your job types, such as myapp.jobs"
     )

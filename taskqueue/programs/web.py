@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from taskqueue.errors import InvalidSetting
+from taskqueue.jobtypes.discovery import check_places
 from taskqueue.settings import Settings
 
 APP = "taskqueue.web.wsgi:app"
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, more = parser.parse_known_args(arguments)
     try:
         use_jobs(options)
-        Settings.read(os.environ)  # a bad value is refused before gunicorn starts
+        check_places(Settings.read(os.environ).jobs)  # a bad value is refused before gunicorn starts
         line = command(options.bind, options.app, more)
     except InvalidSetting as error:
         print(f"taskqueue web: {error}", file=sys.stderr)

@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import obstore
 import puremagic
-from obstore.exceptions import BaseError
-from obstore.store import ObjectStore, from_url
 from redis import Redis
 
-from taskqueue.errors import FilesUnavailable, FileTooLarge, UnknownFile
+from taskqueue.errors import FilesUnavailable, FileTooLarge, InvalidSetting, UnknownFile
 from taskqueue.settings import Settings
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import file_key
+
+if TYPE_CHECKING:  # it is an extra, and needed only where FILES_URL is set
+    from obstore.store import ObjectStore
 
 FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_NAME_CHARACTERS = 80  # of the client's name for the file
@@ -63,9 +63,13 @@ class FileStore(Protocol):
 
 
 def open_files(settings: Settings, connection: Redis) -> FileStore:
-    """Return the file store that the settings name."""
+    """Return the file store that the settings name. Raises `InvalidSetting` if obstore is needed and missing."""
     if settings.files_url is None:
         return RedisFiles(connection, settings)
+    try:
+        from obstore.store import from_url
+    except ImportError:
+        raise InvalidSetting("FILES_URL needs obstore: pip install 'taskqueue-rq[files]'") from None
     if settings.files_url.startswith("file:"):
         return ObjectFiles(from_url(settings.files_url, mkdir=True), settings)
     bucket = from_url(
@@ -109,13 +113,15 @@ class RedisFiles:
 class ObjectFiles:
     """Stores files in a bucket or a folder. Expired files are not read; a rule of the bucket must delete them."""
 
-    def __init__(self, store: ObjectStore, settings: Settings) -> None:
+    def __init__(self, store: "ObjectStore", settings: Settings) -> None:
         self._store = store
         self._settings = settings
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         """Raise `FilesUnavailable` for the library's errors, but `FileNotFoundError` as it is."""
+        from obstore.exceptions import BaseError
+
         try:
             yield
         except FileNotFoundError:
@@ -126,6 +132,8 @@ class ObjectFiles:
             raise FilesUnavailable(f"The files at {url} are unavailable: {what}") from None
 
     def write(self, content: bytes, name: str = "file", *, key: str | None = None) -> StoredFile:
+        import obstore
+
         _check_size(content, self._settings)
         filename = _filename(name, key)
         try:
@@ -137,6 +145,8 @@ class ObjectFiles:
         return _stored(filename, content, self._expiry(datetime.now(UTC)))
 
     def read(self, filename: str) -> tuple[StoredFile, bytes]:
+        import obstore
+
         if not FILENAME.fullmatch(filename):
             raise UnknownFile(filename)
         try:

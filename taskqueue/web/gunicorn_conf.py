@@ -160,30 +160,32 @@ def _outlive_broken_code(server: Arbiter) -> None:
             reload()
         except _NotStarted as reason:
             server.log.error("%s", reason)  # noqa: TRY400  its traceback is above
-            for pid, worker in list(server.WORKERS.items()):
-                if worker.age > last_age:
-                    server.kill_worker(pid, signal.SIGTERM)
+            _end_newer_than(server, last_age)
             app.cfg = settings
             server.setup(app)
         finally:
             app.reload, server.spawn_worker = read_settings, spawn
             _forget_code()
 
-    halts = False
+    stop = server.stop
+    stops = False
+
+    def stop_for_good(graceful: bool = True) -> None:
+        nonlocal stops
+        stops = True
+        stop(graceful)
 
     def reap_and_go_on() -> None:
-        nonlocal halts
         before = dict(server.WORKERS)
         try:
             reap()
         except HaltServer:
             for pid in before.keys() - server.WORKERS.keys():
                 before[pid].tmp.close()  # reap() has not come to it
-            if not halts and not any(worker.has_started[0] for worker in server.WORKERS.values()):
-                halts = True  # gunicorn reaps the rest while it stops
+            if not stops and not any(worker.has_started[0] for worker in server.WORKERS.values()):
                 raise
 
-    server.reload, server.reap_workers = reload_if_it_starts, reap_and_go_on
+    server.reload, server.reap_workers, server.stop = reload_if_it_starts, reap_and_go_on, stop_for_good
 
 
 def _wait_until_started(server: Arbiter, worker: GeventWorker) -> None:
@@ -202,6 +204,18 @@ def _wait_until_started(server: Arbiter, worker: GeventWorker) -> None:
         if any(number in (*ENDING, signal.SIGHUP) for number in waiting):
             raise _NotStarted("This reload is given up: another signal has come.")
         time.sleep(START_POLL_SECONDS)
+
+
+def _end_newer_than(server: Arbiter, last_age: int) -> None:
+    """End the new processes, and wait for it: gunicorn ends the oldest of too many."""
+    for number, seconds in ((signal.SIGTERM, graceful_timeout), (signal.SIGKILL, START_SECONDS)):
+        end = time.monotonic() + seconds
+        newer = [pid for pid, worker in server.WORKERS.items() if worker.age > last_age]
+        for pid in newer:
+            server.kill_worker(pid, number)
+        while any(pid in server.WORKERS for pid in newer) and time.monotonic() < end:
+            server.reap_workers()
+            time.sleep(START_POLL_SECONDS)
 
 
 def pre_fork(_server: Arbiter, worker: GeventWorker) -> None:
