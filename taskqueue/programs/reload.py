@@ -21,7 +21,7 @@ from types import FrameType
 EVERYTHING = (".",)
 IGNORED = {"__pycache__", "node_modules", "var"}  # and what begins with a dot, and virtual environments
 ENVIRONMENT = "pyvenv.cfg"  # a folder with this file is a virtual environment
-SUFFIXES = {".py", ".lua", ".html", ".js"}
+SUFFIXES = {".py", ".lua", ".html", ".js", ".css"}
 # Polled: a mounted folder sends no file events. One snapshot takes about 3 ms.
 POLL_SECONDS = 0.3
 SETTLE_SECONDS = 0.1

@@ -15,6 +15,7 @@ from taskqueue.store.url import check_url
 Environment = Mapping[str, str]
 ALL_BELOW = ".**"  # behind a package: with all packages below it
 PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\.\*\*)?")
+RELEASE = re.compile(r"[A-Za-z0-9._+/:@-]{1,64}")
 
 
 @overload
@@ -98,6 +99,14 @@ def url(env: Environment, name: str, schemes: tuple[str, ...], default: str | No
             f"{name} must start with {' or '.join(f'{scheme}://' for scheme in schemes)},"
             f" got {parts.scheme + '://…' if parts.scheme else 'no scheme'}"
         )
+    return value
+
+
+def release(env: Environment, name: str) -> str | None:
+    """Return the name of a release: "v42", "2026-11-25.3", the hash of a commit."""
+    value = text(env, name, None)
+    if value is not None and not RELEASE.fullmatch(value):
+        raise InvalidSetting(f"{name} must be at most 64 letters, digits and . _ + / : @ -, got {value!r}")
     return value
 
 

@@ -317,7 +317,7 @@ def test_a_second_shell_finds_the_redis_and_it_has_the_same_port_after_the_next_
         assert "1 workers, " in info.stdout
         checks = {check["about"]: check for check in json.loads(taskqueue("--json", "doctor").stdout)}
         server = urls[-1].removeprefix("redis://")
-        assert checks["redis"]["found"] == f"{server} (var/redis.url: `taskqueue run` has started it)"
+        assert checks["address"]["found"] == f"{server} (var/redis.url: `taskqueue run` has started it)"
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(40) == 0
         assert not (tmp_path / "var" / "redis.url").exists()
