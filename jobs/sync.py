@@ -1,5 +1,6 @@
 """Copies a feed (JSON, NDJSON or CSV) into a table of a database, if the feed has changed."""
 
+import io
 import logging
 import os
 import re
@@ -11,11 +12,11 @@ from typing import Annotated, Self
 import sqlalchemy as sa
 from pydantic import Field
 
-from jobs._feed import Format, charset_of, format_of, rows_of
+from jobs._feed import Format, charset_of, format_of, format_of_name, rows_of
 from jobs._last_success import last_success, note_success
 from jobs._table import SyncResult, Target, transaction
-from taskqueue import PermanentFailure, job
-from taskqueue.errors import InvalidSetting
+from taskqueue import PermanentFailure, files, job
+from taskqueue.errors import InvalidSetting, UnknownFile
 from taskqueue.run.outbound import OutboundSettings, Response, get
 from taskqueue.settings import Environment, text
 
@@ -66,12 +67,14 @@ class SyncSettings:
     settings=SyncSettings.read,
 )
 def sync_table(
-    source: Annotated[str, Field(pattern=r"^https?://", max_length=2000)],
+    source: Annotated[str, Field(pattern=r"^https?://|^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=2000)],
     table: TableName,
     key: FieldName,
     format: Format | None = None,  # noqa: A002  the field's name
 ) -> SyncResult:
     """Fetch a feed of rows and bring a table of the database up to date, in one transaction.
+
+    `source` is the feed's URL, or the filename of a feed that was uploaded with `POST /files`.
 
     `key` names the field that identifies a row. A JSON feed is an array of objects, an NDJSON feed has one object
     on each line, a CSV feed has its names in the first line; without `format` the answer's media type or the URL's
@@ -83,6 +86,8 @@ def sync_table(
     if re.match(r"(?i)_taskqueue|sqlite_|pg_", table):
         raise PermanentFailure(f"The table {table!r} has a reserved name; choose another.")
     settings = SyncSettings.read(os.environ)
+    if "://" not in source:
+        return _write_upload(settings, source, table, key, format)
     for _ in range(ROUNDS):
         result = _fetch_and_write(settings, source, table, key, format)
         if result is not None:
@@ -127,6 +132,19 @@ def _fetch_and_write(
                 result = target.upsert(rows, untyped=kind == "csv")
             note_success(db, source, table, key, target, answer)
     return result
+
+
+def _write_upload(settings: SyncSettings, filename: str, table: str, key: str, kind: Format | None) -> SyncResult:
+    """Bring the table up to date with an uploaded feed."""
+    try:
+        _, content = files().read(filename)
+    except UnknownFile as error:
+        raise PermanentFailure(str(error)) from error
+    kind = kind or format_of_name(filename)
+    with transaction(settings.database_url) as db:
+        feed = rows_of(io.BytesIO(content), kind, charset="utf-8", key=key, limit_bytes=MAX_FEED_BYTES)
+        with closing(feed) as rows:
+            return Target(db, table, key).upsert(rows, untyped=kind == "csv")
 
 
 def _check_status(answer: Response) -> None:
