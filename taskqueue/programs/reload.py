@@ -115,10 +115,13 @@ def _sources(name: str) -> Iterator[Path]:
     if not Path(name).is_dir():
         yield Path(name)
         return
+    seen: set[Path] = set()  # a link may lead back to a folder above
     for folder, inner, files in os.walk(name, followlinks=True):
-        if ENVIRONMENT in files:
+        real = Path(folder).resolve()
+        if ENVIRONMENT in files or real in seen:
             inner.clear()
             continue
+        seen.add(real)
         inner[:] = [each for each in inner if each not in IGNORED and not each.startswith(".")]
         yield from (Path(folder, file) for file in files if Path(file).suffix in SUFFIXES)
 

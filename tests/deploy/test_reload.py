@@ -116,6 +116,7 @@ def test_what_is_watched_by_default_are_the_sources_below_the_folder(tmp_path: P
     for name in (*sources, *others, "venv/pyvenv.cfg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "shop" / "jobs" / "back").symlink_to(tmp_path / "shop")
     assert {str(path.relative_to(tmp_path)) for path in take_snapshot([str(tmp_path)])} == set(sources)
     assert {path.name for path in take_snapshot([str(tmp_path / "app.py"), str(tmp_path / "none")])} == {"app.py"}
 
