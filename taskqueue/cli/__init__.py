@@ -18,8 +18,8 @@ from typing import Any
 
 from taskqueue.cli import cluster, doctor, key, tasks
 from taskqueue.cli.parser import PROGRAM
-from taskqueue.cli.screen import clean
 from taskqueue.errors import QueueUnavailable, TaskQueueError
+from taskqueue.telemetry.clean import clean
 
 EXIT_FAILED, EXIT_NOT_DONE = 1, 2
 EPILOG = f"""\

@@ -20,6 +20,7 @@ from urllib.parse import unquote_plus
 from gevent import monkey
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
+from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
 
 monkey.patch_ssl()  # before the driver is imported; the rest is patched in each process
@@ -221,6 +222,14 @@ def _end_newer_than(server: Arbiter, last_age: int) -> None:
 def pre_fork(_server: Arbiter, worker: GeventWorker) -> None:
     """Give a new process a byte of memory that its parent sees, too, to say that it has started."""
     worker.has_started = mmap.mmap(-1, 1)
+
+
+def pre_request(_worker: GeventWorker, request: Request) -> None:
+    """Serve requests outside of SCRIPT_NAME, too: gunicorn would answer a probe without the prefix with a 500."""
+    prefix = os.environ.get("SCRIPT_NAME", "").rstrip("/")
+    if prefix:
+        is_below = request.path == prefix or request.path.startswith(f"{prefix}/")
+        request.headers.append(("SCRIPT_NAME", prefix if is_below else ""))  # it has precedence over the variable
 
 
 def post_fork(server: Arbiter, _worker: GeventWorker) -> None:

@@ -131,6 +131,6 @@ def move_to_now(redis: Redis, recorded_at: float) -> None:
 def check_batch(version: Version, batch: str) -> None:
     wait_until(lambda: version.get(f"/batches/{batch}")["ended_at"], what="the batch")
     found = version.get(f"/batches/{batch}")
-    assert found["counts"] == {"complete": 3}
+    assert {status: count for status, count in found["counts"].items() if count} == {"complete": 3}
     wait_for(version, found["on_complete"], "complete")
     assert version.get(f"/tasks/{found['on_complete']}")["result"] == {"batch": "done"}
