@@ -83,6 +83,7 @@ SCHEDULES = "tq:schedules"  # ZSET: schedules by the time at which they are due 
 OPEN_BATCHES = "tq:batches"  # ZSET: batches that have not ended, by the time at which they were created
 MISSED_CALLBACKS = "tq:callbacks:owed"  # ZSET: tasks whose end scripts may have missed, by the time to look again
 TOTALS = "tq:totals"  # HASH: "email:finished", "email:runs:0.5" (how many took as long), "email:runs:seconds", …
+HOSTS = "tq:hosts"  # ZSET: hosts that have failed, <kind>:<host>:<port>, by when their pause ends
 ROLLED_UP = "tq:rolled"  # STRING: the last minute whose counts were added to its hour
 CHANGES = "tq:changes"  # STREAM: who changed what, and when (telemetry/changes.py)
 RELEASES = "tq:releases"  # HASH: each release that a worker has run: when the first one started
@@ -154,6 +155,11 @@ def file_key(filename: str) -> str:
     return f"tq:file:{filename}"
 
 
+def host_key(member: str) -> str:
+    """Return the key of what is known of a host that has failed; `member` is <kind>:<host>:<port>."""
+    return f"tq:host:{member}"
+
+
 def file_about_key(filename: str) -> str:
     """Return the key of the hash of what is known of a file that is kept in Redis: its name, its task types."""
     return f"{file_key(filename)}:about"
@@ -195,6 +201,7 @@ class Field:
     FAILURE = "tq:failure"  # why it failed for good (tasks/failure.py)
     REASON = "tq:reason"  # the code for why it failed or was stopped (tasks/reason.py)
     UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
+    PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
