@@ -18,6 +18,7 @@ TaskQueueError
 ├── StillProcessing       the first request of an idempotency key has no answer yet
 ├── UnknownTask           no such task, or it has expired
 ├── WrongStatus           the task's status does not allow this action
+├── TooManyMatch          more tasks fit a search than the caller has seen
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
 ├── FilesUnavailable      the bucket or folder of FILES_URL did not answer, or refused
@@ -175,6 +176,16 @@ class WrongStatus(TaskQueueError):
         self.task_id = task_id
         self.status = status
         super().__init__(f"Task {task_id} is {status}. {why}")
+
+
+class TooManyMatch(TaskQueueError):
+    """More tasks fit a search than the caller has seen, so none of them is changed."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        super().__init__(
+            f"More than {most:,} tasks match, more than were seen. Look again, then confirm the new count."
+        )
 
 
 class UnknownFile(TaskQueueError):

@@ -81,11 +81,13 @@ LIMITED_TYPES = "tq:limits"  # SET: the job types that have limits, or had limit
 PAUSED = "tq:paused"  # SET: the names of the paused queues
 SCHEDULES = "tq:schedules"  # ZSET: schedules by the time at which they are due next; +inf: paused
 OPEN_BATCHES = "tq:batches"  # ZSET: batches that have not ended, by the time at which they were created
+RECENT_BATCHES = "tq:batches:recent"  # ZSET: the latest 1,000 batches by the time at which they were created
 MISSED_CALLBACKS = "tq:callbacks:owed"  # ZSET: tasks whose end scripts may have missed, by the time to look again
 TOTALS = "tq:totals"  # HASH: "email:finished", "email:runs:0.5" (how many took as long), "email:runs:seconds", …
 HOSTS = "tq:hosts"  # ZSET: hosts that have failed, <kind>:<host>:<port>, by when their pause ends
 ROLLED_UP = "tq:rolled"  # STRING: the last minute whose counts were added to its hour
 CHANGES = "tq:changes"  # STREAM: who changed what, and when (telemetry/changes.py)
+IGNORED_FAILURES = "tq:ignored"  # HASH: groups of failures that are ignored for now (ignored_failures.py)
 RELEASES = "tq:releases"  # HASH: each release that a worker has run: when the first one started
 SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
 
