@@ -175,7 +175,7 @@ def test_everybody_can_use_every_page(
 def test_is_anything_wrong_without_a_click(operator: Operator, incident: dict[str, str]) -> None:
     operator.opens()
     assert "things are wrong" in operator.text
-    assert "Start one: python worker.py" in operator.text
+    assert "Start one: python -m taskqueue worker" in operator.text
     assert operator.clicks == 0
 
 
