@@ -1,7 +1,8 @@
-"""All calls of the model's test into the engine. Where the engine changes how it is called, change this file only.
+"""All calls of the model's test into the engine. Where the engine changes how it is called, change only this file.
 
-`Engine` is what clients, operators and RQ's own tools call. `Worker` plays one worker without any process: it calls
-what a work-horse and its parent call. A `Call` is one exchange of a work-horse with Redis, whose answers may be lost.
+`Engine` is what clients, operators and RQ's own tools call. `Worker` plays one worker without any process: it
+calls what a work-horse and its parent call. A `Call` is one exchange of a work-horse with Redis, whose answers
+may be lost.
 """
 
 import time
@@ -284,6 +285,7 @@ class Call:
         self.settled: dict[str, str] = {}  # what Redis answered: by entry in the started registry
         self.absorbed: set[str] = set()  # the entries whose outcome the model knows
         self.was_lost = False
+        self.came_late = False  # the network has delivered it once more
         self._wire = worker.wire
         self._run = greenlet(lambda: worker.exchange(self))
 
@@ -307,7 +309,8 @@ class Worker:
         self.name, self._engine = name, engine
         self._connection = connect_for_requests(engine.url)
         self._rq_worker = SettlesByRQ(
-            list(QUEUES), name=name, connection=self._connection, job_class=RegisteredJob, serializer=JSONSerializer,
+            list(QUEUES), name=name, connection=self._connection,
+            job_class=RegisteredJob, serializer=JSONSerializer,
             default_result_ttl=engine.settings.result_ttl_seconds,
         )  # fmt: skip
         self._rq_worker.register_birth()
@@ -386,8 +389,7 @@ class Worker:
         """Renew the leases, and put back the claims that no horse knows; return the executions to stop."""
         states = self._states(runs, call)
         reply = self._leases.heartbeat(states, 2)
-        known = {execution for state in states for execution in state.executions}
-        self._leases.give_back_unknown(reply.claims, known)
+        self._leases.give_back_unknown(reply.claims, states)
         return reply.canceled
 
     def settle_after_horse(self, runs: Sequence[Claimed], call: Call | None, how: How) -> None:

@@ -1,4 +1,4 @@
-"""What must hold after each step, whatever has happened: the model and Redis agree, and nothing is held by nobody."""
+"""What must hold after each step: the model and Redis agree, and nothing is held by nobody."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -29,10 +29,10 @@ def check(model: Model, world: World) -> None:
     ])  # fmt: skip
 
 
-def check_at_rest(model: Model, world: World, living: set[str]) -> None:
+def check_at_rest(model: Model, world: World, living: dict[str, set[str]]) -> None:
     """Raise `Violation` unless all holds that must hold when all workers and chores had their turn.
 
-    `living`: the names of the workers that live.
+    `living`: the workers that live, each with the runs that it believes to go on.
     """
     _raise(model, [
         *_left_over_runs(model, world, living),
@@ -86,7 +86,7 @@ def _faults_of(job: Job, world: World) -> Iterator[str]:
             yield f"{job.name} is {status}, and is in {places}: {place} is one too many"
     if int(stored.get("tq:attempt", 0)) != job.attempt:
         yield f"{job.name} has begun {job.attempt} attempts, and {stored.get('tq:attempt')} are counted"
-    if int(stored.get("retries_left", 0)) != job.retries_left:
+    if job.is_alive and int(stored.get("retries_left", 0)) != job.retries_left:
         yield f"{job.name} has {job.retries_left} retries left, and {stored.get('retries_left')} are stored"
     if int(stored.get("tq:callbacks", 0)) != job.callbacks:
         yield f"{job.name} is owed {job.callbacks} callbacks, and {stored.get('tq:callbacks', 0)} were queued"
@@ -150,7 +150,7 @@ def _runs(model: Model, world: World) -> Iterator[str]:
                     yield f"{key} has {execution} without its record, on which RQ's tools fail"
 
 
-def _left_over_runs(model: Model, world: World, living: set[str]) -> Iterator[str]:
+def _left_over_runs(model: Model, world: World, living: dict[str, set[str]]) -> Iterator[str]:
     """No lease, no record of an execution and no worker's entry is left of a run that nobody has."""
     running = {f"{job.id}:{job.execution}" for job in model.jobs.values() if job.execution}
     for member in world.leases.keys() - running:
@@ -160,8 +160,8 @@ def _left_over_runs(model: Model, world: World, living: set[str]) -> Iterator[st
         member = key.removeprefix("rq:execution:")
         if member != key and member not in running and member.rpartition(":")[0] not in touched:
             yield f"a record is left of {member}, which runs nowhere"
-    for name in living:
-        for member in world.sets.get(f"rq:worker:{name}:executions", set()) - running:
+    for name, believed in living.items():
+        for member in world.sets.get(f"rq:worker:{name}:executions", set()) - running - believed:
             yield f"{name} holds {member}, which runs nowhere"
 
 
@@ -188,7 +188,11 @@ def _left_over_limits(model: Model, world: World) -> Iterator[str]:
     """No job is held while there is a free place, and no place is kept for a job that does not need it."""
     for job_type in (*CONCURRENCY, "hourly"):
         key = f"tq:limit:{job_type}"
-        held = [job_id for job_id in world.lists.get(f"{key}:held", []) if world.job(job_id).get("status") == "rate_limited"]
+        held = [
+            job_id
+            for job_id in world.lists.get(f"{key}:held", [])
+            if world.job(job_id).get("status") == "rate_limited"
+        ]
         passed = world.lists.get(f"{key}:passed", [])
         used = len(passed)
         if job_type in CONCURRENCY:

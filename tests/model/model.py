@@ -115,7 +115,9 @@ class Model:
     def waits_for(self, parents: tuple[str, ...], allow_failure: bool) -> bool:
         """Return whether a job must wait for one of these; a parent that is gone holds nobody."""
         of = [self.jobs[parent].status for parent in parents]
-        return any(status not in ("finished", "gone") and not (status == "failed" and allow_failure) for status in of)
+        return any(
+            status not in ("finished", "gone") and not (status == "failed" and allow_failure) for status in of
+        )
 
     def holds_dedupe(self, key: str) -> str:
         """Return the id of the task that another one with this key is a duplicate of; "" if there is none."""
@@ -194,11 +196,16 @@ class Model:
                 return "failed"
         return "retried" if job.retries_left > 0 else "failed"
 
-    def end(self, job: Job, status: Literal["finished", "failed", "stopped", "canceled"], by_rq: bool = False) -> None:
+    def end(
+        self, job: Job, status: Literal["finished", "failed", "stopped", "canceled"], by_rq: bool = False
+    ) -> None:
         """Note that a job has ended; RQ's own code leaves the callback to the chore that looks for missed ones."""
         job.status = status
-        job.ends += 1
         job.note(status)
+        if not by_rq:
+            job.is_called = False  # that was for an earlier end
+        if not job.is_called:  # else nobody looks for it: RQ's code has requeued and canceled it
+            job.ends += 1
         if not by_rq:
             self.call_back(job)
         if status != "canceled":
@@ -215,6 +222,12 @@ class Model:
         if job.has_callback and not job.is_called:
             job.callbacks += 1
             job.is_called = True
+
+    @staticmethod
+    def skip_callback(job: Job) -> None:
+        """Note that a job is requeued: a callback of its end that was not queued yet is not owed any more."""
+        if job.has_callback and not job.is_called:
+            job.ends -= 1
 
     def drop(self, job: Job) -> None:
         """Note that a worker has dropped a job instead of beginning it."""
@@ -239,6 +252,7 @@ class Model:
         """Requeue a job with all its attempts; return what the engine must answer."""
         if job.status not in ("failed", "stopped", "canceled"):
             return "refused"
+        self.skip_callback(job)
         job.attempt, job.is_called, job.has_expired, job.is_canceling = 0, False, False, False
         if job.is_ours and job.attempts > 1:
             job.retries_left = job.attempts - 1

@@ -1,13 +1,13 @@
-"""The actions of the model's test: each does something to the engine, and tells the model what it must have changed."""
+"""The actions of the model's test: each acts on the engine, and tells the model what must have changed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.worker.decision import How
 from tests.model import invariants
-from tests.model.driver import QUEUES, RETRY_SECONDS, Call, Claimed, Engine, Loss, Worker
+from tests.model.driver import QUEUES, Call, Claimed, Engine, Loss, Worker
 from tests.model.model import CALLBACK_ATTEMPTS, Batch, End, Job, Model
 from tests.model.world import World
 
@@ -44,6 +44,8 @@ class Play:
     def check(self) -> None:
         """Compare the engine with the model."""
         invariants.check(self.model, self.world)
+
+    def _check_counts(self) -> None:
         for batch in self.model.batches.values():
             shown = self.engine.batch(batch.id)
             statuses = [*self.model.counted(batch)]
@@ -83,8 +85,8 @@ class Play:
             self._expect(outcome, "new", "a new task")
             must_wait = self.model.waits_for(options.depends_on, options.allow_failure)
             self.model.add(Job(
-                job_id, self.model.next_name(), "scheduled" if options.delay else "deferred" if must_wait else "waiting",
-                queue, options.attempts or 1, type=job_type, is_patient=job_type == "patient",
+                job_id, self.model.next_name(),
+                "scheduled" if options.delay else "deferred" if must_wait else "waiting", queue, options.attempts or 1, type=job_type, is_patient=job_type == "patient",
                 has_callback=bool(options.callback_url), parents=options.depends_on if must_wait else (),
                 allow_failure=options.allow_failure,
             ))  # fmt: skip
@@ -130,7 +132,9 @@ class Play:
 
     def delete(self, job: Job) -> None:
         """Delete a task."""
-        self._expect(self.engine.delete(job.id), self.model.delete(job, job in self._lost()), f"delete of {job.name}")
+        self._expect(
+            self.engine.delete(job.id), self.model.delete(job, job in self._lost()), f"delete of {job.name}"
+        )
         self.look()
 
     def pause(self, queue: str) -> None:
@@ -162,25 +166,34 @@ class Play:
         self.look()
 
     def rq_cancel(self, job: Job) -> None:
-        """Cancel a job by RQ's own code; a job that runs keeps its lease until its worker settles it."""
+        """Cancel a job by RQ's own code, even one that runs."""
         self.engine.rq_cancel(job.id)
         self.model.end(job, "canceled", by_rq=True)
-        job.rq_touched = True
-        self.look()
+        self._note_rqs_end(job)
 
     def rq_requeue(self, job: Job) -> None:
         """Requeue a failed job by RQ's own code."""
         self.engine.rq_requeue(job.id)
+        self.model.skip_callback(job)
         self.model.make_ready(job)
         job.rq_touched = True
         self.look()
+        job.retries_left = int(
+            self.world.job(job.id)["retries_left"]
+        )  # RQ leaves what is left; RQ's failure leaves 0
 
     def rq_delete(self, job: Job) -> None:
         """Delete a job by RQ's own code, even one that runs."""
         self.engine.rq_delete(job.id)
         self.model.forget(job)
+        self._note_rqs_end(job)
+
+    def _note_rqs_end(self, job: Job) -> None:
+        """Note that RQ's code has ended a job; where it finds the record of a run, it takes the lease, too."""
         job.rq_touched = True
         self.look()
+        if f"{job.id}:{job.execution}" not in self.world.leases:
+            job.execution = ""
 
     def rq_clean(self) -> None:
         """Clean the registries by RQ's own code: it settles the runs whose lease has run out."""
@@ -215,7 +228,9 @@ class Play:
         """Let the scheduling worker move what is due."""
         self.engine.chores["due"]()
         self.look()
-        due = [job for job in self.model.of("scheduled") if f"scheduled:{job.queue}" not in self.world.places[job.id]]
+        due = [
+            job for job in self.model.of("scheduled") if f"scheduled:{job.queue}" not in self.world.places[job.id]
+        ]
         for job in due:
             self.model.make_ready(job)
 
@@ -280,12 +295,21 @@ class Play:
             return
         answered = {run.member for run in call.received}
         for job in self.model.of("started"):
-            if job.execution in call.claims:
+            if job.execution in call.claims and not call.came_late:
                 member = f"{job.id}:{job.execution}"
                 assert member in answered, f"{job.name} was claimed by {job.execution}, and nobody was told"
         was_last_empty = call.claims[-1:] and call.claims[-1:] != [run.execution for run in call.received[-1:]]
-        if was_last_empty and not call.was_lost and not self.model.is_suspended:
-            left = [name for name in QUEUES if name not in self.model.paused and self.world.lists.get(f"rq:queue:{name}")]
+        if (
+            was_last_empty
+            and len(call.outcomes) <= len(call.claims)
+            and not call.was_lost
+            and not self.model.is_suspended
+        ):
+            left = [
+                name
+                for name in QUEUES
+                if name not in self.model.paused and self.world.lists.get(f"rq:queue:{name}")
+            ]
             assert not left, f"{worker.worker.name} claims {len(call.claims)} jobs, got less, and {left} hold some"
         worker.runs += call.received
         worker.call = None
@@ -310,15 +334,13 @@ class Play:
         """Let the network deliver a worker's latest call once more, late."""
         assert worker.latest
         worker.worker.deliver_again()
+        worker.latest.came_late = True
         self._absorb(worker.latest)
 
     def heartbeat(self, worker: PlayedWorker) -> None:
         """Let a worker renew its leases; it hears what to stop, and puts back what none of its horses knows."""
-        known = {run.execution for run in worker.runs}
-        told = list(worker.runs)
-        if worker.call:
-            known |= {run.execution for run, _ in worker.call.outcomes} | {*worker.call.claims}
-            told += [run for run, _ in worker.call.outcomes]
+        told = worker.runs + [run for run, _ in worker.call.outcomes] if worker.call else list(worker.runs)
+        known, claims = {run.member for run in told}, worker.call.claims if worker.call else ()
         held = self.world.sets.get(f"rq:worker:{worker.worker.name}:executions", set())
         worker.to_stop = worker.worker.heartbeat(worker.runs, worker.call)
         expected = set()
@@ -329,7 +351,7 @@ class Play:
         assert worker.to_stop == expected, f"{worker.worker.name} must stop {expected}, and heard {worker.to_stop}"
         for member in held:
             job_id, _, execution = member.rpartition(":")
-            if execution not in known:
+            if member not in known and execution not in claims:
                 self.model.abandon(job_id, execution, How.RETURNED)
         self.look()
         for run in worker.runs:
@@ -340,21 +362,21 @@ class Play:
         """Let some of a worker's horses end while they run these, and perhaps the one that waits for an answer."""
         call = worker.call if with_call else None
         worker.worker.settle_after_horse(runs, call, how)
-        for run in runs:
-            self._abandon(run.execution, how)
+        ended = runs + [run for run, _ in call.outcomes] if call else runs
+        for run in ended:
+            self.model.abandon(run.job_id, run.execution, how)
+        self.look()
+        for job in self.model.of("started"):
+            # A claim whose answer has not come has not begun. A call that came twice claims two: the other one is
+            # put back now, or at the next heartbeat.
+            is_claim = call and job.execution in call.claims
+            came_late = job.execution in [run.execution for run in ended]
+            if is_claim or (came_late and f"{job.id}:{job.execution}" not in self.world.leases):
+                self.model.abandon(job.id, job.execution, How.RETURNED)
         if call:
-            for run, _ in call.outcomes:
-                self._abandon(run.execution, how)
-            for claim in call.claims:
-                self._abandon(claim, How.RETURNED)
             worker.call = None
         worker.runs = [run for run in worker.runs if run not in runs]
         self.look()
-
-    def _abandon(self, execution: str, how: How) -> None:
-        for job in self.model.jobs.values():
-            if job.execution == execution:
-                self.model.abandon(job.id, execution, how)
 
     def kill(self, worker: PlayedWorker) -> None:
         """Let a worker die with its horses; another one starts."""
@@ -401,7 +423,9 @@ class Play:
         self.engine.chores["schedules"]()
         self.engine.chores["schedules"]()
         last = self.engine.last_task(SCHEDULE) or ""
-        assert (last == before) == runs_still, f"the schedule's last task {before} runs: {runs_still}; now it is {last}"
+        assert (last == before) == runs_still, (
+            f"the schedule's last task {before} runs: {runs_still}; now it is {last}"
+        )
         if last != before:
             self.model.add(Job(last, self.model.next_name(), "waiting", "default", 1))
         self.look()
@@ -418,7 +442,9 @@ class Play:
         self.release_limits()
         self.queue_missed_callbacks()
         self.move_due()
-        invariants.check_at_rest(self.model, self.world, {worker.worker.name for worker in self.workers})
+        self._check_counts()
+        living = {worker.worker.name: {run.member for run in worker.runs} for worker in self.workers}
+        invariants.check_at_rest(self.model, self.world, living)
 
     def end(self) -> None:
         """Let all jobs come to their end: none may be left."""
@@ -434,7 +460,7 @@ class Play:
             if not self.model.of("waiting", "scheduled", "started"):
                 break
             self._run_all()
-        left = [job for job in self.model.of("waiting", "scheduled", "started")]
+        left = self.model.of("waiting", "scheduled", "started")
         assert not left, f"{[job.name for job in left]} never end: {[job.history for job in left]}"
         assert not self.world.leases, f"leases are left: {self.world.leases}"
 
@@ -454,10 +480,3 @@ class Play:
         self.release_limits()
         for worker in self.workers:
             self.exchange(worker, [(run, "finished") for run in worker.runs], 5)
-
-    def idle(self) -> Iterator[PlayedWorker]:
-        """Yield the workers that wait for no answer."""
-        return (worker for worker in self.workers if not worker.call)
-
-
-OPTIONS = {"delay": RETRY_SECONDS, "callback_url": "https://example.com/called"}

@@ -1,4 +1,8 @@
-"""The rules of the model's test: Hypothesis chooses which action comes next, and its arguments."""
+"""The rules of the model's test: Hypothesis chooses which action comes next, and its arguments.
+
+Each class is a group of rules, and `MACHINES` has the groups that are played together: fewer rules at a time meet
+rarer combinations.
+"""
 
 import sys
 from collections.abc import Callable
@@ -9,26 +13,23 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.worker.decision import How
-from tests.model.driver import QUEUES, Engine
-from tests.model.model import Job
-from tests.model.play import OPTIONS, Play, PlayedWorker
+from tests.model.driver import LIMITED, QUEUES, RETRY_SECONDS, Engine, Loss
+from tests.model.model import End, Job
+from tests.model.play import Play, PlayedWorker
+
+ALIVE = ("waiting", "scheduled", "deferred", "started")
+ENDED = ("finished", "failed", "stopped", "canceled")
+MANY = 24  # jobs in one example: more of them only make it harder to read
+CALLBACK = "https://example.com/called"
 
 NUMBER = st.integers(0, 7)  # chooses one of the jobs, or workers, that an action fits
 SOME = st.lists(NUMBER, max_size=2, unique=True)
 YES_OR_NO = st.booleans()
-TYPE = st.sampled_from(("plain", "patient", "single", "pair", "hourly"))
+PLAIN = st.sampled_from(("plain", "patient"))
 QUEUE = st.sampled_from(QUEUES)
-MANY = 24  # jobs in one example: more of them only make it harder to read
-LOSS = st.sampled_from((None, "answer", "request"))
+LOSS = st.sampled_from(("answer", "request"))
 END = st.sampled_from(("finished", How.RAISED, How.RAISED_PERMANENT, How.TIMED_OUT, "postponed"))
-ALIVE = ("waiting", "scheduled", "deferred", "started")
-ENDED = ("finished", "failed", "stopped", "canceled")
-CALLBACK = OPTIONS["callback_url"]
-
-
-def some(*statuses: str) -> Callable[["QueueMachine"], bool]:
-    """Return a condition: there is a job in one of these statuses."""
-    return lambda machine: any(job.status in statuses for job in machine.model.jobs.values())
+DEATH = st.sampled_from((How.HORSE_DIED, How.TIMED_OUT, How.RETURNED))
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -50,59 +51,162 @@ class QueueMachine(RuleBasedStateMachine):
         finally:
             self.play.close()
 
-    # Which job, which worker
-
-    def _job(self, number: int, *statuses: str) -> Job | None:
-        jobs = [job for job in self.model.jobs.values() if job.status in statuses]
-        job = jobs[number % len(jobs)] if jobs else None
-        note(f"# {job.name if job else 'no job'} of {statuses}")
+    def job(self, number: int, *statuses: str) -> Job:
+        """Return one of the jobs in these statuses; there is one."""
+        jobs = self.jobs(*statuses)
+        job = jobs[number % len(jobs)]
+        note(f"# {job.name} ({job.type}, {job.status})")
         return job
 
-    def _worker(self, number: int, of: list[PlayedWorker] | None = None) -> PlayedWorker:
-        workers = of or self.play.workers
+    def jobs(self, *statuses: str) -> list[Job]:
+        """Return the jobs in these statuses."""
+        return [job for job in self.model.jobs.values() if job.status in statuses]
+
+    def worker(self, number: int, fits: Callable[[PlayedWorker], object] = lambda worker: True) -> PlayedWorker:
+        """Return one of the workers that fit; there is one."""
+        workers = [worker for worker in self.play.workers if fits(worker)]
         return workers[number % len(workers)]
 
-    def _has_room(self) -> bool:
-        return len(self.model.jobs) < MANY
 
-    def _has_runs(self) -> bool:
-        return any(worker.runs and not worker.call for worker in self.play.workers)
+def there_are(*statuses: str) -> Callable[[QueueMachine], bool]:
+    """Return a condition: there is a job in one of these statuses."""
+    return lambda machine: bool(machine.jobs(*statuses))
 
-    def _waits_for_an_answer(self) -> bool:
-        return any(worker.call for worker in self.play.workers)
 
-    # Clients
+def some_worker(fits: Callable[[PlayedWorker], object]) -> Callable[[QueueMachine], bool]:
+    """Return a condition: there is a worker that fits."""
+    return lambda machine: any(fits(worker) for worker in machine.play.workers)
 
-    @precondition(_has_room)
-    @rule(job_type=TYPE, queue=QUEUE, attempts=st.integers(1, 3), front=YES_OR_NO, times=st.integers(1, 2))
-    def submit(self, job_type: str, queue: str, attempts: int, front: bool, times: int) -> None:
+
+def has_room(machine: QueueMachine) -> bool:
+    return len(machine.model.jobs) < MANY
+
+
+def waits(worker: PlayedWorker) -> object:
+    return worker.call
+
+
+def waits_not(worker: PlayedWorker) -> object:
+    return not worker.call
+
+
+def has_runs_to_settle(worker: PlayedWorker) -> object:
+    return worker.runs and not worker.call
+
+
+class Work(QueueMachine):
+    """Plain tasks, and workers that run them."""
+
+    @precondition(has_room)
+    @rule(job_type=PLAIN, queue=QUEUE, attempts=st.integers(1, 3), front=YES_OR_NO)
+    def submit(self, job_type: str, queue: str, attempts: int, front: bool) -> None:
         priority = "front" if front else None
-        self.play.submit(job_type, SubmitOptions(queue=queue, attempts=attempts, priority=priority), times=times)
+        self.play.submit(job_type, SubmitOptions(queue=queue, attempts=attempts, priority=priority))
 
-    @precondition(_has_room)
-    @rule(job_type=TYPE, delayed=YES_OR_NO, called=YES_OR_NO, expires=YES_OR_NO, key=st.sampled_from(("", "a", "b")))
-    def submit_with_options(self, job_type: str, delayed: bool, called: bool, expires: bool, key: str) -> None:
-        options = SubmitOptions(
-            delay=OPTIONS["delay"] if delayed else None,
+    @precondition(there_are("waiting"))
+    @precondition(some_worker(waits_not))
+    @rule(number=NUMBER, claims=st.integers(1, 3))
+    def claim(self, number: int, claims: int) -> None:
+        self.play.exchange(self.worker(number, waits_not), [], claims)
+
+    @precondition(some_worker(has_runs_to_settle))
+    @rule(number=NUMBER, ends=st.lists(END, min_size=1, max_size=3), claims=st.integers(0, 3))
+    def settle_and_claim(self, number: int, ends: list[End], claims: int) -> None:
+        worker = self.worker(number, has_runs_to_settle)
+        self.play.exchange(worker, [*zip(worker.runs, ends, strict=False)], claims)
+
+    @precondition(there_are("scheduled"))
+    @rule(number=NUMBER)
+    def make_due(self, number: int) -> None:
+        self.play.make_due(self.job(number, "scheduled"))
+
+    @rule(number=NUMBER)
+    def heartbeat(self, number: int) -> None:
+        self.play.heartbeat(self.worker(number))
+
+    @rule()
+    def rest(self) -> None:
+        self.play.rest()
+
+
+class Deaths(QueueMachine):
+    """Horses and workers that die, and leases that run out."""
+
+    @precondition(some_worker(lambda worker: worker.runs or worker.call))
+    @rule(number=NUMBER, some=SOME, with_call=YES_OR_NO, how=DEATH)
+    def end_horses(self, number: int, some: list[int], with_call: bool, how: How) -> None:
+        worker = self.worker(number, lambda worker: worker.runs or worker.call)
+        runs = [run for index, run in enumerate(worker.runs) if index in some]
+        self.play.end_horses(worker, runs, with_call, how)
+
+    @precondition(there_are("started"))
+    @rule(number=NUMBER)
+    def kill(self, number: int) -> None:
+        self.play.kill(self.worker(number))
+
+    @precondition(there_are("started"))
+    @rule(number=NUMBER)
+    def run_out(self, number: int) -> None:
+        self.play.run_out(self.job(number, "started"))
+
+    @precondition(lambda self: any(ends <= self.play.world.now for ends in self.play.world.leases.values()))
+    @rule(number=NUMBER)
+    def find_lost_jobs(self, number: int) -> None:
+        self.play.find_lost_jobs(self.worker(number))
+
+
+class Losses(QueueMachine):
+    """Requests and answers that are lost, sent again, or delivered twice."""
+
+    @precondition(has_room)
+    @rule(job_type=PLAIN, times=st.integers(2, 3))
+    def submit_more_than_once(self, job_type: str, times: int) -> None:
+        self.play.submit(job_type, SubmitOptions(attempts=2), times=times)
+
+    @precondition(there_are("waiting"))
+    @precondition(some_worker(waits_not))
+    @rule(number=NUMBER, claims=st.integers(1, 2), loses=LOSS, losing_call=st.integers(0, 1))
+    def claim_in_vain(self, number: int, claims: int, loses: Loss, losing_call: int) -> None:
+        self.play.exchange(self.worker(number, waits_not), [], claims, loses, losing_call)
+
+    @precondition(some_worker(has_runs_to_settle))
+    @rule(number=NUMBER, ends=st.lists(END, min_size=1, max_size=2), claims=st.integers(0, 2), loses=LOSS,
+          losing_call=st.integers(0, 1))  # fmt: skip
+    def settle_in_vain(self, number: int, ends: list[End], claims: int, loses: Loss, losing_call: int) -> None:
+        worker = self.worker(number, has_runs_to_settle)
+        self.play.exchange(worker, [*zip(worker.runs, ends, strict=False)], claims, loses, losing_call)
+
+    @precondition(some_worker(waits))
+    @rule(number=NUMBER)
+    def send_again(self, number: int) -> None:
+        self.play.send_again(self.worker(number, waits))
+
+    @precondition(some_worker(waits))
+    @rule(number=NUMBER, loses=LOSS)
+    def send_again_in_vain(self, number: int, loses: Loss) -> None:
+        self.play.send_again(self.worker(number, waits), loses)
+
+    @precondition(some_worker(lambda worker: worker.latest))
+    @rule(number=NUMBER)
+    def deliver_again(self, number: int) -> None:
+        self.play.deliver_again(self.worker(number, lambda worker: worker.latest))
+
+
+class Options(QueueMachine):
+    """Tasks with options: delay, callback, expiry, dedupe and idempotency keys; schedules."""
+
+    @precondition(has_room)
+    @rule(delayed=YES_OR_NO, called=YES_OR_NO, expires=YES_OR_NO, key=st.sampled_from(("", "a")))
+    def submit_with_options(self, delayed: bool, called: bool, expires: bool, key: str) -> None:
+        self.play.submit("plain", SubmitOptions(
+            delay=RETRY_SECONDS if delayed else None,
             callback_url=CALLBACK if called else None,
             expires_in=100_000 if expires else None,
             dedupe=key or None,
             attempts=2,
-        )
-        self.play.submit(job_type, options)
+        ))  # fmt: skip
 
-    @precondition(_has_room)
-    @rule(number=SOME, allow_failure=YES_OR_NO, called=YES_OR_NO, job_type=TYPE)
-    def submit_dependent(self, number: list[int], allow_failure: bool, called: bool, job_type: str) -> None:
-        parents = [job for n in number if (job := self._job(n, *ALIVE, *ENDED))]
-        options = SubmitOptions(
-            depends_on=tuple(dict.fromkeys(job.id for job in parents)),
-            allow_failure=allow_failure and bool(parents),
-            callback_url=CALLBACK if called else None,
-        )
-        self.play.submit(job_type, options)
-
-    @precondition(_has_room)
+    @precondition(has_room)
     @rule(key=st.sampled_from(("x", "y")))
     def submit_with_a_key(self, key: str) -> None:
         if key in self.model.keys:
@@ -110,36 +214,102 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             self.play.submit("plain", SubmitOptions(), key=key)
 
-    @precondition(_has_room)
-    @rule(sizes=st.integers(1, 3), job_type=TYPE, called=YES_OR_NO, parent=NUMBER, with_last=YES_OR_NO)
-    def submit_batch(self, sizes: int, job_type: str, called: bool, parent: int, with_last: bool) -> None:
-        items: list[dict[str, object]] = [{"task_type": "plain"} for _ in range(sizes)]
-        items[0]["task_type"] = job_type if job_type != "patient" else "plain"
+    @precondition(there_are("waiting", "scheduled", "deferred"))
+    @rule(number=NUMBER)
+    def expire(self, number: int) -> None:
+        self.play.expire(self.job(number, "waiting", "scheduled", "deferred"))
+
+    @precondition(has_room)
+    @rule()
+    def fire_schedule(self) -> None:
+        self.play.fire_schedule()
+
+    @rule()
+    def queue_missed_callbacks(self) -> None:
+        self.play.queue_missed_callbacks()
+
+
+class Dependents(QueueMachine):
+    """Tasks that wait for others, and batches."""
+
+    @precondition(has_room)
+    @precondition(there_are(*ALIVE, *ENDED))
+    @rule(numbers=st.lists(NUMBER, min_size=1, max_size=2), allow_failure=YES_OR_NO, called=YES_OR_NO)
+    def submit_dependent(self, numbers: list[int], allow_failure: bool, called: bool) -> None:
+        parents = [self.job(number, *ALIVE, *ENDED).id for number in numbers]
+        self.play.submit("plain", SubmitOptions(
+            depends_on=tuple(dict.fromkeys(parents)),
+            allow_failure=allow_failure,
+            callback_url=CALLBACK if called else None,
+        ))  # fmt: skip
+
+    @precondition(has_room)
+    @rule(size=st.integers(1, 3), called=YES_OR_NO, parent=NUMBER, with_last=YES_OR_NO)
+    def submit_batch(self, size: int, called: bool, parent: int, with_last: bool) -> None:
+        items: list[dict[str, object]] = [{"task_type": "plain"} for _ in range(size)]
+        items[0]["task_type"] = "single"
         if called:
             items[-1] |= {"callback_url": CALLBACK, "attempts": 2}
-        if job := self._job(parent, *ALIVE):
-            items[0]["depends_on"] = [job.id]
+        if self.jobs(*ALIVE):
+            items[0]["depends_on"] = [self.job(parent, *ALIVE).id]
         self.play.submit_batch(items, with_last)
 
-    # Operators
+    @rule()
+    def finish_batches(self) -> None:
+        self.play.finish_batches()
 
-    @precondition(some(*ALIVE))
+
+class LimitedTasks(QueueMachine):
+    """Tasks of types that have limits."""
+
+    @precondition(has_room)
+    @rule(job_type=st.sampled_from(tuple(LIMITED)), attempts=st.integers(1, 2))
+    def submit_limited(self, job_type: str, attempts: int) -> None:
+        self.play.submit(job_type, SubmitOptions(attempts=attempts))
+
+    @rule()
+    def release_limits(self) -> None:
+        self.play.release_limits()
+
+    @rule()
+    def pass_hour(self) -> None:
+        self.play.pass_hour()
+
+
+class Operators(QueueMachine):
+    """What people do with tasks and queues."""
+
+    @precondition(there_are(*ALIVE))
     @rule(number=NUMBER)
     def cancel(self, number: int) -> None:
-        if job := self._job(number, *ALIVE, *ENDED):
-            self.play.cancel(job)
+        self.play.cancel(self.job(number, *ALIVE))
 
-    @precondition(some("failed", "stopped", "canceled"))
+    @precondition(there_are("started"))
+    @rule(number=NUMBER)
+    def cancel_running(self, number: int) -> None:
+        self.play.cancel(self.job(number, "started"))
+
+    @precondition(some_worker(lambda worker: worker.to_stop))
+    @rule(number=NUMBER)
+    def stop_canceled(self, number: int) -> None:
+        worker = self.worker(number, lambda worker: worker.to_stop)
+        runs = [run for run in worker.runs if run.execution in worker.to_stop]
+        self.play.end_horses(worker, runs, False, How.STOPPED)
+
+    @precondition(there_are(*ENDED))
     @rule(number=NUMBER)
     def requeue(self, number: int) -> None:
-        if job := self._job(number, "failed", "stopped", "canceled"):
-            self.play.requeue(job)
+        self.play.requeue(self.job(number, *ENDED))
 
-    @precondition(some(*ALIVE, *ENDED))
+    @precondition(there_are(*ALIVE, *ENDED))
     @rule(number=NUMBER)
     def delete(self, number: int) -> None:
-        if job := self._job(number, *ALIVE, *ENDED):
-            self.play.delete(job)
+        self.play.delete(self.job(number, *ALIVE, *ENDED))
+
+    @precondition(there_are(*ENDED))
+    @rule(number=NUMBER)
+    def forget(self, number: int) -> None:
+        self.play.forget(self.job(number, *ENDED))
 
     @rule(queue=QUEUE)
     def pause_or_resume(self, queue: str) -> None:
@@ -149,150 +319,58 @@ class QueueMachine(RuleBasedStateMachine):
     def suspend_or_resume(self) -> None:
         self.play.suspend()
 
-    # RQ's own code
 
-    @precondition(_has_room)
+class RQTools(QueueMachine):
+    """RQ's own code on the same data."""
+
+    @precondition(has_room)
     @rule(queue=QUEUE, retries=st.integers(0, 1), parent=NUMBER, depends=YES_OR_NO, allow_failure=YES_OR_NO)
     def rq_enqueue(self, queue: str, retries: int, parent: int, depends: bool, allow_failure: bool) -> None:
-        self.play.rq_enqueue(queue, retries, self._job(parent, *ALIVE) if depends else None, allow_failure)
+        of = self.job(parent, *ALIVE) if depends and self.jobs(*ALIVE) else None
+        self.play.rq_enqueue(queue, retries, of, allow_failure)
 
-    @precondition(some(*ALIVE))
+    @precondition(there_are(*ALIVE))
     @rule(number=NUMBER)
     def rq_cancel(self, number: int) -> None:
-        if job := self._job(number, *ALIVE):
-            self.play.rq_cancel(job)
+        self.play.rq_cancel(self.job(number, *ALIVE))
 
-    @precondition(some("failed", "stopped"))
+    @precondition(there_are("failed", "stopped"))
     @rule(number=NUMBER)
     def rq_requeue(self, number: int) -> None:
-        if job := self._job(number, "failed", "stopped"):
-            self.play.rq_requeue(job)
+        self.play.rq_requeue(self.job(number, "failed", "stopped"))
 
-    @precondition(some(*ALIVE, *ENDED))
+    @precondition(there_are(*ALIVE, *ENDED))
     @rule(number=NUMBER)
     def rq_delete(self, number: int) -> None:
-        if job := self._job(number, *ALIVE, *ENDED):
-            self.play.rq_delete(job)
+        self.play.rq_delete(self.job(number, *ALIVE, *ENDED))
 
     @rule()
     def rq_clean(self) -> None:
         self.play.rq_clean()
 
-    @precondition(lambda self: bool(self.model.jobs))
     @rule()
     def rq_fetch_all(self) -> None:
         self.play.rq_fetch_all()
 
-    # Time
 
-    @precondition(some("scheduled"))
-    @rule(number=NUMBER)
-    def make_due(self, number: int) -> None:
-        if job := self._job(number, "scheduled"):
-            self.play.make_due(job)
+class Everything(Work, Deaths, Losses, Options, Dependents, LimitedTasks, Operators, RQTools):
+    """All rules."""
 
-    @precondition(some("waiting", "scheduled", "deferred"))
-    @rule(number=NUMBER)
-    def expire(self, number: int) -> None:
-        if job := self._job(number, "waiting", "scheduled", "deferred"):
-            self.play.expire(job)
 
-    @precondition(some(*ENDED))
-    @rule(number=NUMBER)
-    def forget(self, number: int) -> None:
-        if job := self._job(number, *ENDED):
-            self.play.forget(job)
+class LostAnswers(Work, Deaths, Losses):
+    """Workers that die and connections that break."""
 
-    @rule()
-    def pass_hour(self) -> None:
-        self.play.pass_hour()
 
-    @precondition(some("started"))
-    @rule(number=NUMBER)
-    def run_out(self, number: int) -> None:
-        if job := self._job(number, "started"):
-            self.play.run_out(job)
+class Waiting(Work, Dependents, Options, Operators):
+    """Tasks that wait, in each way, and people who change their mind."""
 
-    # Workers
 
-    @precondition(some("waiting"))
-    @rule(number=NUMBER, claims=st.integers(1, 3), loses=LOSS, losing_call=st.integers(0, 2))
-    def claim(self, number: int, claims: int, loses: str | None, losing_call: int) -> None:
-        worker = self._worker(number)
-        if not worker.call:
-            self.play.exchange(worker, [], claims, loses, losing_call)
+class Limiting(Work, Deaths, LimitedTasks, Operators):
+    """Limits, and all ways in which a place is freed."""
 
-    @precondition(_has_runs)
-    @rule(number=NUMBER, ends=st.lists(END, min_size=1, max_size=3), claims=st.integers(0, 3), loses=LOSS,
-          losing_call=st.integers(0, 2))  # fmt: skip
-    def settle_and_claim(
-        self, number: int, ends: list, claims: int, loses: str | None, losing_call: int
-    ) -> None:
-        worker = self._worker(number, [worker for worker in self.play.workers if worker.runs and not worker.call])
-        if worker:
-            self.play.exchange(worker, [*zip(worker.runs, ends, strict=False)], claims, loses, losing_call)
 
-    @precondition(_waits_for_an_answer)
-    @rule(number=NUMBER, loses=LOSS)
-    def send_again(self, number: int, loses: str | None) -> None:
-        if worker := self._worker(number, [worker for worker in self.play.workers if worker.call]):
-            self.play.send_again(worker, loses)
+class BesideRQ(Work, Deaths, Dependents, LimitedTasks, RQTools):
+    """RQ's own code, while workers die."""
 
-    @precondition(lambda self: any(worker.latest for worker in self.play.workers))
-    @rule(number=NUMBER)
-    def deliver_again(self, number: int) -> None:
-        worker = self._worker(number)
-        if worker.latest:
-            self.play.deliver_again(worker)
 
-    @rule(number=NUMBER)
-    def heartbeat(self, number: int) -> None:
-        self.play.heartbeat(self._worker(number))
-
-    @precondition(lambda self: any(worker.runs or worker.call for worker in self.play.workers))
-    @rule(number=NUMBER, some=SOME, with_call=YES_OR_NO,
-          how=st.sampled_from((How.HORSE_DIED, How.TIMED_OUT, How.RETURNED)))  # fmt: skip
-    def end_horses(self, number: int, some: list[int], with_call: bool, how: How) -> None:
-        worker = self._worker(number)
-        runs = [run for index, run in enumerate(worker.runs) if index in some]
-        self.play.end_horses(worker, runs, with_call, how)
-
-    @precondition(lambda self: any(worker.to_stop for worker in self.play.workers))
-    @rule(number=NUMBER)
-    def stop_canceled(self, number: int) -> None:
-        worker = self._worker(number)
-        runs = [run for run in worker.runs if run.execution in worker.to_stop]
-        self.play.end_horses(worker, runs, False, How.STOPPED)
-
-    @rule(number=NUMBER)
-    def kill(self, number: int) -> None:
-        self.play.kill(self._worker(number))
-
-    @precondition(lambda self: any(ends <= self.play.world.now for ends in self.play.world.leases.values()))
-    @rule(number=NUMBER)
-    def find_lost_jobs(self, number: int) -> None:
-        self.play.find_lost_jobs(self._worker(number))
-
-    # Chores
-
-    @rule()
-    def finish_batches(self) -> None:
-        self.play.finish_batches()
-
-    @rule()
-    def release_limits(self) -> None:
-        self.play.release_limits()
-
-    @rule()
-    def queue_missed_callbacks(self) -> None:
-        self.play.queue_missed_callbacks()
-
-    @precondition(_has_room)
-    @rule()
-    def fire_schedule(self) -> None:
-        self.play.fire_schedule()
-
-    @rule()
-    def rest(self) -> None:
-        self.play.rest()
-
+MACHINES = (Everything, LostAnswers, Waiting, Limiting, BesideRQ)

@@ -1,12 +1,15 @@
 """The rules of the queue, held against the real scripts on a real Redis by a stateful property test.
 
-`make test` plays a fixed set of examples; `make soak` plays new ones for longer.
+`make test` plays the same examples each time. `make soak` plays new ones for SECONDS. A failure prints the steps,
+and a line `@reproduce_failure(…)` that plays them again.
 """
 
 import os
+import random
+import time
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
@@ -14,10 +17,16 @@ from taskqueue.jobtypes.registry import JobTypes
 from tests.conftest import RedisServer
 from tests.model.driver import Engine
 from tests.model.driver import job_types as types_of_the_model
-from tests.model.rules import QueueMachine
+from tests.model.rules import MACHINES, QueueMachine
 
-EXAMPLES, STEPS = 100, 40
-PHASES = [Phase.generate] + ([] if os.environ.get("MODEL_SHRINKS") == "no" else [Phase.shrink])
+EXAMPLES = 40
+SETTINGS = settings(
+    max_examples=EXAMPLES, stateful_step_count=40, derandomize=True, deadline=None, database=None, print_blob=True,
+    suppress_health_check=list(HealthCheck),
+    # test_mutants.py wants to know whether a fault is found, not its shortest example.
+    phases=[Phase.generate] if os.environ.get("MODEL_SHRINKS") == "no" else [Phase.generate, Phase.shrink],
+)  # fmt: skip
+SOAK_SECONDS = float(os.environ.get("MODEL_SECONDS", "30"))
 
 
 @pytest.fixture
@@ -25,11 +34,19 @@ def engine(redis: Redis, shared_redis: RedisServer, job_types: JobTypes) -> Engi
     return Engine(redis, shared_redis.url, types_of_the_model(job_types))
 
 
-def test_whatever_happens_each_job_is_in_one_place_and_nothing_is_held_by_nobody(engine: Engine) -> None:
-    run_state_machine_as_test(
-        lambda: QueueMachine(engine),
-        settings=settings(
-            max_examples=EXAMPLES, stateful_step_count=STEPS, derandomize=True, deadline=None, database=None,
-            suppress_health_check=list(HealthCheck), phases=PHASES,
-        ),
-    )  # fmt: skip
+@pytest.mark.parametrize("machine", MACHINES)
+def test_whatever_happens_each_job_is_in_one_place_and_nothing_is_held_by_nobody(
+    engine: Engine, machine: type[QueueMachine]
+) -> None:
+    run_state_machine_as_test(lambda: machine(engine), settings=SETTINGS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", MACHINES)
+def test_so_it_is_in_examples_that_nobody_has_played_before(engine: Engine, machine: type[QueueMachine]) -> None:
+    end = time.monotonic() + SOAK_SECONDS / len(MACHINES)
+    new_examples = settings(SETTINGS, derandomize=False, max_examples=20)
+    while time.monotonic() < end:
+        number = random.randrange(2**32)
+        print(f"seed {number}")
+        run_state_machine_as_test(seed(number)(lambda: machine(engine)), settings=new_examples)

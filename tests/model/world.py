@@ -52,7 +52,9 @@ class World:
                 case b"stream":
                     self.streams[key] = [_pairs(fields) for _, fields in value]
         # <job>:<execution> of all started registries, with the end of the lease
-        self.leases = {m: end for key, ends in self.zsets.items() if key.startswith("rq:wip:") for m, end in ends.items()}
+        self.leases = {
+            m: end for key, ends in self.zsets.items() if key.startswith("rq:wip:") for m, end in ends.items()
+        }
         self.places = self._places()
 
     def job(self, job_id: str) -> dict[str, str]:
