@@ -14,6 +14,7 @@ from typing import Any, Literal
 from greenlet import getcurrent, greenlet
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
 from rq import Queue, Retry, SimpleWorker
 from rq.job import Dependency, Job
 from rq.registry import clean_registries
@@ -367,7 +368,7 @@ class Worker:
         wire = self._connection.connection_pool.get_connection()
         try:
             wire.send_packed_command(self.wire.sent)
-            with suppress(RedisConnectionError):
+            with suppress(NoScriptError):  # the first call of all, whose request was lost
                 wire.read_response()
         finally:
             self._connection.connection_pool.release(wire)

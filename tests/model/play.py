@@ -86,7 +86,8 @@ class Play:
             must_wait = self.model.waits_for(options.depends_on, options.allow_failure)
             self.model.add(Job(
                 job_id, self.model.next_name(),
-                "scheduled" if options.delay else "deferred" if must_wait else "waiting", queue, options.attempts or 1, type=job_type, is_patient=job_type == "patient",
+                "scheduled" if options.delay else "deferred" if must_wait else "waiting",
+                queue, options.attempts or 1, type=job_type, is_patient=job_type == "patient",
                 has_callback=bool(options.callback_url), parents=options.depends_on if must_wait else (),
                 allow_failure=options.allow_failure,
             ))  # fmt: skip
@@ -319,6 +320,7 @@ class Play:
         self.world = World(self.engine.redis)
         for run, end in call.outcomes:
             if call.is_done or run.member not in self.world.leases:
+                invariants.check_release(self.world, self.model.jobs[run.job_id].type)
                 expected = self.model.settle(run.job_id, run.execution, end)
                 answer = call.settled.get(run.member)
                 if answer and run.member not in call.absorbed and not call.was_lost and answer != "dependents":

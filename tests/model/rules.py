@@ -25,6 +25,8 @@ CALLBACK = "https://example.com/called"
 NUMBER = st.integers(0, 7)  # chooses one of the jobs, or workers, that an action fits
 SOME = st.lists(NUMBER, max_size=2, unique=True)
 YES_OR_NO = st.booleans()
+SELDOM = st.sampled_from((False, False, True))
+MOSTLY = st.sampled_from((True, True, False))
 PLAIN = st.sampled_from(("plain", "patient"))
 QUEUE = st.sampled_from(QUEUES)
 LOSS = st.sampled_from(("answer", "request"))
@@ -115,6 +117,12 @@ class Work(QueueMachine):
         worker = self.worker(number, has_runs_to_settle)
         self.play.exchange(worker, [*zip(worker.runs, ends, strict=False)], claims)
 
+    @precondition(some_worker(has_runs_to_settle))
+    @rule(number=NUMBER)
+    def fail_all(self, number: int) -> None:
+        worker = self.worker(number, has_runs_to_settle)
+        self.play.exchange(worker, [(run, How.RAISED) for run in worker.runs], 3)
+
     @precondition(there_are("scheduled"))
     @rule(number=NUMBER)
     def make_due(self, number: int) -> None:
@@ -196,13 +204,13 @@ class Options(QueueMachine):
     """Tasks with options: delay, callback, expiry, dedupe and idempotency keys; schedules."""
 
     @precondition(has_room)
-    @rule(delayed=YES_OR_NO, called=YES_OR_NO, expires=YES_OR_NO, key=st.sampled_from(("", "a")))
+    @rule(delayed=SELDOM, called=MOSTLY, expires=YES_OR_NO, key=st.sampled_from("aa "))
     def submit_with_options(self, delayed: bool, called: bool, expires: bool, key: str) -> None:
         self.play.submit("plain", SubmitOptions(
             delay=RETRY_SECONDS if delayed else None,
             callback_url=CALLBACK if called else None,
             expires_in=100_000 if expires else None,
-            dedupe=key or None,
+            dedupe=key.strip() or None,
             attempts=2,
         ))  # fmt: skip
 
@@ -234,7 +242,7 @@ class Dependents(QueueMachine):
 
     @precondition(has_room)
     @precondition(there_are(*ALIVE, *ENDED))
-    @rule(numbers=st.lists(NUMBER, min_size=1, max_size=2), allow_failure=YES_OR_NO, called=YES_OR_NO)
+    @rule(numbers=st.lists(NUMBER, min_size=1, max_size=2), allow_failure=YES_OR_NO, called=MOSTLY)
     def submit_dependent(self, numbers: list[int], allow_failure: bool, called: bool) -> None:
         parents = [self.job(number, *ALIVE, *ENDED).id for number in numbers]
         self.play.submit("plain", SubmitOptions(
@@ -244,7 +252,14 @@ class Dependents(QueueMachine):
         ))  # fmt: skip
 
     @precondition(has_room)
-    @rule(size=st.integers(1, 3), called=YES_OR_NO, parent=NUMBER, with_last=YES_OR_NO)
+    @rule(allow_failure=YES_OR_NO)
+    def submit_parent_and_dependent(self, allow_failure: bool) -> None:
+        self.play.submit("plain", SubmitOptions(callback_url=CALLBACK, attempts=1))
+        parent = [*self.model.jobs.values()][-1].id
+        self.play.submit("single", SubmitOptions(depends_on=(parent,), allow_failure=allow_failure))
+
+    @precondition(has_room)
+    @rule(size=st.integers(1, 3), called=MOSTLY, parent=NUMBER, with_last=YES_OR_NO)
     def submit_batch(self, size: int, called: bool, parent: int, with_last: bool) -> None:
         items: list[dict[str, object]] = [{"task_type": "plain"} for _ in range(size)]
         items[0]["task_type"] = "single"
@@ -266,6 +281,13 @@ class LimitedTasks(QueueMachine):
     @rule(job_type=st.sampled_from(tuple(LIMITED)), attempts=st.integers(1, 2))
     def submit_limited(self, job_type: str, attempts: int) -> None:
         self.play.submit(job_type, SubmitOptions(attempts=attempts))
+
+    @precondition(lambda self: any("held" in places for places in self.play.world.places.values()))
+    @rule(number=NUMBER, is_deleted=YES_OR_NO)
+    def cancel_held(self, number: int, is_deleted: bool) -> None:
+        held = [job for job in self.jobs("waiting") if "held" in self.play.world.places[job.id]]
+        if held:
+            (self.play.delete if is_deleted else self.play.cancel)(held[number % len(held)])
 
     @rule()
     def release_limits(self) -> None:
@@ -296,15 +318,30 @@ class Operators(QueueMachine):
         runs = [run for run in worker.runs if run.execution in worker.to_stop]
         self.play.end_horses(worker, runs, False, How.STOPPED)
 
-    @precondition(there_are(*ENDED))
+    @precondition(there_are("failed", "stopped"))
     @rule(number=NUMBER)
     def requeue(self, number: int) -> None:
-        self.play.requeue(self.job(number, *ENDED))
+        self.play.requeue(self.job(number, "failed", "stopped"))
+
+    @precondition(there_are("canceled"))
+    @rule(number=NUMBER)
+    def requeue_canceled(self, number: int) -> None:
+        self.play.requeue(self.job(number, "canceled"))
+
+    @precondition(there_are("finished"))
+    @rule(number=NUMBER)
+    def be_refused(self, number: int) -> None:
+        self.play.cancel(self.job(number, "finished"))
+        self.play.requeue(self.job(number, "finished"))
 
     @precondition(there_are(*ALIVE, *ENDED))
     @rule(number=NUMBER)
     def delete(self, number: int) -> None:
         self.play.delete(self.job(number, *ALIVE, *ENDED))
+
+
+class Pauses(QueueMachine):
+    """Queues that are paused, RQ's `rq suspend`, and time that passes."""
 
     @precondition(there_are(*ENDED))
     @rule(number=NUMBER)
@@ -344,6 +381,12 @@ class RQTools(QueueMachine):
     def rq_delete(self, number: int) -> None:
         self.play.rq_delete(self.job(number, *ALIVE, *ENDED))
 
+    @precondition(there_are("started"))
+    @rule(number=NUMBER)
+    def rq_find_lost_job(self, number: int) -> None:
+        self.play.run_out(self.job(number, "started"))
+        self.play.rq_clean()
+
     @rule()
     def rq_clean(self) -> None:
         self.play.rq_clean()
@@ -353,7 +396,7 @@ class RQTools(QueueMachine):
         self.play.rq_fetch_all()
 
 
-class Everything(Work, Deaths, Losses, Options, Dependents, LimitedTasks, Operators, RQTools):
+class Everything(Work, Deaths, Losses, Options, Dependents, LimitedTasks, Operators, Pauses, RQTools):
     """All rules."""
 
 
@@ -365,12 +408,16 @@ class Waiting(Work, Dependents, Options, Operators):
     """Tasks that wait, in each way, and people who change their mind."""
 
 
+class Pausing(Work, Options, Pauses):
+    """Queues that are paused, and ended tasks that are forgotten."""
+
+
 class Limiting(Work, Deaths, LimitedTasks, Operators):
     """Limits, and all ways in which a place is freed."""
 
 
-class BesideRQ(Work, Deaths, Dependents, LimitedTasks, RQTools):
-    """RQ's own code, while workers die."""
+class BesideRQ(Work, Deaths, Operators, RQTools):
+    """RQ's own code, while workers die and people cancel."""
 
 
-MACHINES = (Everything, LostAnswers, Waiting, Limiting, BesideRQ)
+MACHINES = (Everything, LostAnswers, Waiting, Pausing, Limiting, BesideRQ)

@@ -11,27 +11,19 @@ import time
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from redis import Redis
 
-from taskqueue.jobtypes.registry import JobTypes
-from tests.conftest import RedisServer
 from tests.model.driver import Engine
-from tests.model.driver import job_types as types_of_the_model
 from tests.model.rules import MACHINES, QueueMachine
 
 EXAMPLES = 40
 SETTINGS = settings(
     max_examples=EXAMPLES, stateful_step_count=40, derandomize=True, deadline=None, database=None, print_blob=True,
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
     # test_mutants.py wants to know whether a fault is found, not its shortest example.
     phases=[Phase.generate] if os.environ.get("MODEL_SHRINKS") == "no" else [Phase.generate, Phase.shrink],
 )  # fmt: skip
 SOAK_SECONDS = float(os.environ.get("MODEL_SECONDS", "30"))
-
-
-@pytest.fixture
-def engine(redis: Redis, shared_redis: RedisServer, job_types: JobTypes) -> Engine:
-    return Engine(redis, shared_redis.url, types_of_the_model(job_types))
 
 
 @pytest.mark.parametrize("machine", MACHINES)
