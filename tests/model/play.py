@@ -107,6 +107,8 @@ class Play:
         """Submit a batch, with a task at its end or without."""
         parents = [item.get("depends_on", ()) for item in items]
         must_wait = [self.model.waits_for(tuple(ids), False) for ids in parents]  # type: ignore[arg-type]
+        # One at a time: the chore takes the open batches in any order, and so it would queue their last tasks.
+        with_last = with_last and not any(b.on_complete and not b.has_ended for b in self.model.batches.values())
         batch_id, ids, last = self.engine.submit_batch(items, "plain" if with_last else "")
         for item, of, waits, job_id in zip(items, parents, must_wait, ids, strict=True):
             self.model.add(Job(
@@ -179,9 +181,8 @@ class Play:
         self.model.make_ready(job)
         job.rq_touched = True
         self.look()
-        job.retries_left = int(
-            self.world.job(job.id)["retries_left"]
-        )  # RQ leaves what is left; RQ's failure leaves 0
+        # RQ leaves what is left, which is 0 after RQ's code has settled the failure.
+        job.retries_left = int(self.world.job(job.id).get("retries_left", 0))
 
     def rq_delete(self, job: Job) -> None:
         """Delete a job by RQ's own code, even one that runs."""
