@@ -7,7 +7,6 @@ may be lost.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal
@@ -15,7 +14,6 @@ from typing import Any, Literal
 from greenlet import getcurrent, greenlet
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
 from rq import Queue, Retry, SimpleWorker
 from rq.job import Dependency, Job
 from rq.registry import clean_registries
@@ -50,7 +48,7 @@ from taskqueue.worker.maintenance.limit_releaser import LimitReleaser
 from taskqueue.worker.maintenance.lost_jobs import LostJobs
 from taskqueue.worker.maintenance.missed_callbacks import MissedCallbacks
 from taskqueue.worker.maintenance.schedule_runner import ScheduleRunner
-from taskqueue.worker.settle_and_claim import Outcome, SettleAndClaim, outcome_of
+from taskqueue.worker.settle_and_claim import SCRIPT, Outcome, SettleAndClaim, outcome_of
 from taskqueue.worker.settles_by_rq import SettlesByRQ
 from tests.model.model import End
 
@@ -96,6 +94,7 @@ class Engine:
     def __init__(self, redis: Redis, url: str, types: JobTypes) -> None:
         self.redis, self.url, self.types = redis, url, types
         self.chance = Random()  # for all ids, so that an example is the same each time that it is played
+        redis.script_load(SCRIPT)  # else the first call of all would take another way than the same call later
         self.settings = Settings(redis_url=url, queues=QUEUES)
         self._queue = TaskQueue(redis, self.settings, types)
         self._batches = Batches(redis, self._queue.submissions, types)
@@ -371,8 +370,7 @@ class Worker:
         wire = self._connection.connection_pool.get_connection()
         try:
             wire.send_packed_command(self.wire.sent)
-            with suppress(NoScriptError):  # the first call of all, whose request was lost
-                wire.read_response()
+            wire.read_response()
         finally:
             self._connection.connection_pool.release(wire)
 
