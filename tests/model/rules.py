@@ -289,6 +289,13 @@ class LimitedTasks(QueueMachine):
         if held:
             (self.play.delete if is_deleted else self.play.cancel)(held[number % len(held)])
 
+    @precondition(lambda self: any(job.type in LIMITED for job in self.jobs("started")))
+    @rule(number=NUMBER)
+    def delete_after_its_lease(self, number: int) -> None:
+        jobs = [job for job in self.jobs("started") if job.type in LIMITED]
+        self.play.run_out(jobs[number % len(jobs)])
+        self.play.delete(jobs[number % len(jobs)])
+
     @rule()
     def release_limits(self) -> None:
         self.play.release_limits()
@@ -309,7 +316,8 @@ class Operators(QueueMachine):
     @precondition(there_are("started"))
     @rule(number=NUMBER)
     def cancel_running(self, number: int) -> None:
-        self.play.cancel(self.job(number, "started"))
+        called = [job for job in self.jobs("started") if job.has_callback]  # they are few
+        self.play.cancel(called[0] if called else self.job(number, "started"))
 
     @precondition(some_worker(lambda worker: worker.to_stop))
     @rule(number=NUMBER)
