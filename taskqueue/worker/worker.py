@@ -318,7 +318,7 @@ class Worker(SettlesByRQ):
         for state in self._horses.running:
             if state.execution in reply.canceled:
                 self._stop_requests.add("", state.execution)
-        self._leases.give_back_unknown(reply.claims, self._horses.executions)
+        self._leases.give_back_unknown(reply.claims, self._horses.states)
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)
