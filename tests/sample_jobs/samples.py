@@ -13,15 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
+from pydantic import Base64Bytes, BaseModel, Field, SecretStr
 from redis import Redis
 from rq import get_current_job
 from rq.job import Job
 
-from taskqueue import PermanentFailure, callback, current_task, job, progress, submit
+from taskqueue import PermanentFailure, callback, current_task, job, parents, progress, submit
 
 log = logging.getLogger(__name__)
 
@@ -289,6 +290,53 @@ def saves_itself(note: str, fails: bool = False) -> None:
     current.save()
     if fails:
         raise PermanentFailure("after the note")
+
+
+class Plan(Enum):
+    """A field that is an enum."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Login(BaseModel):
+    """A field that is a model, with a secret in it."""
+
+    name: str
+    password: SecretStr
+
+
+@job("signup", attempts=1)
+def signup(login: Login, plan: Plan, codes: dict[date, SecretStr], picture: Base64Bytes) -> list[str]:
+    """Return what has come."""
+    secrets = [code.get_secret_value() for code in codes.values()]
+    return [login.name, login.password.get_secret_value(), plan.name, *secrets, picture.hex()]
+
+
+@job("keeps_secret", attempts=1)
+def keeps_secret(anything: Any) -> None:
+    """Take anything."""
+
+
+@job("sums")
+def sums() -> list[int]:
+    """Return the results of the parents."""
+    return list(parents())
+
+
+@job("weeks_of_parents")
+def weeks_of_parents() -> list[Week]:
+    """Return the results of the parents that are weeks."""
+    return list(parents(week))
+
+
+@job("tells_outcomes")
+def tells_outcomes() -> list[list[Any]]:
+    """Return how the parents have ended."""
+    return [
+        [parent.type, parent.status, parent.result, parent.error and type(parent.error).__name__]
+        for parent in parents().outcomes()
+    ]
 
 
 @job("hands_on", attempts=1)
