@@ -13,11 +13,12 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from taskqueue.store import scripts
 from taskqueue.store.connection import REQUEST_TIMEOUT_SECONDS
 from taskqueue.store.scripts import Word
+from taskqueue.store.transaction import packed
 
 MAX_CONNECTIONS = 20  # of one loop; other coroutines wait for one of them
 WAIT_SECONDS = 20.0  # for one of them
@@ -37,17 +38,36 @@ class LoopScript:
             health_check_interval=30,
         )
         self._script = Redis(connection_pool=self._pool).register_script(scripts.source("enqueue"))
+        self._by_digest = ("EVALSHA", self._script.sha)
         self._closing = self._close_at_end()
 
     async def __call__(self, keys: Sequence[str], arguments: Sequence[Word]) -> Any:
         """Return the script's answer. Raises the driver's errors."""
+        was_lost = False
         try:
-            return await self._script(keys=keys, args=arguments)
-        except RedisConnectionError as lost:  # the script may be sent twice
-            try:
-                return await self._script(keys=keys, args=arguments)
-            except ResponseError as error:  # the first call may have been executed: this is not the whole truth
-                raise RedisConnectionError(f"an answer was lost ({lost}), then Redis refused: {error}") from error
+            return await self._send(packed(*self._by_digest, len(keys), *keys, *arguments))
+        except (NoScriptError, RedisConnectionError) as error:  # Redis has restarted, or has closed the connection
+            was_lost = isinstance(error, RedisConnectionError)
+        try:
+            return await self._script(keys=keys, args=arguments)  # it may be sent twice
+        except ResponseError as error:
+            if was_lost:  # the first call may have been executed, so this error is not the whole truth
+                raise RedisConnectionError(f"an answer was lost, then Redis refused: {error}") from error
+            raise
+
+    async def _send(self, call: bytes) -> Any:
+        """Send a packed command without redis-py's bookkeeping, and return the answer."""
+        connection = await self._pool.get_connection()
+        try:
+            await connection.send_packed_command([call])
+            return await connection.read_response()
+        except asyncio.CancelledError:
+            await connection.disconnect(
+                nowait=True
+            )  # the answer that is still to come belongs to no later command
+            raise
+        finally:
+            await self._pool.release(connection)
 
     async def _close_at_end(self) -> AsyncGenerator[None]:
         # What runs an event loop (`asyncio.run`, uvicorn) ends the open generators before it closes the loop.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from taskqueue.direct.by_name import discover_if_unknown, find, json_values
 from taskqueue.direct.by_redis import ByRedis, current
@@ -18,17 +18,16 @@ from taskqueue.jobtypes.signature import Json
 
 R = TypeVar("R")
 T = TypeVar("T")
+Then = TypeVar("Then", bound=TaskHandle[Any] | None)
 
 Item = Mapping[str, Any]
 """A task as `POST /tasks/bulk` takes it: {"task_type", "payload", …}."""
 
 
-class BatchHandle(Generic[R, T]):
+class BatchHandle(Generic[R, Then]):
     """Tasks that were submitted together."""
 
-    def __init__(
-        self, batch_id: str, tasks: list[TaskHandle[R]], then: TaskHandle[T] | None, by_redis: ByRedis
-    ) -> None:
+    def __init__(self, batch_id: str, tasks: list[TaskHandle[R]], then: Then, by_redis: ByRedis) -> None:
         self.id = batch_id
         """The id of the batch, as in `GET /batches/<id>`."""
         self.tasks = tasks
@@ -52,7 +51,15 @@ class BatchHandle(Generic[R, T]):
         return f"<BatchHandle {self.id}, {len(self.tasks)} tasks>"
 
 
-def submit_many(tasks: Iterable[NewTask[R] | Item], *, then: NewTask[T] | Item | None = None) -> BatchHandle[R, T]:
+@overload
+def submit_many(tasks: Iterable[NewTask[R] | Item]) -> BatchHandle[R, None]: ...
+@overload
+def submit_many(tasks: Iterable[NewTask[R] | Item], *, then: NewTask[T]) -> BatchHandle[R, TaskHandle[T]]: ...
+@overload
+def submit_many(tasks: Iterable[NewTask[R] | Item], *, then: Item) -> BatchHandle[R, TaskHandle[Any]]: ...
+def submit_many(
+    tasks: Iterable[NewTask[Any] | Item], *, then: NewTask[Any] | Item | None = None
+) -> BatchHandle[Any, Any]:
     """Queue up to 10,000 tasks in one transaction: Redis takes all of them, or none.
 
         batch = submit_many(
@@ -69,18 +76,30 @@ def submit_many(tasks: Iterable[NewTask[R] | Item], *, then: NewTask[T] | Item |
     raises; and then nothing is queued. `QueueUnavailable` if Redis did not acknowledge the batch.
     """
     by_redis = current()
-    items: list[NewTask[R] | Item] = list(tasks)
+    items = list(tasks)
     checked = _checked(by_redis, items)
     draft = by_redis.batches.prepare(checked, on_complete=_spec(by_redis, then) if then else None)
     queued = by_redis.submit_batch(draft)
     return _handle(by_redis, items, then, queued)
 
 
+@overload
+async def asubmit_many(tasks: Iterable[NewTask[R] | Item]) -> BatchHandle[R, None]: ...
+@overload
 async def asubmit_many(
-    tasks: Iterable[NewTask[R] | Item], *, then: NewTask[T] | Item | None = None
-) -> BatchHandle[R, T]:
+    tasks: Iterable[NewTask[R] | Item], *, then: NewTask[T]
+) -> BatchHandle[R, TaskHandle[T]]: ...
+@overload
+async def asubmit_many(tasks: Iterable[NewTask[R] | Item], *, then: Item) -> BatchHandle[R, TaskHandle[Any]]: ...
+async def asubmit_many(
+    tasks: Iterable[NewTask[Any] | Item], *, then: NewTask[Any] | Item | None = None
+) -> BatchHandle[Any, Any]:
     """Queue tasks in one transaction, as `submit_many` does, without blocking the event loop."""
-    return await asyncio.to_thread(submit_many, tasks, then=then)
+    return await asyncio.to_thread(_submit, tasks, then)
+
+
+def _submit(tasks: Iterable[NewTask[Any] | Item], then: NewTask[Any] | Item | None) -> BatchHandle[Any, Any]:
+    return submit_many(tasks, then=then) if then else submit_many(tasks)
 
 
 def _checked(by_redis: ByRedis, tasks: list[NewTask[Any] | Item]) -> Iterator[Json]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
+    AsyncExitStack,
     ExitStack,
     asynccontextmanager,
     contextmanager,
@@ -58,18 +59,24 @@ def _in_lasting_loop(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) 
 
 
 @contextmanager
-def around_this_process() -> Iterator[None]:
-    """Run the `@around_process` hooks around the `with` block. Raises `HookFailed`."""
+def around_this_process(run: Run | None = None) -> Iterator[None]:
+    """Run the `@around_process` hooks around the `with` block.
+
+    `run` runs the steps of async hooks in the event loop of the process's jobs; without it the loop is made here.
+    Raises `HookFailed`.
+    """
     if not registry.processes:
         yield
         return
-    with asyncio.Runner() as runner, ExitStack() as ends:
-        if any(map(inspect.isasyncgenfunction, registry.processes.values())):
+    with ExitStack() as ends:
+        runner = asyncio.Runner()
+        ends.callback(runner.close)
+        if run is None and any(map(inspect.isasyncgenfunction, registry.processes.values())):
             _Process.runner = runner
         try:
             for path, hook in list(registry.processes.items()):
                 # Not `run_coroutine`: a task that a pool starts belongs to the process.
-                opened = _opened(hook, runner.run)
+                opened = _Opened(hook, run or runner.run)
                 try:
                     opened.__enter__()
                 except Exception as error:
@@ -97,18 +104,37 @@ def call_with_hooks(
     raise, even if a hook swallows that, and what the hooks raise.
     """
     error: BaseException | None = None
-    with asyncio.Runner() as own_loop:  # it makes a loop only when it is used
+    with ExitStack() as stack:
+        own_loop = asyncio.Runner()  # it makes a loop only when it is used: `with` would make one
+        stack.callback(own_loop.close)
         run = own_loop.run if _Process.runner is None else run_coroutine
-        with ExitStack() as stack:
-            for hook in list(registry.jobs.values()):
-                stack.enter_context(_opened(hook, run))
-            values = {name: stack.enter_context(_opened(need.provider, run)) for name, need in needs.items()}
-            try:
-                result = function(**arguments, **values)
-                return end(run(result) if inspect.iscoroutine(result) else result)
-            except BaseException as raised:
-                error = raised
-                raise
+        for hook in list(registry.jobs.values()):
+            stack.enter_context(_Opened(hook, run))
+        values = {name: stack.enter_context(_Opened(need.provider, run)) for name, need in needs.items()}
+        try:
+            result = function(**arguments, **values)
+            return end(run(result) if inspect.iscoroutine(result) else result)
+        except BaseException as raised:
+            error = raised
+            raise
+    assert error is not None  # noqa: S101  only a hook that swallows an exception leads here
+    raise error
+
+
+async def await_with_hooks(
+    function: Callable[..., Any], arguments: Mapping[str, Any], needs: Mapping[str, Needs], end: Callable[[Any], T]
+) -> T:
+    """Call and await a coroutine function as `call_with_hooks` does, in an event loop that runs already."""
+    error: BaseException | None = None
+    async with AsyncExitStack() as stack:
+        for hook in list(registry.jobs.values()):
+            await stack.enter_async_context(_Awaited(hook))
+        values = {name: await stack.enter_async_context(_Awaited(need.provider)) for name, need in needs.items()}
+        try:
+            return end(await function(**arguments, **values))
+        except BaseException as raised:
+            error = raised
+            raise
     assert error is not None  # noqa: S101  only a hook that swallows an exception leads here
     raise error
 
@@ -124,53 +150,64 @@ def report_failure(task: "CurrentTask", error: BaseException) -> None:
             log.exception("The @when_failed hook %s has failed for task %s", path, task.id)
 
 
-def _opened(provider: Provider, run: Run) -> AbstractContextManager[Any]:
-    """Return a context manager for a provider, whose errors name it."""
+def _manager(provider: Provider) -> Any:
+    """Return the context manager of a provider, sync or async."""
     if inspect.isasyncgenfunction(provider):
-        manager: Any = asynccontextmanager(provider)()
-    elif inspect.isgeneratorfunction(provider):
-        manager = contextmanager(provider)()
-    else:
-        manager = provider()
-    return _Named(provider_name(provider), _Driven(manager, run) if hasattr(manager, "__aenter__") else manager)
+        return asynccontextmanager(provider)()
+    return contextmanager(provider)() if inspect.isgeneratorfunction(provider) else provider()
 
 
-class _Named(AbstractContextManager[Any]):
-    """A context manager whose errors have a note with the name of the hook."""
-
-    def __init__(self, name: str, manager: AbstractContextManager[Any]) -> None:
-        self._name = name
-        self._manager = manager
-
-    def __enter__(self) -> Any:
-        try:
-            return self._manager.__enter__()
-        except BaseException as error:
-            error.add_note(f"It was raised by {self._name}, before the job.")
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        try:
-            return self._manager.__exit__(kind, error, traceback)
-        except BaseException as raised:
-            if raised is not error:
-                raised.add_note(f"It was raised by {self._name}, after the job.")
-            raise
+@contextmanager
+def _named(provider: Provider, when: str, known: BaseException | None = None) -> Iterator[None]:
+    """Add a note with the name of the provider to what it raises, unless the job has raised that."""
+    try:
+        yield
+    except BaseException as error:
+        if error is not known:
+            error.add_note(f"It was raised by {provider_name(provider)}, {when} the job.")
+        raise
 
 
-class _Driven(AbstractContextManager[Any]):
-    """An async context manager for sync code."""
+class _Opened(AbstractContextManager[Any]):
+    """The context manager of a provider, for sync code: `run` runs the steps of an async one."""
 
-    def __init__(self, manager: AbstractAsyncContextManager[Any], run: Run) -> None:
-        self._manager = manager
+    def __init__(self, provider: Provider, run: Run) -> None:
+        self._provider = provider
         self._run = run
 
     def __enter__(self) -> Any:
-        return self._run(self._manager.__aenter__())
+        with _named(self._provider, "before"):
+            self._manager = _manager(self._provider)
+            if hasattr(self._manager, "__aenter__"):
+                return self._run(self._manager.__aenter__())
+            return self._manager.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return bool(self._run(self._manager.__aexit__(kind, error, traceback)))
+    ) -> bool:
+        with _named(self._provider, "after", error):
+            if hasattr(self._manager, "__aexit__"):
+                return bool(self._run(self._manager.__aexit__(kind, error, traceback)))
+            return bool(self._manager.__exit__(kind, error, traceback))
+
+
+class _Awaited(AbstractAsyncContextManager[Any]):
+    """The context manager of a provider, for coroutines."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    async def __aenter__(self) -> Any:
+        with _named(self._provider, "before"):
+            self._manager = _manager(self._provider)
+            if hasattr(self._manager, "__aenter__"):
+                return await self._manager.__aenter__()
+            return self._manager.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        with _named(self._provider, "after", error):
+            if hasattr(self._manager, "__aexit__"):
+                return bool(await self._manager.__aexit__(kind, error, traceback))
+            return bool(self._manager.__exit__(kind, error, traceback))

@@ -4,13 +4,15 @@ import asyncio
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import time_machine
 from fakeredis import FakeRedis
 from redis import Redis
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -28,6 +30,8 @@ from taskqueue.store.keys import SCHEDULES, decoded, registry_key, type_index_ke
 from taskqueue.tasks.running import current_task
 from taskqueue.tasks.task import Task
 from taskqueue.testing.inline_work import InlineWork
+
+KEPT_SECONDS = 10 * 366 * 86_400  # a test that travels far still sees what it has submitted
 
 
 class InlineQueue:
@@ -129,7 +133,8 @@ class InlineQueue:
     def _payloads(self, job_type: JobType) -> Iterator[tuple[str, dict[str, Any]]]:
         ids: Any = self.connection.zrange(type_index_key(job_type.name), 0, -1)
         for task_id in map(decoded, ids):
-            yield task_id, Job.fetch(task_id, self.connection, JSONSerializer).kwargs
+            with suppress(NoSuchJobError):  # the test has deleted it
+                yield task_id, Job.fetch(task_id, self.connection, JSONSerializer).kwargs
 
 
 class _Inline(ByRedis):
@@ -167,7 +172,10 @@ class _Inline(ByRedis):
 @contextmanager
 def inline_queue() -> Iterator[InlineQueue]:
     """Put a queue in this process in the place of Redis, for this process, inside the `with` block."""
-    settings, connection = Settings.read(os.environ), FakeRedis()
+    settings = replace(
+        Settings.read(os.environ), result_ttl_seconds=KEPT_SECONDS, failure_ttl_seconds=KEPT_SECONDS
+    )
+    connection = FakeRedis()
     by_redis = _Inline(connection, settings)
     queue = InlineQueue(by_redis)
     set_process(settings, connection)

@@ -25,7 +25,6 @@ def test_a_batch_takes_tasks_with_and_without_options_and_dicts(work: Callable[.
         then=double.options(tags=["then"]).task(4),
     )
     assert batch.refresh().counts["queued"] == 3
-    assert batch.then
     assert batch.then.refresh().tags == ("then",)
     assert [handle.refresh().tags for handle in batch.tasks] == [(), ("two",), ("three",)]
     work()

@@ -59,6 +59,8 @@ reveal_type(send_email.options(delay=60, tags=["a"]).submit("a", "b").result()) 
 reveal_type(send_email.handle("id").result())  # note: "list[str]"
 reveal_type(handle("id").result())  # note: "Any"
 reveal_type(submit_many([fetch.task("a")], then=send_email.task("a", "b")).tasks[0].result())  # note: "int"
+reveal_type(submit_many([fetch.task("a")], then=send_email.task("a", "b")).then.result())  # note: "list[str]"
+submit_many([fetch.task("a")]).then.result()  # error: "None" has no attribute "result"
 reveal_type(next(iter(parents(fetch))))  # note: "int"
 reveal_type(next(iter(parents())))  # note: "Any"
 reveal_type(submit("mail", {}))  # note: "str"

@@ -1,8 +1,10 @@
 """What a job needs, and what runs around it: set up, committed or rolled back by the outcome."""
 
 import asyncio
+import inspect
+import json
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ from taskqueue import Needs, PermanentFailure, around_job, job, needs
 from taskqueue.call import Call
 from taskqueue.errors import InvalidPayload, InvalidResult
 from taskqueue.hooks import registry
+from taskqueue.hooks.running import await_with_hooks
 from taskqueue.jobtypes.registry import JobTypes
 
 rows = Table("rows", MetaData(), Column("number", Integer, primary_key=True))
@@ -35,9 +38,25 @@ def engine() -> Iterator[Engine]:
     engine.dispose()
 
 
-def run(function: Any, **payload: Any) -> Any:
-    """Run a job as a worker does."""
-    return Call(function.job_type)(**payload)
+Run = Callable[..., Any]
+
+
+@pytest.fixture(params=["horse", "event loop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a job as a work-horse does; a coroutine function also in a loop that runs already."""
+
+    def run_in_loop(function: Any, **payload: Any) -> Any:
+        job_type = function.job_type
+        if not inspect.iscoroutinefunction(function):
+            return run_in_horse(function, **payload)
+        arguments = job_type.arguments(payload)
+        end = job_type.signature.result_text
+        return json.loads(asyncio.run(await_with_hooks(function, arguments, job_type.signature.needs, end)))
+
+    def run_in_horse(function: Any, **payload: Any) -> Any:
+        return Call(function.job_type)(**payload)
+
+    return run_in_loop if request.param == "event loop" else run_in_horse
 
 
 def stored(engine: Engine) -> list[int]:
@@ -45,7 +64,7 @@ def stored(engine: Engine) -> list[int]:
         return list(connection.execute(select(rows.c.number)).scalars())
 
 
-def test_a_session_commits_or_rolls_back_by_the_outcome_of_the_job(engine: Engine) -> None:
+def test_a_session_commits_or_rolls_back_by_the_outcome_of_the_job(engine: Engine, run: Run) -> None:
     def session() -> Iterator[Session]:
         with Session(engine) as db, db.begin():
             yield db
@@ -69,7 +88,7 @@ def test_a_session_commits_or_rolls_back_by_the_outcome_of_the_job(engine: Engin
     assert stored(engine) == [1, 4]
 
 
-def test_a_need_is_no_field_of_the_payload() -> None:
+def test_a_need_is_no_field_of_the_payload(run: Run) -> None:
     @job("annotated")
     def annotated(number: int, db: Annotated[Session, Needs(lambda: iter(()))]) -> None: ...
 
@@ -94,7 +113,7 @@ def test_a_plain_call_without_what_the_job_needs_says_so() -> None:
 
 @pytest.mark.parametrize("kind", ["generator", "manager", "async generator", "async manager"])
 @pytest.mark.parametrize("is_async", [False, True])
-def test_every_kind_of_provider_serves_every_kind_of_job(kind: str, is_async: bool) -> None:
+def test_every_kind_of_provider_serves_every_kind_of_job(kind: str, is_async: bool, run: Run) -> None:
     events: list[str] = []
 
     def generator() -> Iterator[str]:
@@ -134,7 +153,7 @@ def test_every_kind_of_provider_serves_every_kind_of_job(kind: str, is_async: bo
     assert events == ["begin", "job", "end"]
 
 
-def test_an_async_need_and_its_job_share_one_loop() -> None:
+def test_an_async_need_and_its_job_share_one_loop(run: Run) -> None:
     async def loop() -> AsyncIterator[asyncio.AbstractEventLoop]:
         yield asyncio.get_running_loop()
 
@@ -145,7 +164,7 @@ def test_an_async_need_and_its_job_share_one_loop() -> None:
     assert run(same_loop) is True
 
 
-def test_hooks_nest_around_the_needs_and_see_the_outcome() -> None:
+def test_hooks_nest_around_the_needs_and_see_the_outcome(run: Run) -> None:
     events: list[str] = []
 
     def noting(name: str) -> Any:
@@ -179,7 +198,7 @@ def test_hooks_nest_around_the_needs_and_see_the_outcome() -> None:
     assert events[3:] == [f"{name} sees the error" for name in ("need", "second", "first")]
 
 
-def test_a_hook_cannot_swallow_the_failure_of_a_job() -> None:
+def test_a_hook_cannot_swallow_the_failure_of_a_job(run: Run) -> None:
     @around_job
     def swallows() -> Iterator[None]:
         try:
@@ -191,12 +210,17 @@ def test_a_hook_cannot_swallow_the_failure_of_a_job() -> None:
     def fails() -> None:
         raise ConnectionError("the line is down")
 
-    with pytest.raises(ConnectionError, match="the line is down"):
-        run(fails)
+    @job("afails")
+    async def afails() -> None:
+        raise ConnectionError("the line is down")
+
+    for function in (afails, fails):
+        with pytest.raises(ConnectionError, match="the line is down"):
+            run(function)
 
 
 @pytest.mark.parametrize(("part", "when"), [("begin", "before"), ("end", "after")])
-def test_a_hook_that_raises_fails_the_run_and_is_named(part: str, when: str) -> None:
+def test_a_hook_that_raises_fails_the_run_and_is_named(part: str, when: str, run: Run) -> None:
     def session() -> Iterator[str]:
         if part == "begin":
             raise OSError("no database")
@@ -206,7 +230,7 @@ def test_a_hook_that_raises_fails_the_run_and_is_named(part: str, when: str) -> 
     ran: list[str] = []
 
     @job("unlucky")
-    def unlucky(db: str = needs(session)) -> None:
+    async def unlucky(db: str = needs(session)) -> None:
         ran.append(db)
 
     with pytest.raises(OSError, match="no database") as error:
@@ -216,7 +240,7 @@ def test_a_hook_that_raises_fails_the_run_and_is_named(part: str, when: str) -> 
     assert ran == ([] if part == "begin" else ["session"])
 
 
-def test_a_provider_that_yields_nothing_or_twice_fails_the_run() -> None:
+def test_a_provider_that_yields_nothing_or_twice_fails_the_run(run: Run) -> None:
     def nothing() -> Iterator[str]:
         yield from ()
 
