@@ -14,8 +14,8 @@ SAFE_METHODS = ("GET", "HEAD")
 OPEN = "open"  # the header X-Access while there are no keys
 
 
-def register(app: Flask, queue: TaskQueue, *, except_blueprint: str) -> None:
-    """Check every request, except those to the blueprint `except_blueprint`, which has a check of its own.
+def register(app: Flask, queue: TaskQueue, *, except_blueprints: tuple[str, ...]) -> None:
+    """Check every request, except those to the blueprints `except_blueprints`, which have checks of their own.
 
     Raises `InvalidSetting` if a key in API_KEYS names a task type that does not exist.
     """
@@ -38,7 +38,7 @@ def register(app: Flask, queue: TaskQueue, *, except_blueprint: str) -> None:
 
     @app.before_request
     def check_access() -> Response | None:
-        if request.endpoint is None or request.blueprint == except_blueprint:
+        if request.endpoint is None or request.blueprint in except_blueprints:
             return None  # a 404 or 405, or not checked here
         declared = endpoint_of(app, request.endpoint)
         if declared is not None and declared.scope is None:
@@ -112,8 +112,10 @@ def _type_missing(key: ApiKey, declared: Endpoint | None, queue: TaskQueue) -> R
         return None
     task_id = (request.view_args or {}).get("task_id")
     if task_id is not None:
-        if not key.sees(queue.get(task_id).type):
+        task_type = queue.get(task_id).type
+        if not key.sees(task_type):
             raise UnknownTask(task_id)
+        g.changed_type = task_type  # for change_record.py
     elif declared and declared.query and "task_type" in declared.query.model_fields:
         check_may_submit(request.args.get("task_type"))
     elif not (declared and declared.by_type):
