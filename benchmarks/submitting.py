@@ -101,7 +101,7 @@ def main() -> None:
         ]
         page = [
             "# What it costs to submit a task",
-            f"Made by `python benchmarks/submitting.py`. {machine(server)}; the best of three runs of"
+            f"Made by `make bench-submit`. {machine(server)}; the best of three runs of"
             f" {COUNT:,} tasks. A batch is one transaction.",
             table(["", "µs a task", "of them processor", "round trips a task"], rows),
         ]

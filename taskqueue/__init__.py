@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taskqueue.jobtypes.registry import job
     from taskqueue.jobtypes.rq_callbacks import callback
     from taskqueue.run.context import files, progress
+    from taskqueue.run.files import StoredFile
     from taskqueue.run.parents import Parent, parents
     from taskqueue.settings import connect
     from taskqueue.tasks.running import CurrentTask, current_task
@@ -39,6 +40,7 @@ __all__ = [
     "NewTask",
     "Parent",
     "PermanentFailure",
+    "StoredFile",
     "TaskHandle",
     "TaskOptions",
     "TaskQueueError",
@@ -74,6 +76,7 @@ _MODULES = {
     "jobtypes.registry": ("job",),
     "jobtypes.rq_callbacks": ("callback",),
     "run.context": ("files", "progress"),
+    "run.files": ("StoredFile",),
     "run.parents": ("Parent", "parents"),
     "settings": ("connect",),
     "tasks.running": ("CurrentTask", "current_task"),
@@ -82,6 +85,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("errors", "settings"):  # `import taskqueue; except taskqueue.errors.TaskFailed`
+        return import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +23,18 @@ from redis import Redis
 from rq import get_current_job
 from rq.job import Job
 
-from taskqueue import PermanentFailure, callback, current_task, job, parents, progress, submit
+from taskqueue import (
+    PermanentFailure,
+    StoredFile,
+    callback,
+    current_task,
+    files,
+    job,
+    needs,
+    parents,
+    progress,
+    submit,
+)
 
 log = logging.getLogger(__name__)
 
@@ -337,6 +349,26 @@ def tells_outcomes() -> list[list[Any]]:
         [parent.type, parent.status, parent.result, parent.error and type(parent.error).__name__]
         for parent in parents().outcomes()
     ]
+
+
+@job("measures", attempts=1)
+def measures(file: StoredFile) -> int:
+    """Return how many bytes a file has."""
+    return len(files().read(file.filename)[1])
+
+
+def use_number() -> Iterator[int]:
+    """Count its uses in Redis, before and after each job that needs it."""
+    task = current_task()
+    assert task
+    yield int(task.connection.incr("test:begun"))
+    task.connection.incr("test:ended")
+
+
+@job("needy", attempts=1)
+def needy(name: str, number: int = needs(use_number)) -> str:
+    """Return what it was given, and what it needs."""
+    return f"{name} {number}"
 
 
 @job("hands_on", attempts=1)

@@ -1,7 +1,9 @@
 """Hooks in real workers: around their processes, around jobs, and when a task has failed."""
 
 import json
+import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,3 +201,12 @@ def test_a_process_hook_that_fails_is_named_and_no_job_is_lost(
         assert queue.get(task_id).status == "queued"
     finally:
         worker.stop()
+
+
+def test_a_stock_worker_fills_what_a_job_needs(redis: Redis, queue: TaskQueue, work: Callable[..., str]) -> None:
+    task_id = queue.submit("needy", {"name": "Ada"}).id
+    rq = str(Path(sys.executable).parent / "rq")
+    with_url = ("--url", os.environ["TASK_QUEUE_URL"])
+    work(command=(rq, "worker", "--burst", "-S", "json", *with_url, "high", "default", "low"))
+    assert queue.get(task_id).result == "Ada 1"
+    assert redis.get("test:ended") == b"1"
