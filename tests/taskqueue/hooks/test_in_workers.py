@@ -92,14 +92,19 @@ async def pool() -> AsyncIterator[None]:
     yield
     ticking.cancel()
 
+async def connection() -> AsyncIterator[asyncio.Task[None]]:
+    keeping_alive = asyncio.create_task(asyncio.sleep(3600))
+    yield keeping_alive
+    assert not keeping_alive.done()
+
 @job("in_the_loop")
-async def in_the_loop() -> list[bool]:
+async def in_the_loop(keeping_alive: asyncio.Task[None] = needs(connection)) -> list[bool]:
     left = asyncio.create_task(asyncio.sleep(3600))  # is canceled when the job ends
     before = Pool.ticks
     for _ in range(10):
         await asyncio.sleep(0)
-    tasks = len(asyncio.all_tasks())  # this one, the one that it leaves, the pool's
-    return [asyncio.get_running_loop() is Pool.loop, Pool.ticks > before, tasks == 3]
+    tasks = len(asyncio.all_tasks())  # this one, the one that it leaves, the connection's, the pool's
+    return [asyncio.get_running_loop() is Pool.loop, Pool.ticks > before, tasks == 4]
 """
 
 
