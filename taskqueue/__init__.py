@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from taskqueue.direct.job_function import AsyncJob, Job, JobFunction, NewTask
     from taskqueue.direct.many import BatchHandle, asubmit_many, submit_many
     from taskqueue.direct.options import TaskOptions
-    from taskqueue.errors import PermanentFailure, TaskQueueError
+    from taskqueue.errors import PermanentFailure, RetryLater, TaskQueueError
     from taskqueue.hooks.needs import Needs, needs
     from taskqueue.hooks.registry import around_job, around_process, when_failed
     from taskqueue.jobtypes.registry import job
@@ -40,6 +40,7 @@ __all__ = [
     "NewTask",
     "Parent",
     "PermanentFailure",
+    "RetryLater",
     "StoredFile",
     "TaskHandle",
     "TaskOptions",
@@ -70,7 +71,7 @@ _MODULES = {
     "direct.job_function": ("AsyncJob", "Job", "JobFunction", "NewTask"),
     "direct.many": ("BatchHandle", "asubmit_many", "submit_many"),
     "direct.options": ("TaskOptions",),
-    "errors": ("PermanentFailure", "TaskQueueError"),
+    "errors": ("PermanentFailure", "RetryLater", "TaskQueueError"),
     "hooks.needs": ("Needs", "needs"),
     "hooks.registry": ("around_job", "around_process", "when_failed"),
     "jobtypes.registry": ("job",),
