@@ -5,6 +5,7 @@ TaskQueueError
 ├── InvalidJobType        a file in jobs/ cannot be used; the program does not start
 ├── UnknownJobType        no such task type
 ├── UnknownQueue          no such queue
+├── InvalidOptions        an option of a task cannot be used
 ├── InvalidPayload        the payload does not fit the task type
 ├── InvalidJson           the body of a bulk request is not JSON
 ├── InvalidBatch          tasks of a batch cannot be queued, so none of them is
@@ -18,6 +19,9 @@ TaskQueueError
 ├── StillProcessing       the first request of an idempotency key has no answer yet
 ├── UnknownTask           no such task, or it has expired
 ├── WrongStatus           the task's status does not allow this action
+├── TaskFailed            the task whose result was asked for has failed for good
+├── TaskCanceled          the task whose result was asked for was canceled, or has expired
+├── ResultTimeout         the task whose result was asked for has not ended in time
 ├── TooManyMatch          more tasks fit a search than the caller has seen
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
@@ -64,6 +68,15 @@ class UnknownQueue(TaskQueueError):
         self.name = name
         self.known = list(known)
         super().__init__(f"There is no queue {name!r}. Known: {', '.join(self.known)}.")
+
+
+class InvalidOptions(TaskQueueError):
+    """An option of a task cannot be used; the pointer of each error is the name of the option: "/delay"."""
+
+    def __init__(self, errors: Sequence["PayloadError"]) -> None:
+        self.errors = list(errors)
+        details = "; ".join(f"{error.pointer.removeprefix('/')}: {error.message}" for error in self.errors)
+        super().__init__(f"A task cannot have these options: {details}")
 
 
 class PayloadError(NamedTuple):
@@ -178,6 +191,34 @@ class WrongStatus(TaskQueueError):
         super().__init__(f"Task {task_id} is {status}. {why}")
 
 
+class TaskFailed(TaskQueueError):
+    """The task whose result was asked for has failed for good, with this error."""
+
+    def __init__(self, task_id: str, task_type: str, error_type: str, message: str, traceback: str = "") -> None:
+        self.task_id = task_id
+        self.error_type = error_type  # "TimeoutError", "smtplib.SMTPConnectError"
+        self.message = message
+        self.traceback = traceback
+        super().__init__(f"Task {task_id} ({task_type}) has failed: {error_type}: {message}")
+
+
+class TaskCanceled(TaskQueueError):
+    """The task whose result was asked for was canceled, or had not begun when it expired."""
+
+    def __init__(self, task_id: str, task_type: str, message: str = "") -> None:
+        self.task_id = task_id
+        super().__init__(f"Task {task_id} ({task_type}) was canceled. {message}".rstrip())
+
+
+class ResultTimeout(TaskQueueError, TimeoutError):
+    """The task whose result was asked for has not ended in time; it still may."""
+
+    def __init__(self, task_id: str, status: str, seconds: float) -> None:
+        self.task_id = task_id
+        self.status = status
+        super().__init__(f"Task {task_id} has not ended within {seconds:g} seconds; it is {status}.")
+
+
 class TooManyMatch(TaskQueueError):
     """More tasks fit a search than the caller has seen, so none of them is changed."""
 
@@ -209,7 +250,7 @@ class FilesUnavailable(TaskQueueError):
 
 
 class OutsideOfJob(TaskQueueError):
-    """A function that only a running job can use was called elsewhere."""
+    """A function that only a running job can use, such as `parents()`, was called elsewhere."""
 
     def __init__(self, function: str) -> None:
         super().__init__(f"{function} works only in a job that a worker runs; no job runs here.")

@@ -1,6 +1,7 @@
 """Submits a task, and reads one back."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from rq.serializers import JSONSerializer
 
 from taskqueue.enqueue.idempotency import IdempotencyKey
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
-from taskqueue.enqueue.submission import Accepted, Submissions, accepted
+from taskqueue.enqueue.submission import Accepted, Submission, Submissions, accepted
 from taskqueue.errors import UnknownTask
 from taskqueue.jobtypes.registry import JobType, JobTypes, system
 from taskqueue.jobtypes.signature import Json
@@ -62,13 +63,26 @@ class TaskQueue:
     def _accept(
         self, job_type: JobType, payload: Json, options: SubmitOptions, idempotency: IdempotencyKey | None = None
     ) -> Accepted:
+        with (
+            self.prepared(job_type, payload, options, idempotency) as submission,
+            redis_errors(submission.task.id),
+        ):
+            answer = self.submissions.send(submission)
+        outcome = accepted(submission, answer)
+        return replace(outcome, task=self.get(outcome.task.id)) if outcome.outcome == "duplicate" else outcome
+
+    @contextmanager
+    def prepared(
+        self, job_type: JobType, payload: Json, options: SubmitOptions, idempotency: IdempotencyKey | None = None
+    ) -> Iterator[Submission]:
+        """Validate a task, and yield the submission to send inside the span that the task's trace belongs to.
+
+        Raises `UnknownQueue`, `InvalidPayload`.
+        """
         with span(f"enqueue {job_type.name}", "PRODUCER", {"task.type": job_type.name}):
             submission = self.submissions.prepare(job_type, payload, options, idempotency=idempotency)
             attribute("task.id", submission.task.id)
-            with redis_errors(submission.task.id):
-                answer = self.submissions.send(submission)
-        outcome = accepted(submission, answer)
-        return replace(outcome, task=self.get(outcome.task.id)) if outcome.outcome == "duplicate" else outcome
+            yield submission
 
     def get(self, task_id: str) -> Task:
         """Return the task of this id, in one round trip (two while it is scheduled).

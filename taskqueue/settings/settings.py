@@ -1,8 +1,6 @@
 """The settings that the web server and the worker share. A bad value stops the start; the message names it."""
 
-import os
 from dataclasses import dataclass
-from functools import cache
 
 from taskqueue.settings.api_keys import ApiKey, read_keys
 from taskqueue.settings.browsers import read_hosts, read_origins
@@ -75,9 +73,3 @@ class Settings:
             log_level=one_of(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), cls.log_level),
             log_format=one_of(env, "LOG_FORMAT", ("text", "json"), cls.log_format),
         )
-
-
-@cache
-def process_settings() -> Settings:
-    """Return the settings of this process, for code that RQ calls, to which nothing can pass them."""
-    return Settings.read(os.environ)

@@ -210,6 +210,7 @@ class Field:
     UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
     PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
+    BATCH = "tq:batch"  # the batch whose tasks it waits for, as the batch's on_complete
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
 
