@@ -79,6 +79,8 @@ class Line(logging.Formatter):
 
 
 def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
     return "".join(char if char.isprintable() else "\ufffd" for char in line.expandtabs())
 
 

@@ -36,6 +36,7 @@ from taskqueue.store.connection import (
     connect_for_requests,
     connect_for_worker,
 )
+from taskqueue.store.shared_connection import SharedConnection
 from taskqueue.web import dashboard, docs
 from taskqueue.web.api import (
     batches,
@@ -54,6 +55,7 @@ from taskqueue.web.api import (
     task_list,
     task_types,
 )
+from taskqueue.web.front import Front, Hooks
 from taskqueue.web.http import access, body, browsers, problems, rate_limit, tracing
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.json_text import FastJson
@@ -67,21 +69,20 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     Nothing connects to Redis before the first request. Raises `InvalidSetting` if a key in API_KEYS names a
     task type that does not exist.
     """
-    if settings.trust_forwarded_prefix:
-        # Nothing else of X-Forwarded-…: with a host from there, any page could give this server a known name.
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]
+    is_bare = Hooks.none_on(app)
     app.json = FastJson(app)
     app.url_map.converters["task"] = task.TaskId
     connection = connect_for_requests(settings.redis_url)
-    queue = TaskQueue(connection, settings, job_types)
+    queue = TaskQueue(connection, settings, job_types, SharedConnection(connection.connection_pool))
 
     tracing.register(app)
     problems.register(app)
     body.register(app, settings)
     browsers.register(app, settings, except_blueprint=dashboard.NAME)
     access.register(app, queue, except_blueprint=dashboard.NAME)
-    if settings.rate_limit:
-        rate_limit.register(app, rate_limit.Quotas(connection, settings.rate_limit))
+    quotas = rate_limit.Quotas(connection, settings.rate_limit) if settings.rate_limit else None
+    if quotas:
+        rate_limit.register(app, quotas)
 
     result_waiter = ResultWaiter(connection, queue.get, MAX_WAITERS)
     queue_warnings = QueueWarnings(connect_for_probes(connection), settings.queues)
@@ -126,3 +127,9 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+    if is_bare:
+        app.wsgi_app = Front(app, queue, queue_warnings, quotas)  # type: ignore[method-assign]
+    if settings.trust_forwarded_prefix:
+        # Nothing else of X-Forwarded-…: with a host from there, any page could give this server a known name.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]

@@ -101,7 +101,8 @@ class Body(io.RawIOBase):
             raise self._error
         if self.ended or size == 0:
             return b""
-        self._turns.give_way()  # there may be no wait in the read
+        if self.count:
+            self._turns.give_way()  # there may be no wait in the read
         due = min(time.monotonic() + self._timeout_seconds, self._ends)
         piece = self._read_until(due, size)
         self.count += len(piece)
@@ -221,8 +222,13 @@ def json_body(limit_bytes: int) -> Json:
     if not (request.mimetype == "application/json" or request.mimetype.endswith("+json")):
         raise not_json("send -H 'Content-Type: application/json'.")
     limit_body(limit_bytes)
+    return json_value(request.get_data())
+
+
+def json_value(text: bytes) -> Json:
+    """Return the value of a JSON text that a client sent. Raises `BadRequest` where it is not JSON."""
     try:
-        return from_json(request.get_data(), allow_inf_nan=False)
+        return from_json(text, allow_inf_nan=False)
     except ValueError as error:
         raise BadRequest(400, "invalid-json", "The body is not JSON", f"{error}. Send a JSON object.") from None
 
