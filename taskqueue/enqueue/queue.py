@@ -128,7 +128,9 @@ class TaskQueue:
         if self._shared and after is None:
             try:
                 return self._read_shared(self._shared, job)
-            except (RedisConnectionError, NotSent):
+            except NotSent as error:
+                raise error.__cause__ or error from None
+            except RedisConnectionError:
                 pass  # Redis has closed the connection: redis-py tries again
         with self._connection.pipeline(transaction=False) as pipeline:
             pipeline.hgetall(job.key)

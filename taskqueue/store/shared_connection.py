@@ -7,7 +7,6 @@ takes more time than the call: it polls each connection before its use, and each
 
 import os
 import time
-from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
@@ -27,7 +26,7 @@ class NotSent(Exception):
 class _Call:
     """A call, and its answers or its error."""
 
-    __slots__ = ("answers", "count", "error", "leads", "packed", "woken")
+    __slots__ = ("answers", "count", "error", "is_gone", "leads", "packed", "woken")
 
     def __init__(self, packed: bytes, count: int) -> None:
         self.packed = packed
@@ -35,6 +34,7 @@ class _Call:
         self.answers: list[Any] = []
         self.error: Exception | None = None
         self.leads = False
+        self.is_gone = False
         self.woken: Lock | None = None
 
     def result(self) -> list[Any]:
@@ -81,6 +81,7 @@ class SharedConnection:
             call.woken.acquire()  # type: ignore[union-attr]  # it waits, so it has a lock
         except BaseException:  # the server stops this request
             with self._lock:
+                call.is_gone = True
                 if call in self._waiting:
                     self._waiting.remove(call)
             if call.leads:
@@ -107,7 +108,7 @@ class SharedConnection:
             following.leads = True
             following.woken.release()  # type: ignore[union-attr]
 
-    def _exchange(self, calls: Sequence[_Call]) -> None:
+    def _exchange(self, calls: list[_Call]) -> None:
         """Send all calls in one write and read their answers. An error is that of each call without answers."""
         sent = False
         try:
@@ -120,11 +121,26 @@ class SharedConnection:
             self._used_at = time.monotonic()
         except BaseException as error:
             self._drop()
+            of_redis = isinstance(error, RedisError | OSError)
+            if not of_redis and not sent:  # the server ends this request: the others need another leader
+                with self._lock:
+                    self._waiting[:0] = [call for call in calls[1:] if not call.is_gone]
+                del calls[1:]
             for call in calls:
                 if len(call.answers) < call.count:
                     call.error = _own(error, sent)
-            if not isinstance(error, RedisError | OSError):
+            if isinstance(error, RedisTimeoutError):
+                calls += self._give_up(error)
+            if not of_redis:
                 raise
+
+    def _give_up(self, error: RedisTimeoutError) -> list[_Call]:
+        """Return those that wait, without a try of their own: they have waited while Redis hung."""
+        with self._lock:
+            calls, self._waiting = self._waiting, []
+        for call in calls:
+            call.error = _own(error, sent=False)
+        return calls
 
     def _trusted(self) -> Connection:
         """Return a connection that Redis has not closed, as far as this side can know."""
