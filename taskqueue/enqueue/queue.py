@@ -125,9 +125,9 @@ class TaskQueue:
 
     def _read_redis(self, job: Job, after: str | None) -> list[Any]:
         """Return a job's hash, its latest results and, with `after`, its log, as redis-py returns them."""
-        if self._shared and after is None:
+        if self._shared:
             try:
-                return self._read_shared(self._shared, job)
+                return self._read_shared(self._shared, job, after)
             except NotSent as error:
                 raise error.__cause__ or error from None
             except RedisConnectionError:
@@ -139,14 +139,17 @@ class TaskQueue:
                 pipeline.xrange(log_key(job.id), min=f"({after}")
             return pipeline.execute()
 
-    def _read_shared(self, shared: SharedConnection, job: Job) -> list[Any]:
+    def _read_shared(self, shared: SharedConnection, job: Job, after: str | None) -> list[Any]:
         reading = packed("HGETALL", job.key)
         reading += packed("XREVRANGE", results_key(job.id), "+", "-", "COUNT", MAX_ERRORS)
-        answers = shared.ask(reading, 2)
+        if after is not None:
+            reading += packed("XRANGE", log_key(job.id), f"({after}", "+")
+        answers = shared.ask(reading, 2 if after is None else 3)
         for answer in answers:
             if isinstance(answer, ResponseError):
                 raise answer
-        return [_pairs(answers[0]), [(entry, _pairs(fields)) for entry, fields in answers[1]]]
+        stored, *streams = answers
+        return [_pairs(stored), *[[(entry, _pairs(fields)) for entry, fields in stream] for stream in streams]]
 
     def _callbacks(self, task_id: str, count: int) -> tuple[Task, ...]:
         """Return the latest callbacks of a task that Redis still has, oldest first."""
