@@ -8,7 +8,6 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
-from rq.job import Job
 from rq.registry import ScheduledJobRegistry
 from rq.results import Result
 from rq.serializers import JSONSerializer
@@ -26,6 +25,7 @@ from taskqueue.store.shared_connection import NotSent, SharedConnection
 from taskqueue.store.times import time_at
 from taskqueue.store.transaction import packed
 from taskqueue.tasks.log_lines import StoredLine, stored_lines
+from taskqueue.tasks.shown_job import ShownJob
 from taskqueue.tasks.task import Task, read_task
 from taskqueue.telemetry.spans import attribute, span
 
@@ -123,7 +123,7 @@ class TaskQueue:
             task = replace(task, callbacks=self._callbacks(task_id, count))
         return task, stored_lines(logs[0]) if logs else []
 
-    def _read_redis(self, job: Job, after: str | None) -> list[Any]:
+    def _read_redis(self, job: ShownJob, after: str | None) -> list[Any]:
         """Return a job's hash, its latest results and, with `after`, its log, as redis-py returns them."""
         if self._shared:
             try:
@@ -139,7 +139,7 @@ class TaskQueue:
                 pipeline.xrange(log_key(job.id), min=f"({after}")
             return pipeline.execute()
 
-    def _read_shared(self, shared: SharedConnection, job: Job, after: str | None) -> list[Any]:
+    def _read_shared(self, shared: SharedConnection, job: ShownJob, after: str | None) -> list[Any]:
         reading = packed("HGETALL", job.key)
         reading += packed("XREVRANGE", results_key(job.id), "+", "-", "COUNT", MAX_ERRORS)
         if after is not None:
@@ -165,9 +165,9 @@ class TaskQueue:
             due = self._connection.zscore(registry.key, task.id)
         return time_at(due)
 
-    def _job(self, task_id: str) -> Job:
+    def _job(self, task_id: str) -> ShownJob:
         try:
-            return Job(task_id, connection=self._connection, serializer=JSONSerializer)
+            return ShownJob(task_id, self._connection)
         except ValueError:  # it cannot be an id of RQ
             raise UnknownTask(task_id) from None
 
