@@ -171,10 +171,10 @@ def _answer(connection: Connection) -> Any:
 
 def _own(error: BaseException, sent: bool) -> Exception:
     """Return the error for one of several callers: each raises its own, lest they share a traceback."""
-    kind = RedisTimeoutError if isinstance(error, RedisTimeoutError) else RedisConnectionError
-    own: Exception = (
-        kind(*error.args) if isinstance(error, RedisError) else kind(f"{type(error).__name__}: {error}")
-    )
+    if isinstance(error, RedisError):
+        own: Exception = type(error)(*error.args)
+    else:
+        own = RedisConnectionError(f"{type(error).__name__}: {error}")
     if sent:
         return own
     not_sent = NotSent(str(error))
