@@ -125,7 +125,7 @@ class Horse:
             self._write_output(outcome.job, outcome.output)
         self._job_log.settled(outcome)
         if outcome.kind != "postponed":  # nothing has run
-            self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
+            self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began, outcome.origin)
 
     def _write_output(self, job_id: str, output: CapturedOutput | None) -> None:
         """Write the last output of a job that RQ's own code has settled."""
@@ -176,11 +176,12 @@ class Horse:
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
         self._channel.write(State(Phase.RUNNING, claim, answer.job_id, claim, job.origin, began, deadline))
         self._job_log.begins(job)
-        self._count_wait(job.type_name, answer.fields, began)
+        self._count_wait(job, answer.fields, began)
         self._capture.begin(job)
         if job.needs_rqs_code:
             succeeded = self._by_rq.run(job, claim)
-            self._tally.add(job.type_name, "finished" if succeeded else "failed", time.time() - began)
+            outcome = "finished" if succeeded else "failed"
+            self._tally.add(job.type_name, outcome, time.time() - began, job.origin)
             self._write_output(job.id, self._capture.end())
             return None
         token = _current_job.set(job)
@@ -203,10 +204,11 @@ class Horse:
             result=b"" if text == "null" else result_text(text),
         )
 
-    def _count_wait(self, job_type: str, raw: Mapping[bytes, bytes], began: float) -> None:
+    def _count_wait(self, job: ClaimedJob, raw: Mapping[bytes, bytes], began: float) -> None:
         with contextlib.suppress(KeyError, ValueError):  # another program may have written anything, or nothing
             queued_at = datetime.fromisoformat(raw[b"enqueued_at"].decode()).timestamp()
-            self._tally.add_wait(job_type, max(0.0, began - queued_at))  # the clocks of two machines may differ
+            waited = max(0.0, began - queued_at)  # the clocks of two machines may differ
+            self._tally.add_wait(job.type_name, waited, job.origin)
 
     def _failure(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
         """Return what becomes of a job whose run has raised the exception that is being handled."""

@@ -8,6 +8,7 @@ import io
 import re
 import socket
 import time
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -228,7 +229,8 @@ def json_body(limit_bytes: int) -> Json:
 def json_value(text: bytes) -> Json:
     """Return the value of a JSON text that a client sent. Raises `BadRequest` where it is not JSON."""
     try:
-        return from_json(text, allow_inf_nan=False)
+        # Editors on Windows write a byte order mark, which may be ignored (RFC 8259, 8.1).
+        return from_json(text.removeprefix(BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
         raise BadRequest(400, "invalid-json", "The body is not JSON", f"{error}. Send a JSON object.") from None
 
