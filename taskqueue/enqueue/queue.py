@@ -36,7 +36,7 @@ MAX_ERRORS = 100  # of a task's failed attempts are read, the latest ones
 class TaskQueue:
     """Tasks in Redis, in RQ's own format. One instance serves all threads of a process.
 
-    `shared`: the connection for the short calls of many threads (store/shared_connection.py).
+    `is_shared`: calls of its threads that wait at the same time go together (store/shared_connection.py).
     """
 
     def __init__(
@@ -44,13 +44,16 @@ class TaskQueue:
         connection: Redis,
         settings: Settings,
         job_types: JobTypes,
-        shared: SharedConnection | None = None,
+        *,
+        is_shared: bool = False,
     ) -> None:
         self.job_types = job_types
         self.settings = settings
         self._connection = connection
-        self._shared = shared
-        self.submissions = Submissions(connection, settings, shared)
+        # Two connections: a large result holds up only those who read.
+        self._shared = SharedConnection(connection.connection_pool) if is_shared else None
+        submitting = SharedConnection(connection.connection_pool) if is_shared else None
+        self.submissions = Submissions(connection, settings, submitting)
 
     def submit(self, type_name: str, payload: Json, options: SubmitOptions = DEFAULT_OPTIONS) -> Task:
         """Validate a payload, queue its job and return the task. Raises what `accept` raises."""

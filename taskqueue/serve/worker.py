@@ -7,7 +7,7 @@ from http import HTTPStatus
 from ssl import SSLError
 from typing import Any
 
-from gevent import getcurrent
+from gevent import GreenletExit, getcurrent
 from gunicorn.http import wsgi
 from gunicorn.http.errors import InvalidHeader, InvalidHeaderName
 from gunicorn.workers.ggevent import GeventWorker
@@ -47,6 +47,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer a request that never reached the application, or that the application left unanswered."""
+        if isinstance(exc, GreenletExit):
+            return  # this process stops, and the client has asked nothing yet
         if isinstance(exc, SSLError):
             super().handle_error(req, client, addr, exc)
             return

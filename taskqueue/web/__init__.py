@@ -38,7 +38,6 @@ from taskqueue.store.connection import (
     connect_for_requests,
     connect_for_worker,
 )
-from taskqueue.store.shared_connection import SharedConnection
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
 from taskqueue.web import console, dashboard, docs
@@ -81,7 +80,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     app.json = FastJson(app)
     app.url_map.converters["task"] = task.TaskId
     connection = connect_for_requests(settings.redis_url)
-    queue = TaskQueue(connection, settings, job_types, SharedConnection(connection.connection_pool))
+    queue = TaskQueue(connection, settings, job_types, is_shared=True)
 
     changes = Changes(connection)
     tracing.register(app)

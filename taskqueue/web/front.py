@@ -95,8 +95,12 @@ class Front:
         """Answer one request."""
         if self._is_open is None:
             self._is_open = self._hooks.are_those_of(self._app) and not are_sent()
-        if self._is_open and not any(name in environ for name in MEANINGFUL) and not environ["SCRIPT_NAME"]:
-            method, path, query = environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"]
+        if self._is_open and not any(name in environ for name in MEANINGFUL) and not environ.get("SCRIPT_NAME"):
+            method, path, query = (
+                environ["REQUEST_METHOD"],
+                environ.get("PATH_INFO", ""),
+                environ.get("QUERY_STRING", ""),
+            )
             if method == "POST" and path == "/tasks":
                 named, size = PLAIN_QUERY.fullmatch(query), _json_bytes(environ)
                 if named and 0 < size <= min(PIECE_BYTES, self._settings.max_payload_bytes):
