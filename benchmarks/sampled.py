@@ -27,8 +27,8 @@ LAYERS = {
     "hooks of web/http": r"taskqueue/(web/http|telemetry)/",
     "the view, or the short way": r"taskqueue/web/",
     "gunicorn's loop": r"gunicorn/|taskqueue/serve/",
-    "gevent's loop, threads": r"gevent/|threading\.py|concurrent/|selectors\.py",
 }
+LOOP = "gevent's loop, threads, other"
 _LAYERS = {name: re.compile(pattern) for name, pattern in LAYERS.items()}
 
 
@@ -51,4 +51,4 @@ def _layer(stack: str) -> str:
         for name, pattern in _LAYERS.items():
             if pattern.search(frame):
                 return name
-    return "other"
+    return LOOP

@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from statistics import median
 from tempfile import NamedTemporaryFile
 from typing import Any
 from urllib.request import Request, urlopen
 
 from measure import LIMIT_SECONDS, Server, cpu_seconds, family, run, table, wait, workers
-from sampled import LAYERS, PY_SPY, shares
+from sampled import LAYERS, LOOP, PY_SPY, shares
 from systems import APPS, ENVIRONMENTS, OURS, ROOT, System, environment, install
 
 from deploy.laptop import free_port
@@ -28,8 +29,9 @@ from taskqueue.settings.api_keys import new_key
 RESULTS = ROOT / "benchmarks" / "serving"
 PROCESSES = 2
 CLIENTS = 16
-SECONDS = 4
-ROUNDS = 3
+SECONDS = 2
+ROUNDS = 4
+PROFILE_SECONDS = 3
 BULK_TASKS = 10_000
 KEPT = (1_000, 10_000, 100_000, 1_000_000)
 PAGES = 50
@@ -93,26 +95,30 @@ def shows(server: Server) -> dict[str, dict[str, float]]:
 def _beside(
     server: Server, address_of: Callable[[str], str], lua: str, names: list[str]
 ) -> dict[str, dict[str, float]]:
-    """Measure these servers in turn; return the medians of the rounds, by server."""
+    """Measure these servers in turn, while all run; return the medians of the rounds, by server."""
     rounds: dict[str, list[dict[str, float]]] = {}
-    for _ in range(ROUNDS):
+    server.connection.flushall()
+    with ExitStack() as stack:
+        script = stack.enter_context(NamedTemporaryFile("w", suffix=".lua"))
+        script.write(lua)
+        script.flush()
+        running = {}
         for name in names:
             port = free_port()
-            server.connection.flushall()
-            with workers([servers(port)[name]], server) as pids, NamedTemporaryFile("w", suffix=".lua") as script:
-                script.write(lua)
-                script.flush()
-                root = f"http://127.0.0.1:{port}"
-                wait(lambda root=root: answers(root + ADDRESS), 20)
-                address = address_of(root)
-                load(address, script.name, 2)
+            pids = stack.enter_context(workers([servers(port)[name]], server))
+            root = f"http://127.0.0.1:{port}"
+            wait(lambda root=root: answers(root + ADDRESS), 20)
+            running[name] = (address_of(root), pids)
+            load(running[name][0], script.name, SECONDS)
+        for _ in range(ROUNDS):
+            for name, (address, pids) in running.items():
                 figures = measured(address, script.name, SECONDS, pids)
-            rounds.setdefault(name, []).append(figures)
-            delays = f"p50 {figures['p50']:.1f} ms, p99 {figures['p99']:.1f} ms, {figures['cpu_us']:.0f} µs"
-            print(f"{name:<26} {figures['rate']:>7,.0f} requests/s, {delays}", flush=True)
+                rounds.setdefault(name, []).append(figures)
+                delays = f"p50 {figures['p50']:.1f} ms, p99 {figures['p99']:.1f} ms, {figures['cpu_us']:.0f} µs"
+                print(f"{name:<26} {figures['rate']:>7,.0f} requests/s, {delays}", flush=True)
     return {
-        name: {key: median(figures[key] for figures in measured) for key in measured[0]}
-        for name, measured in rounds.items()
+        name: {key: median(figures[key] for figures in bursts) for key in bursts[0]}
+        for name, bursts in rounds.items()
     }
 
 
@@ -144,8 +150,8 @@ def profile(server: Server) -> dict[str, dict[str, float]]:
                 address = f"http://127.0.0.1:{port}{ADDRESS}"
                 wait(lambda address=address: answers(address), 20)
                 load(address, script.name, 1, clients)
-                sampling = threads.submit(shares, family(pids)[-1], SECONDS - 2)
-                figures = measured(address, script.name, SECONDS, pids, clients)
+                sampling = threads.submit(shares, family(pids)[-1], PROFILE_SECONDS - 1)
+                figures = measured(address, script.name, PROFILE_SECONDS, pids, clients)
                 layers = {name: share * figures["cpu_us"] for name, share in sampling.result().items()}
             found[f"{kind}, {clients}"] = {"cpu_us": figures["cpu_us"], **layers}
             print(kind, clients, found[f"{kind}, {clients}"], flush=True)
@@ -264,7 +270,8 @@ def report(results: dict[str, Any]) -> str:
             "",
             f"## POST /tasks: {PROCESSES} web processes, {CLIENTS} clients",
             "",
-            f"The medians of {ROUNDS} rounds; each round measures every server. All write an access log.",
+            f"The medians of {ROUNDS} rounds of {SECONDS} seconds; each round measures every server in turn, while"
+            " the others are idle. All write an access log.",
             "",
             _servers(results["posts"]),
             "",
@@ -281,7 +288,7 @@ def report(results: dict[str, Any]) -> str:
                 ["", *results["profile"]],
                 [
                     [name, *(f"{figures.get(name, 0):.0f}" for figures in results["profile"].values())]
-                    for name in (*LAYERS, "other")
+                    for name in (*LAYERS, LOOP)
                 ]
                 + [["all", *(f"{figures['cpu_us']:.0f}" for figures in results["profile"].values())]],
             ),
