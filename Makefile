@@ -35,7 +35,7 @@ bench: $(VENV)/ready  ## measure the worker beside its peers: benchmarks/results
 	@PYTHONPATH=. $(BIN)/python benchmarks/workers.py $(ARGS)
 
 bench-web: $(VENV)/ready ## measure the web server beside others: benchmarks/serving.md
-	@PYTHONPATH=. $(BIN)/python benchmarks/serving.py $(ARGS)
+	@PYTHONPATH=. $(BIN)/python benchmarks/serving.py posts shows profile
 
 bench-streams: $(VENV)/ready ## measure POST /tasks beside 500 open event streams: benchmarks/streams.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/streams.py

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from measure import LIMIT_SECONDS, Server, cpu_seconds, family, run, table, wait, workers
-from sampled import LAYERS, LOOP, PY_SPY, shares
+from sampled import LAYERS, PY_SPY, shares
 from systems import APPS, ENVIRONMENTS, OURS, ROOT, System, environment, install
 
 from deploy.laptop import free_port
@@ -282,13 +282,14 @@ def report(results: dict[str, Any]) -> str:
             "## Where the time of a POST /tasks goes",
             "",
             "Microseconds of processor a request, by layer and by the number of clients, from py-spy's samples of"
-            " one process. `gthread` is the same application on gunicorn's threads.",
+            " one process. What the system does for a layer (a send, a wait) counts for the layer; gevent's loop"
+            " is spread over all. `gthread` is the same application on gunicorn's threads.",
             "",
             table(
                 ["", *results["profile"]],
                 [
                     [name, *(f"{figures.get(name, 0):.0f}" for figures in results["profile"].values())]
-                    for name in (*LAYERS, LOOP)
+                    for name in LAYERS
                 ]
                 + [["all", *(f"{figures['cpu_us']:.0f}" for figures in results["profile"].values())]],
             ),
