@@ -1,8 +1,9 @@
-"""One connection to Redis for all short calls of a web process: calls that wait at the same time go together.
+"""Two connections to Redis for all short calls of a web process: calls that wait at the same time go together.
 
-A call that comes alone is sent at once. Calls that come while it is on its way wait for its answer, and then share
-one write and one read. Each caller goes on only when Redis has answered its own call. Under gevent redis-py's pool
-takes more time than the call: it polls each connection before its use, and each poll goes through gevent's loop.
+A call that comes alone is sent at once, and a second one, too. Calls that come while two are on their way wait,
+and then share one write and one read. Each caller goes on only when Redis has answered its own call. Under gevent
+redis-py's pool takes more time than the call: it polls each connection before its use, and each poll goes through
+gevent's loop.
 """
 
 import os
@@ -16,6 +17,8 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 MAX_CALL_BYTES = 64 * 1024  # a larger call has a connection of its own: it would hold up those behind it
+
+MAX_LEADERS = 2  # calls, or groups of calls, that are on their way at the same time
 TRUSTED_SECONDS = 1.0  # a connection that was idle for longer is checked before its use: Redis may have closed it
 
 
@@ -44,16 +47,15 @@ class _Call:
 
 
 class SharedConnection:
-    """A connection of this pool that all threads of a process share."""
+    """The connections of this pool that all threads of a process share."""
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
         self._lock = Lock()
         self._waiting: list[_Call] = []
-        self._is_led = False
-        self._connection: Connection | None = None
+        self._leaders = 0
+        self._idle: list[tuple[Connection, float]] = []  # and when each was used last
         self._pid = 0
-        self._used_at = 0.0
 
     def ask(self, packed: bytes, count: int = 1) -> list[Any]:
         """Send `count` packed commands, and return their answers; an answer may be a `ResponseError`.
@@ -63,12 +65,13 @@ class SharedConnection:
         """
         call = _Call(packed, count)
         with self._lock:
-            if self._is_led:
+            if self._leaders < MAX_LEADERS:
+                self._leaders += 1
+                call.leads = True
+            else:
                 call.woken = Lock()
                 call.woken.acquire()
                 self._waiting.append(call)
-            else:
-                self._is_led = call.leads = True
         if call.woken:
             self._wait(call)
         if call.leads:
@@ -103,24 +106,27 @@ class SharedConnection:
         """Let the first of those that wait lead."""
         with self._lock:
             following = self._waiting.pop(0) if self._waiting else None
-            self._is_led = following is not None
+            if following is None:
+                self._leaders -= 1
         if following:
             following.leads = True
             following.woken.release()  # type: ignore[union-attr]
 
     def _exchange(self, calls: list[_Call]) -> None:
         """Send all calls in one write and read their answers. An error is that of each call without answers."""
-        sent = False
+        connection = None
         try:
             connection = self._trusted()
-            sent = True
             connection.send_packed_command([b"".join([call.packed for call in calls])])
             for call in calls:
                 for _ in range(call.count):
                     call.answers.append(_answer(connection))
-            self._used_at = time.monotonic()
+            self._idle.append((connection, time.monotonic()))
         except BaseException as error:
-            self._drop()
+            sent = connection is not None
+            if connection:  # answers that are still to come belong to no later call
+                connection.disconnect()
+                self._pool.release(connection)
             of_redis = isinstance(error, RedisError | OSError)
             if not of_redis and not sent:  # the server ends this request: the others need another leader
                 with self._lock:
@@ -144,21 +150,17 @@ class SharedConnection:
 
     def _trusted(self) -> Connection:
         """Return a connection that Redis has not closed, as far as this side can know."""
-        if self._pid != os.getpid():  # a parent's connection stays the parent's
-            self._connection, self._pid = None, os.getpid()
-        if self._connection and time.monotonic() - self._used_at > TRUSTED_SECONDS:
-            self._pool.release(self._connection)
-            self._connection = None
-        if self._connection is None:
-            self._connection = self._pool.get_connection()  # which checks what it returns
-        return self._connection
-
-    def _drop(self) -> None:
-        """Close the connection: answers that are still to come belong to no later call."""
-        connection, self._connection = self._connection, None
-        if connection:
-            connection.disconnect()
+        if self._pid != os.getpid():  # a parent's connections stay the parent's
+            self._idle, self._pid = [], os.getpid()
+        while True:
+            with self._lock:
+                if not self._idle:
+                    break
+                connection, used_at = self._idle.pop()
+            if time.monotonic() - used_at < TRUSTED_SECONDS:
+                return connection
             self._pool.release(connection)
+        return self._pool.get_connection()  # which checks what it returns
 
 
 def _answer(connection: Connection) -> Any:
