@@ -12,7 +12,7 @@ SAMPLES_A_SECOND = 200
 PY_SPY = System(name="py-spy", app="py-spy", worker=(), queue="", packages=("py-spy",))
 # The innermost frame of a stack that belongs to a layer decides: a send counts for the one that sends.
 LAYERS = {
-    "keep-alive: time limits of heads": r"gevent/timeout\.py|http/deadlines\.py|_HeadLimit|timeout_ctx",
+    "keep-alive: time limits of heads": r"gevent/timeout\.py|serve/deadlines\.py|_HeadLimit|timeout_ctx",
     "access log": r"glogging\.py|logging/__init__\.py|telemetry/log\.py|access_log\.py|gunicorn_conf\.py",
     "gunicorn reads the request": r"gunicorn/http/(message|parser|unreader|body)\.py",
     "gunicorn sends the answer": (

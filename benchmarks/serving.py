@@ -23,7 +23,7 @@ from measure import LIMIT_SECONDS, Server, cpu_seconds, family, run, table, wait
 from sampled import LAYERS, PY_SPY, shares
 from systems import APPS, ENVIRONMENTS, OURS, ROOT, System, environment, install
 
-from deploy.laptop import free_port
+from taskqueue.programs.redis_server import free_port
 from taskqueue.settings.api_keys import new_key
 
 RESULTS = ROOT / "benchmarks" / "serving"
@@ -61,7 +61,8 @@ def _gunicorn(port: int) -> list[str]:
 
 def project(port: int) -> list[str]:
     """Return the command line of this project's web server on this port."""
-    return [*_gunicorn(port), "-c", str(ROOT / "web" / "gunicorn_conf.py"), "web.wsgi:app"]
+    settings = str(ROOT / "taskqueue" / "web" / "gunicorn_conf.py")
+    return [*_gunicorn(port), "-c", settings, "web.wsgi:app"]
 
 
 def servers(port: int) -> dict[str, list[str]]:

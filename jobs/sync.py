@@ -1,9 +1,11 @@
 """Copies a feed (JSON, NDJSON or CSV) into a table of a database, if the feed has changed."""
 
+import io
 import logging
 import os
 import re
 import tempfile
+import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Annotated, Self
@@ -11,18 +13,20 @@ from typing import Annotated, Self
 import sqlalchemy as sa
 from pydantic import Field
 
-from jobs._feed import Format, charset_of, format_of, rows_of
+from jobs._feed import Format, charset_of, format_of, format_of_name, rows_of
 from jobs._last_success import last_success, note_success
 from jobs._table import SyncResult, Target, transaction
-from taskqueue import PermanentFailure, job
-from taskqueue.errors import InvalidSetting
-from taskqueue.run.outbound import OutboundSettings, Response, get
+from taskqueue import PermanentFailure, files, job
+from taskqueue.errors import InvalidSetting, RetryLater, UnknownFile
+from taskqueue.run.outbound import OutboundSettings, Response, get, retry_after
 from taskqueue.settings import Environment, text
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 600
-FETCH_SECONDS = TIMEOUT_SECONDS - 120  # the rest is for writing
+# For all that is fetched in one attempt. It may end 35 s late (5 s to connect and 30 s without a byte, see
+# run/outbound.py), and writing must end before TIMEOUT_SECONDS, too: a job that is stopped there cannot say why.
+FETCH_SECONDS = TIMEOUT_SECONDS - 120
 MAX_FEED_BYTES = 1024**3  # after decompression; a feed waits on the disk, so this limits time and disk, not memory
 ROUNDS = 3  # if other syncs of the same feed come in between
 RETRIED_STATUSES = (408, 425, 429)  # besides 5xx
@@ -68,12 +72,14 @@ class SyncSettings:
     settings=SyncSettings.read,
 )
 def sync_table(
-    source: Annotated[str, Field(pattern=r"^https?://", max_length=2000)],
+    source: Annotated[str, Field(pattern=r"^https?://|^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=2000)],
     table: TableName,
     key: FieldName,
     format: Format | None = None,  # noqa: A002  the field's name
 ) -> SyncResult:
     """Fetch a feed of rows and bring a table of the database up to date, in one transaction.
+
+    `source` is the feed's URL, or the filename of a feed that was uploaded with `POST /files`.
 
     `key` names the field that identifies a row: two different rows with one key fail the task, and nothing is
     written. A JSON feed is an array of objects, an NDJSON feed has one object
@@ -86,8 +92,11 @@ def sync_table(
     if RESERVED.search(table):
         raise PermanentFailure(f"The table {table!r} has a reserved name; choose another.")
     settings = SyncSettings.read(os.environ)
+    if "://" not in source:
+        return _write_upload(settings, source, table, key, format)
+    deadline = time.monotonic() + FETCH_SECONDS
     for _ in range(ROUNDS):
-        result = _fetch_and_write(settings, source, table, key, format)
+        result = _fetch_and_write(settings, source, table, key, format, deadline)
         if result is not None:
             log.info("Synced %s: %s", table, asdict(result))
             return result
@@ -95,7 +104,7 @@ def sync_table(
 
 
 def _fetch_and_write(
-    settings: SyncSettings, source: str, table: str, key: str, kind: Format | None
+    settings: SyncSettings, source: str, table: str, key: str, kind: Format | None, deadline: float
 ) -> SyncResult | None:
     """Bring the table up to date; return None if another sync of the feed has done that since the fetch began.
 
@@ -108,8 +117,9 @@ def _fetch_and_write(
             source,
             settings=settings.outbound,
             limit_bytes=MAX_FEED_BYTES,
-            limit_seconds=FETCH_SECONDS,
+            limit_seconds=deadline - time.monotonic(),
             headers=last.headers,
+            kind="feed",
         ) as answer,
         tempfile.TemporaryFile() as content,
     ):
@@ -132,10 +142,24 @@ def _fetch_and_write(
     return result
 
 
+def _write_upload(settings: SyncSettings, filename: str, table: str, key: str, kind: Format | None) -> SyncResult:
+    """Bring the table up to date with an uploaded feed."""
+    try:
+        _, content = files().read(filename)
+    except UnknownFile as error:
+        raise PermanentFailure(str(error)) from error
+    kind = kind or format_of_name(filename)
+    with transaction(settings.database_url) as db:
+        feed = rows_of(io.BytesIO(content), kind, charset="utf-8", key=key, limit_bytes=MAX_FEED_BYTES)
+        with closing(feed) as rows:
+            return Target(db, table, key).upsert(rows, untyped=kind == "csv")
+
+
 def _check_status(answer: Response) -> None:
     if answer.status == 200:
         return
     message = f"The feed answered {answer.status}"
     if answer.status >= 500 or answer.status in RETRIED_STATUSES:
-        raise ConnectionError(message)
+        seconds = retry_after(answer.headers)
+        raise RetryLater(message, seconds=seconds) if seconds else ConnectionError(message)
     raise PermanentFailure(f"{message}; another attempt will not help.")

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from typing_extensions import TypedDict
 
-from taskqueue.store.times import timestamp
+from taskqueue.store.hosts import Host, Pause
+from taskqueue.store.times import time_at, timestamp
 
 
 class FindingJson(TypedDict):
@@ -51,7 +52,7 @@ def queue_paused(queue: str) -> Finding:
 def no_worker(queue: str) -> Finding:
     """Return the finding that no live worker takes tasks from a queue."""
     message = f"No worker takes tasks from the queue {queue!r}."
-    return Finding("no-worker", message, f"Start one: python worker.py --queues {queue}")
+    return Finding("no-worker", message, f"Start one: python -m taskqueue worker --queues {queue}")
 
 
 def no_scheduler(*queues: str) -> Finding:
@@ -59,7 +60,7 @@ def no_scheduler(*queues: str) -> Finding:
     names = ", ".join(map(repr, queues))
     where = f"the queue{'s' if len(queues) > 1 else ''} {names}" if queues else "some queues"
     message = f"No worker moves delayed tasks and retries to {where} when they are due."
-    return Finding("no-scheduler", message, "Start one: python worker.py")
+    return Finding("no-scheduler", message, "Start one: python -m taskqueue worker")
 
 
 def worker_lost(name: str, last_heartbeat: datetime | str | None, *, taken_over: bool) -> Finding:
@@ -73,6 +74,14 @@ def worker_lost(name: str, last_heartbeat: datetime | str | None, *, taken_over:
     when = "within seconds" if taken_over else "as soon as one can"
     message = f"The worker {name} {state}: it was killed, ran out of memory or was cut off."
     return Finding("worker-lost", message, f"Another worker takes its tasks over {when}.")
+
+
+def host_paused(host: Host, pause: Pause) -> Finding:
+    """Return the finding that no task asks a host now."""
+    since = f"The {host.shown} {pause.why} at {timestamp(time_at(pause.at))}"
+    in_a_row = f" ({pause.failures} times in a row)" if pause.failures > 1 else ""
+    then = "one task is asking it again" if pause.state == "asked" else f"next try in {pause.seconds:.0f} s"
+    return Finding("waits-for-host", f"{since}{in_a_row}; {then}.")
 
 
 def not_persistent(*, snapshots: bool = False) -> Finding:

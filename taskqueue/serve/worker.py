@@ -28,7 +28,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def load_wsgi(self) -> None:
         """Load the application, after gevent has patched this process."""
         super().load_wsgi()
-        from taskqueue.web.http.body import deadlines
+        from taskqueue.serve.deadlines import deadlines
 
         self._deadlines = deadlines
 

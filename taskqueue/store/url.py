@@ -20,7 +20,14 @@ COUNTS = {
 TEXTS = {"client_name", "lib_name", "lib_version", "username", "password"}
 SWITCHES = {"socket_keepalive", "retry_on_timeout"}
 TLS_FILES = {"ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_ca_path"}
-TLS = TLS_FILES | {"ssl_cert_reqs", "ssl_check_hostname", "ssl_password", "ssl_min_version", "ssl_ciphers"}
+TLS = TLS_FILES | {
+    "ssl_cert_reqs",
+    "ssl_check_hostname",
+    "ssl_password",
+    "ssl_min_version",
+    "ssl_ciphers",
+    "ssl_exclude_verify_flags",  # for an authority that Python 3.13 refuses
+}
 FOR_SENTINEL = {"sentinel_username", "sentinel_password"}
 SET_HERE = {"decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses"}
 
@@ -45,6 +52,15 @@ def check_url(url: str) -> None:
                 kind(**{name: value for name, value in options.items() if name != "max_connections"})
         except (TypeError, ValueError, RedisError) as error:
             raise ValueError(f"one of its options cannot be used: {error}") from error
+
+
+def server_of(url: str) -> str:
+    """Return the host and the database of a Redis URL, for people.
+
+    The rest is left out: a URL may have its password in several places.
+    """
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path
 
 
 def _check_option(name: str, value: str, known: set[str]) -> None:

@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from jobs._table import transaction
-from jobs.sync import SyncSettings
-from taskqueue import PermanentFailure
+from jobs.sync import SyncSettings, sync_table
+from taskqueue import PermanentFailure, files
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.errors import AddressRefused, InvalidSetting
+from taskqueue.errors import AddressRefused, InvalidSetting, RetryLater
 from tests.conftest import ROOT
 from tests.jobs.conftest import Feed, counts, rows
 
@@ -48,6 +48,18 @@ def test_a_feed_that_has_not_changed_is_not_sent_again(feed: Feed, database: sa.
     assert (feed.asked[1]["If-None-Match"], feed.asked[1]["If-Modified-Since"]) == ('"v1"', stamp)
     feed.answer(PEOPLE[:1], ETag='"v2"')
     assert counts(feed)["fetched"] == 1
+
+
+def test_an_uploaded_feed_is_read_without_a_network(database: sa.Engine) -> None:
+    stored = files().write(b"id,name\n1,Ada\n2,Grace\n", "people.csv")
+    assert sync_table(stored.filename, "people", "id").inserted == 2
+    renamed = files().write(b'[{"id": "2", "name": "Grace Hopper"}]', "people")
+    assert sync_table(renamed.filename, "people", "id", format="json").updated == 1
+    assert [row["name"] for row in rows(database)] == ["Ada", "Grace Hopper"]
+    with pytest.raises(PermanentFailure, match="format is unknown"):
+        sync_table(renamed.filename, "people", "id")
+    with pytest.raises(PermanentFailure, match="There is no file"):
+        sync_table("0000000000000000-gone.csv", "people", "id")
 
 
 def test_a_table_that_was_dropped_is_filled_again(feed: Feed, database: sa.Engine) -> None:
@@ -275,6 +287,17 @@ def test_a_feed_that_is_away_is_tried_again(feed: Feed, database: sa.Engine, sta
     feed.status = status
     with pytest.raises(ConnectionError, match=f"The feed answered {status}"):
         counts(feed)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("after", "seconds"), [("120", 120), ("999999", 8 * 3600)])
+def test_a_feed_that_says_when_to_come_back_is_left_alone_until_then(
+    feed: Feed, database: sa.Engine, status: int, after: str, seconds: int
+) -> None:
+    feed.status, feed.headers = status, {"Retry-After": after}
+    with pytest.raises(RetryLater, match=f"The feed answered {status}") as raised:
+        counts(feed)
+    assert raised.value.seconds == seconds
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -20,8 +20,8 @@ from pydantic_core import from_json
 
 from taskqueue.enqueue.idempotency import IdempotencyKey
 from taskqueue.jobtypes.signature import Json
+from taskqueue.serve.deadlines import deadlines
 from taskqueue.settings import MIB, Settings
-from taskqueue.web.http.deadlines import Deadlines
 from taskqueue.web.http.problems import RETRY_AFTER_SECONDS, BadRequest
 from taskqueue.web.http.turns import Turns
 
@@ -175,9 +175,6 @@ class Body(io.RawIOBase):
                 self.count += len(piece)
                 left -= len(piece)
                 self.ended = not piece or self.count == self._length
-
-
-deadlines = Deadlines()
 
 
 def register(app: Flask, settings: Settings) -> None:
