@@ -57,6 +57,7 @@ clean:               ## remove .venv, var/ and the caches
 
 $(VENV)/ready: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
+	@test ! -L $(VENV) || { echo "$(VENV) is a link: --clear would empty the folder behind it"; exit 1; }
 	@echo "Setting up $(VENV) from requirements/dev.txt (once; about a minute) …"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
