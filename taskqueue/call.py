@@ -4,7 +4,6 @@ A job names its job type, not its file, so a function can move to another file w
 worker (ours, or a stock `rq worker -S json`) does the same with a job: validate, run, turn the result into JSON.
 """
 
-import asyncio
 import inspect
 import json
 import logging
@@ -14,8 +13,11 @@ from typing import Any
 from rq import get_current_job
 
 from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, UnknownJobType
+from taskqueue.hooks import registry as hooks
+from taskqueue.hooks.running import call_with_hooks, run_coroutine
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.names import function_name, registered_type
-from taskqueue.jobtypes.registry import JobType, discover, registered
+from taskqueue.jobtypes.registry import JobType, registered
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import process_settings
 from taskqueue.store.keys import Field
@@ -69,8 +71,16 @@ class Call:
                 keyword_arguments = self._job_type.arguments(payload)
             except InvalidPayload as error:
                 raise PermanentFailure(str(error)) from error
-            result = self._job_type.function(**keyword_arguments)
-            return _result_text(self._job_type, asyncio.run(result) if inspect.iscoroutine(result) else result)
+            job_type = self._job_type
+            if hooks.jobs or job_type.signature.needs:
+                return call_with_hooks(
+                    job_type.function,
+                    keyword_arguments,
+                    job_type.signature.needs,
+                    lambda result: _result_text(job_type, result),
+                )
+            result = job_type.function(**keyword_arguments)
+            return _result_text(job_type, run_coroutine(result) if inspect.iscoroutine(result) else result)
         except PermanentFailure:
             _give_up()
             raise

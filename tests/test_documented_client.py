@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from taskqueue.jobtypes.registry import JobTypes, discover
+from taskqueue.jobtypes.discovery import discover
+from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from tests.conftest import ROOT
 from tests.taskqueue.cli.stage import KEY, SECRET

@@ -17,7 +17,8 @@ screen.py        prints answers: text and colour on a terminal, JSON for a progr
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from taskqueue.cli import bulk, cluster, doctor, key, lists, schedules, tasks, watch
 from taskqueue.cli.parser import PROGRAM, add_shared
@@ -38,19 +39,30 @@ exit codes:
   2  not done: wrong arguments, no such task, no answer, a key without permission"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name, and return the exit code."""
+Program = Callable[[Sequence[str]], int]
+
+
+def main(arguments: Sequence[str] | None = None, programs: Mapping[str, tuple[str, Program]] | None = None) -> int:
+    """Run the command that the arguments name, and return the exit code.
+
+    `programs`: further commands, each with a line about it, and with a parser of its own.
+    """
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Submit, watch, find and change tasks, queues, schedules; find what is wrong; make API keys.",
+        description="Start workers and the web server; submit, watch, find and change tasks, queues, schedules;"
+        " find what is wrong; make API keys.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for module in (tasks, watch, lists, bulk, cluster, schedules, doctor, key):
         module.add(commands)
-    add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False)
+    add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False, jobs=None)
+    for name, (summary, program) in (programs or {}).items():
+        _add_program(commands, name, summary, program)
     args = parser.parse_args(arguments)
+    if args.jobs is not None:
+        os.environ["JOBS"] = args.jobs
     try:
         code: int = args.run(args)
     except TaskQueueError as error:
@@ -62,6 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return EXIT_FAILED
     return code
+
+
+def _add_program(commands: Any, name: str, summary: str, program: Program) -> None:
+    """Add a command that reads its own arguments, options included: `prefix_chars` leaves them alone."""
+    parser = commands.add_parser(name, help=summary, add_help=False, prefix_chars="\0")
+    parser.add_argument("arguments", nargs="*")
+    parser.set_defaults(run=lambda args: program(args.arguments))
 
 
 def _message(error: TaskQueueError, *, over_http: bool) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -24,6 +25,7 @@ from taskqueue.enqueue.schedule import Schedule
 from taskqueue.enqueue.schedule_json import schedule_errors, schedule_json
 from taskqueue.enqueue.schedule_store import Schedules, StoredSchedule, shown_payload
 from taskqueue.errors import InvalidOptions, InvalidSetting, PayloadError, TooManyMatch, UnknownTask
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
@@ -55,16 +57,27 @@ EXAMPLES = 10
 class RedisOperations:
     """Operations over Redis: see `taskqueue.cli.operations.Operations`."""
 
-    def __init__(self, settings: Settings, job_types: JobTypes) -> None:
+    def __init__(self, settings: Settings, job_types: JobTypes | None = None) -> None:
         self._settings = settings
-        self._job_types = job_types
+        self._known_types = job_types
         self._connection: Redis = connect_for_requests(settings.redis_url)
-        self._queue = TaskQueue(self._connection, settings, job_types)
         self._operations = Operations(self._connection, settings.failure_ttl_seconds)
         self._changes = Changes(self._connection)
         self._cluster_state = ClusterState(self._connection, settings.queues, Series(self._connection))
         self._listing = Listing(self._connection, settings.queues)
-        self._schedules = Schedules(self._connection, self._queue.submissions, job_types)
+
+    @cached_property
+    def _queue(self) -> TaskQueue:
+        return TaskQueue(self._connection, self._settings, self._job_types)
+
+    @cached_property
+    def _job_types(self) -> JobTypes:
+        """The job types. To find them takes longer than all else, and lists need none."""
+        return self._known_types or discover(*self._settings.jobs, queues=self._settings.queues)
+
+    @cached_property
+    def _schedules(self) -> Schedules:
+        return Schedules(self._connection, self._queue.submissions, self._job_types)
 
     def submit(self, task_type: str, payload: Any, options: Mapping[str, str], key: str | None) -> Row:
         """Queue a task."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from taskqueue.control.bulk import Action
 from taskqueue.errors import InvalidSetting
-from taskqueue.jobtypes.registry import discover
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
 
@@ -96,7 +95,7 @@ class Operations(Protocol):
 def operations_for(args: argparse.Namespace) -> Operations:
     """Return the operations, by the way that the arguments and the environment ask for.
 
-    Raises `InvalidSetting`, `InvalidJobType`.
+    Raises `InvalidSetting`.
     """
     # Each way is imported when it is taken: the other one would double the time of a start.
     if args.url:
@@ -106,8 +105,7 @@ def operations_for(args: argparse.Namespace) -> Operations:
         return HttpOperations(client)
     from taskqueue.cli.by_redis import RedisOperations
 
-    settings = Settings.read(os.environ)
-    return RedisOperations(settings, discover(queues=settings.queues))
+    return RedisOperations(Settings.read(os.environ))
 
 
 def client_for(url: str) -> "Client":
@@ -121,7 +119,9 @@ def client_for(url: str) -> "Client":
     except ModuleNotFoundError as error:
         if error.name not in ("httpx", "httpx_sse"):
             raise
-        raise InvalidSetting("--url (or TASK_QUEUE_API) needs two packages: pip install httpx httpx-sse") from None
+        raise InvalidSetting(
+            "--url (or TASK_QUEUE_API) needs httpx and httpx-sse: pip install 'taskqueue-rq[client]'"
+        ) from None
     key = os.environ.get("TASK_QUEUE_KEY")
     checked = checked_url(url, "--url (or TASK_QUEUE_API)")
     return Client(checked, key=checked_key(key, "TASK_QUEUE_KEY") if key else None, retry_seconds=0)

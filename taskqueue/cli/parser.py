@@ -11,7 +11,7 @@ from typing import Any
 from taskqueue.errors import InvalidSetting
 from taskqueue.jobtypes.signature import Json
 
-PROGRAM = "python -m taskqueue"
+PROGRAM = "taskqueue" if Path(sys.argv[0]).name == "taskqueue" else "python -m taskqueue"
 HELP_COLUMNS = 78
 ID = "5c1f7c1e-8d0b-4f7e-9a0e-2b7d4c1f0a11"  # in examples
 SEARCH = """\
@@ -45,14 +45,17 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    add_shared(parser, url=argparse.SUPPRESS, json=argparse.SUPPRESS)  # they may follow the command, too
+    add_shared(
+        parser, url=argparse.SUPPRESS, json=argparse.SUPPRESS, jobs=argparse.SUPPRESS
+    )  # they may follow the command, too
     return parser
 
 
-def add_shared(parser: argparse.ArgumentParser, *, url: str | None, json: bool | str) -> None:
+def add_shared(parser: argparse.ArgumentParser, *, url: str | None, json: bool | str, jobs: str | None) -> None:
     """Add the options of all commands."""
     parser.add_argument("--url", default=url, help="use the HTTP API at this URL instead of Redis")
     parser.add_argument("--json", action="store_true", default=json, help="print JSON, for a program")
+    parser.add_argument("--jobs", default=jobs, metavar="MODULES", help="where the job types are (JOBS)")
 
 
 def add_id(parser: argparse.ArgumentParser) -> None:

@@ -77,7 +77,7 @@ class BatchDraft:
         if on_complete:
             job_type = job_types.find(on_complete.task_type)
             self._on_complete = submissions.prepare(
-                job_type, on_complete.payload, on_complete.options, deferred=True
+                job_type, on_complete.payload, on_complete.options, deferred=True, completes=batch_id
             )
 
     @property

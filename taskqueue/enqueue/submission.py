@@ -20,6 +20,7 @@ from taskqueue.store.keys import (
     INDEX,
     QUEUES,
     STATUSES,
+    Field,
     dedupe_key,
     job_key,
     queue_key,
@@ -27,6 +28,7 @@ from taskqueue.store.keys import (
     type_index_key,
 )
 from taskqueue.store.scripts import FastScript, Word
+from taskqueue.store.shared_connection import SharedConnection
 from taskqueue.store.times import EPOCH, MICROSECOND, microseconds
 from taskqueue.store.transaction import packed
 from taskqueue.tasks.task import Task
@@ -57,9 +59,9 @@ class Accepted:
 class Submissions:
     """Prepares tasks and sends them to the enqueue script of one connection."""
 
-    def __init__(self, connection: Redis, settings: Settings) -> None:
+    def __init__(self, connection: Redis, settings: Settings, shared: SharedConnection | None = None) -> None:
         self.settings = settings
-        self._script = FastScript(connection, "enqueue")
+        self._script = FastScript(connection, "enqueue", shared=shared)
 
     def prepare(
         self,
@@ -70,12 +72,14 @@ class Submissions:
         idempotency: IdempotencyKey | None = None,
         deferred: bool = False,
         batch: str = "",
+        completes: str = "",
         created: datetime | None = None,
     ) -> Submission:
         """Validate a task, and return the call that queues it.
 
         `deferred`: the task waits until some code releases it. `batch`: the key of the list that the task's id is
-        added to. Raises `UnknownQueue`, `InvalidPayload`.
+        added to. `completes`: the id of the batch that the task is the on_complete of.
+        Raises `UnknownQueue`, `InvalidPayload`.
         """
         queue = self.queue_of(job_type, options)
         data = checked_data(job_type, payload)
@@ -96,6 +100,8 @@ class Submissions:
         )
         trace = trace_text()
         fields = job_fields(job_type, options, data, created, self.settings, trace)
+        if completes:
+            fields[Field.BATCH] = completes
         if options.callback_url:
             fields |= callback_fields(task.id, options.callback_url, queue, created, self.settings, trace)
         words = _script_options(task, options, idempotency)

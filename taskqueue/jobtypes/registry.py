@@ -1,33 +1,30 @@
-"""Job types: the `@job` decorator that registers a function, and `discover()`, which finds them all."""
+"""Job types: the `@job` decorator, which registers a function. discovery.py finds them all."""
 
 import importlib
 import inspect
-import logging
-import pkgutil
 import re
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never
 
 from pydantic import ValidationError
 
-from taskqueue.errors import InvalidJobType, InvalidPayload, UnknownJobType
+from taskqueue.errors import InvalidJobType, InvalidPayload, PayloadError, UnknownJobType
 from taskqueue.jobtypes.limits import Limits
 from taskqueue.jobtypes.masking import Masking
 from taskqueue.jobtypes.retry import RetryDelays
 from taskqueue.jobtypes.signature import Json, Signature, SignatureError, payload_errors
 from taskqueue.settings import Environment
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from taskqueue.direct.job_function import Decorator
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 SYSTEM, SYSTEM_PREFIX = "taskqueue.run.builtin", "tq-"
+SUBMITTING = "taskqueue.direct.job_function"  # imported by name: it lives above this room
 MAX_ATTEMPTS = 100  # Redis keeps the error of each failed attempt
 MAX_TIMEOUT_SECONDS = 7 * 86_400
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +65,18 @@ class JobType:
                 self.name, payload_errors(error, payload)
             ) from None  # its text repeats the payload
 
+    def payload(self, positional: Sequence[Any], named: Mapping[str, Any]) -> Json:
+        """Return the payload of a call with these arguments, as JSON values. It is not validated yet.
+
+        Raises `InvalidPayload` for a value without a JSON form, TypeError for arguments that no call could have.
+        """
+        try:
+            return self.signature.payload(positional, named)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
+        except ValueError as error:
+            raise InvalidPayload(self.name, [PayloadError("", str(error))]) from None
+
 
 class JobTypes(Mapping[str, JobType]):
     """Job types by name."""
@@ -81,8 +90,8 @@ class JobTypes(Mapping[str, JobType]):
         # The same function again: its module was reloaded.
         if other is not None and other.path != job_type.path:
             raise InvalidJobType(
-                f"{_location(job_type.function)}: the job type {job_type.name!r} is already"
-                f" {_location(other.function)}; give one of them another name"
+                f"{location(job_type.function)}: the job type {job_type.name!r} is already"
+                f" {location(other.function)}; give one of them another name"
             )
         self._by_name[job_type.name] = job_type
 
@@ -104,7 +113,7 @@ class JobTypes(Mapping[str, JobType]):
 
 
 registered = JobTypes()
-"""The job types of this process: `@job` fills it, as `discover()` imports the files of `jobs/`."""
+"""The job types of this process: `@job` fills it, as `discover()` imports the modules of JOBS."""
 
 system = JobTypes()
 """The built-in job types: see run/builtin."""
@@ -122,11 +131,15 @@ def job(
     rate: str | None = None,
     settings: Callable[[Environment], object] | None = None,
     **unknown: Never,
-) -> Callable[[Function], Function]:
-    """Register a function as the job type `name`, and return the function unchanged.
+) -> "Decorator":
+    """Register a function as the job type `name`, and return the function with the means to submit it.
 
         @job("thumbnail", attempts=5, timeout=60)
         def make_thumbnail(filename: str, width: int = 200) -> str: ...
+
+        make_thumbnail("photo.jpg")  # calls the function, here and now
+        handle = make_thumbnail.submit("photo.jpg", width=100)  # queues a task
+        make_thumbnail.options(delay=60, tags=["gallery"]).submit("photo.jpg")
 
     The function's parameters are the fields of the payload, with their types; its return value becomes the task's
     result, as JSON. It may be a coroutine function. It runs at least once for each task, so make it safe to run
@@ -149,9 +162,9 @@ def job(
     if callable(name):  # `@job` without brackets: the name is the function
         raise _nameless(name)
 
-    def register(function: Function) -> Function:
+    def register(function: Callable[..., Any]) -> Any:
         def refuse(what: str) -> InvalidJobType:
-            return InvalidJobType(f"{_location(function)}: {what}")
+            return InvalidJobType(f"{location(function)}: {what}")
 
         if not inspect.isfunction(inspect.unwrap(function)):
             raise refuse("a job type is a plain function")
@@ -182,43 +195,22 @@ def job(
             limits = Limits(concurrency=concurrency, rate=rate)
         except (SignatureError, ValueError) as error:
             raise refuse(f"{name!r} cannot be a job type: {error}") from error
-        (system if is_builtin else registered).add(
-            JobType(
-                name=name,
-                function=function,
-                signature=signature,
-                queue=queue,
-                attempts=attempts,
-                timeout=timeout,
-                retry_delays=retry_delays,
-                limits=limits,
-                check_settings=settings,
-            )
+        job_type = JobType(
+            name=name,
+            function=function,
+            signature=signature,
+            queue=queue,
+            attempts=attempts,
+            timeout=timeout,
+            retry_delays=retry_delays,
+            limits=limits,
+            check_settings=settings,
         )
+        (system if is_builtin else registered).add(job_type)
+        importlib.import_module(SUBMITTING).attach(job_type)
         return function
 
     return register
-
-
-def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) -> JobTypes:
-    """Import every module of `package`, and return the job types that they register.
-
-    It skips modules whose name starts with "_" and sub-folders. If `queues` is given, a job type must name one of
-    them. Raises `InvalidJobType`, and any error of importing a file unchanged.
-    """
-    for each in (SYSTEM, package):
-        folder = importlib.import_module(each)
-        for module in pkgutil.iter_modules(folder.__path__):
-            if not module.name.startswith("_"):
-                _import(f"{each}.{module.name}")
-    for job_type in registered.values():
-        if queues is not None and job_type.queue not in queues:
-            raise InvalidJobType(
-                f"{_location(job_type.function)}: there is no queue {job_type.queue!r};"
-                f" use one of {', '.join(queues)}, or add it to QUEUES"
-            )
-    log.debug("job types: %s", ", ".join(sorted(registered)))
-    return registered
 
 
 def known_types() -> Mapping[str, JobType]:
@@ -226,22 +218,11 @@ def known_types() -> Mapping[str, JobType]:
     return {**registered, **system}
 
 
-def _import(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except SystemExit as error:  # it would end the program without a message
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise InvalidJobType(
-            f"{last.filename}:{last.lineno}: the import of {module} ends the program (exit code {error.code!r});"
-            ' take that out, or put it behind `if __name__ == "__main__":`'
-        ) from error
-
-
 def _nameless(function: Callable[..., Any]) -> InvalidJobType:
-    return InvalidJobType(f'{_location(function)}: `@job` needs a name; write @job("{function.__name__}")')
+    return InvalidJobType(f'{location(function)}: `@job` needs a name; write @job("{function.__name__}")')
 
 
-def _location(function: Callable[..., Any]) -> str:
+def location(function: Callable[..., Any]) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)  # a class has none
     where = f"{code.co_filename}:{code.co_firstlineno}" if code else function.__module__
     return f"{where} ({function.__qualname__})"

@@ -1,7 +1,9 @@
 """The environment variables, read once when a program starts, into frozen objects."""
 
-from taskqueue.settings.settings import DAY_SECONDS, MIB, Settings, process_settings
+from taskqueue.settings.process import connect, process_connection, process_settings, process_url
+from taskqueue.settings.settings import DAY_SECONDS, MIB, Settings
 from taskqueue.settings.variables import (
+    ALL_BELOW,
     Environment,
     credentials,
     names,
@@ -13,14 +15,18 @@ from taskqueue.settings.variables import (
 )
 
 __all__ = [
+    "ALL_BELOW",
     "DAY_SECONDS",
     "MIB",
     "Environment",
     "Settings",
+    "connect",
     "credentials",
     "names",
     "one_of",
+    "process_connection",
     "process_settings",
+    "process_url",
     "redis_url",
     "text",
     "url",

@@ -122,6 +122,11 @@ def held_key(job_type: str) -> str:
     return f"{limit_key(job_type)}:held"
 
 
+def limit_running_key(job_type: str) -> str:
+    """Return the key of the set of <job id>:<execution id> that run and count for a limit of their type."""
+    return f"{limit_key(job_type)}:running"
+
+
 def schedule_key(name: str) -> str:
     """Return the key of a schedule's hash."""
     return f"tq:schedule:{name}"
@@ -205,6 +210,7 @@ class Field:
     UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
     PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
+    BATCH = "tq:batch"  # the batch whose tasks it waits for, as the batch's on_complete
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
 

@@ -19,6 +19,8 @@ from rq.timeouts import JobTimeoutException
 
 from taskqueue.enqueue.job_fields import CALLBACK_TYPE
 from taskqueue.errors import HostPaused
+from taskqueue.hooks import registry as hooks
+from taskqueue.hooks.running import report_failure
 from taskqueue.run.context import write_progress
 from taskqueue.settings import Settings
 from taskqueue.store.keys import job_key
@@ -26,6 +28,7 @@ from taskqueue.store.times import rq_now
 from taskqueue.tasks.log_lines import write_lines
 from taskqueue.tasks.put_off import CALLBACK_PLACE, PutOff
 from taskqueue.tasks.reason import ReasonCode
+from taskqueue.tasks.running import CurrentTask
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import about
 from taskqueue.telemetry.trace import Trace, current_trace
@@ -49,6 +52,7 @@ from taskqueue.worker.settle_and_claim import Answer, Outcome, SettleAndClaim, o
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
+FAILURE_HOOKS_SECONDS = 10.0  # for all @when_failed hooks of a task
 HARD_LIMIT_SECONDS = 1.5  # after its timeout the worker kills a job that has swallowed the exception
 READABLE = frozenset(b"created_at status data origin description".split())  # kept of a malformed hash
 GONE = -2  # Redis's answer to TTL for a key that does not exist
@@ -249,7 +253,20 @@ class Horse:
         ending = Ending(How.of_error(error), text, seconds_to_wait(error))
         outcome = outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
         self._job_log.failed(job, outcome)
+        if outcome.kind == "failed" and error and hooks.failures:
+            self._call_failure_hooks(job, execution, began, error)
         return outcome
+
+    def _call_failure_hooks(self, job: ClaimedJob, execution: str, began: float, error: BaseException) -> None:
+        """Call the `@when_failed` hooks, within a time limit of their own."""
+        deadline = time.monotonic() + FAILURE_HOOKS_SECONDS + HARD_LIMIT_SECONDS
+        self._channel.write(State(Phase.RUNNING, execution, job.id, execution, job.origin, began, deadline))
+        task = CurrentTask(job.id, self._connection, job.type_name)
+        try:
+            with self._time_limit(FAILURE_HOOKS_SECONDS):
+                report_failure(task, error)
+        except BaseException as raised:  # noqa: BLE001  sys.exit() in a hook, too: the task must still be settled
+            log.error("A @when_failed hook of task %s has ended with %r", job.id, raised, extra=about(job.id))  # noqa: TRY400
 
     def _postponed(
         self, job: ClaimedJob, execution: str, began: float, delay: int, put_off: PutOff | None = None

@@ -23,8 +23,10 @@ from rq.worker.base import DequeueStrategy
 
 from taskqueue.control.pauses import paused
 from taskqueue.errors import InvalidSetting
+from taskqueue.hooks.running import around_this_process
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.limits import declare
-from taskqueue.jobtypes.registry import discover, known_types, registered
+from taskqueue.jobtypes.registry import known_types, registered
 from taskqueue.settings import process_settings
 from taskqueue.store.connection import connect_for_requests, connect_for_worker
 from taskqueue.store.keys import queue_key
@@ -270,7 +272,7 @@ class Worker(SettlesByRQ):
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
         self.connection = connection = connect_for_worker(self._given_connection)
         self.job_monitoring_interval = LEASE_SECONDS
-        Horse(
+        horse = Horse(
             channel,
             connection,
             self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal),
@@ -279,7 +281,9 @@ class Worker(SettlesByRQ):
             ByRQ(self, connection),
             self._options.limits,
             self._callback_places,
-        ).run()
+        )
+        with around_this_process():
+            horse.run()
         spans.flush()
 
     def _reap(self) -> None:
@@ -317,7 +321,7 @@ class Worker(SettlesByRQ):
         for state in self._horses.running:
             if state.execution in reply.canceled:
                 self._stop_requests.add("", state.execution)
-        self._leases.give_back_unknown(reply.claims, self._horses.executions)
+        self._leases.give_back_unknown(reply.claims, self._horses.states)
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)

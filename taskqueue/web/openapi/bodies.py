@@ -35,6 +35,7 @@ from taskqueue.web.api.failures import GroupsJson
 from taskqueue.web.api.findings import FindingJson, FindingsJson
 from taskqueue.web.api.health import HealthJson, ReadyJson
 from taskqueue.web.api.logs import LogJson
+from taskqueue.web.api.parents import ParentJson, ParentsJson
 from taskqueue.web.api.requeue import DryRunJson
 from taskqueue.web.api.schedules import SchedulesJson
 from taskqueue.web.api.series import SeriesJson, SpanJson
@@ -49,7 +50,7 @@ BEGAN = datetime(2026, 11, 24, 10, 43, 5, 120_000, UTC)
 AT, LATER = "2026-11-24T10:43:05.120Z", "2026-11-24T10:43:06.120Z"
 CRON, NEXT_RUN = "30 2 * * *", "2026-11-25T02:30:00.000Z"
 WORKER = "worker-1"
-START_A_WORKER = "Start one: python worker.py"
+START_A_WORKER = "Start one: python -m taskqueue worker"
 
 
 def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
@@ -149,6 +150,10 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         WorkersJson: WorkersJson([worker]),
         ExplanationJson: ExplanationJson(id=ID, status="complete", reasons=[reason], ahead=None, seconds=None),
         LogJson: LogJson([line]),
+        ParentsJson: ParentsJson(
+            parents=[ParentJson(id=OTHER_ID, type=name, status="complete", result=complete.result, error=None)],
+            next=f"/tasks/{ID}/parents?limit=1&first=1",
+        ),
         "text/event-stream": f"id: {line.id}/1/complete\nevent: status\ndata: {event}\n\n",
         "text/plain": f'taskqueue_tasks{{queue="{queue}",status="queued"}} 2.0\n',
         StoredFile: StoredFile(
