@@ -47,8 +47,10 @@ def test_the_programs_of_the_page_print_what_it_says(
     (bare_project / "jobs" / "greet.py").write_text(GREET)
     (bare_project / "program.py").write_text(program)
     monkeypatch.syspath_prepend(bare_project)
-    monkeypatch.setattr("taskqueue.jobtypes.registry.registered", JobTypes())
-    types = discover("greeting_jobs")
+    types = JobTypes()
+    monkeypatch.setattr("taskqueue.jobtypes.registry.registered", types)
+    monkeypatch.setattr("taskqueue.jobtypes.discovery.registered", types)
+    discover("greeting_jobs")
     worker = RunningWorker(bare_project, tmp_path / "worker.log", settings.redis_url)
     try:
         worker.wait_until_it_works()
@@ -68,3 +70,8 @@ def test_the_programs_of_the_page_print_what_it_says(
     printed = done.stdout.splitlines()
     missing = [value for value in promised if value not in printed]
     assert missing == [], done.stdout
+
+
+def test_the_program_of_the_readme_is_on_the_page() -> None:
+    (program,) = re.findall(r"^```py\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
+    assert program in (ROOT / "docs/client.md").read_text()
