@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 
 from taskqueue.cli.screen import flat
 from taskqueue.client import Client, Task
-from taskqueue.client.calls import Action, ScheduleDocument
+from taskqueue.client.options import Action, ScheduleDocument
 from taskqueue.client.records import Record
 
 Row = dict[str, Any]

@@ -1,6 +1,8 @@
 """A client of the HTTP API for other programs: `Client("https://jobs.example.com", key=…)`, and `AsyncClient`.
 
 sync.py, asynchronous.py   the two clients, which send what calls.py describes
+connection.py              sends requests and reads streams, for both
+options.py                 the options of a task and of a schedule, for type checkers
 handle.py                  the handles of submitted tasks and batches
 calls.py                   each request of the API: its address, its fields, what its answer is
 records.py                 what the API answers, as objects with typed attributes

@@ -7,8 +7,6 @@ import httpx
 
 from taskqueue.errors import InvalidSetting
 
-CONNECT_SECONDS = 10.0
-
 
 def checked_url(url: str, name: str = "url") -> str:
     """Return a base URL without a slash at its end. Raises `InvalidSetting`, which calls the URL `name`."""

@@ -4,17 +4,16 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, Unpack
 
 import anyio
 import httpx
-from httpx_sse import EventSource
 
-from taskqueue.client import address, calls
-from taskqueue.client.attempts import Attempts
-from taskqueue.client.calls import MAX_PAGE, Action, Call, Item, ScheduleDocument, TaskOptions
-from taskqueue.client.following import SILENCE_SECONDS, Following
+from taskqueue.client import calls
+from taskqueue.client.calls import MAX_PAGE, Call
+from taskqueue.client.connection import AsyncConnection
 from taskqueue.client.handle import AsyncBatchHandle, AsyncTaskHandle
+from taskqueue.client.options import Action, Item, ScheduleDocument, TaskOptions
 from taskqueue.client.records import (
     Batch,
     Change,
@@ -31,9 +30,7 @@ from taskqueue.client.records import (
     TaskType,
     Worker,
 )
-from taskqueue.client.sync import list_of, read
-
-T = TypeVar("T")
+from taskqueue.client.sync import list_of
 
 
 class AsyncClient:
@@ -67,19 +64,12 @@ class AsyncClient:
             trusts those of the system; False trusts everybody.
         transport: What sends the requests, for tests: `httpx.ASGITransport(app)`.
         """
-        self.url = address.checked_url(url)
-        self._timeout = timeout
-        self._retry_seconds = retry_seconds
-        self._http = httpx.AsyncClient(
-            headers=address.headers(key),
-            timeout=timeout,
-            verify=address.trust(verify) if self.url.startswith("https:") else False,
-            transport=transport,
-        )
+        self._connection = AsyncConnection(url, key, timeout, retry_seconds, verify, transport)
+        self.url = self._connection.url
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._connection.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,7 +104,9 @@ class AsyncClient:
         `UnknownParent`, `IdempotencyMismatch`, and then nothing is queued; `QueueUnavailable`, `ApiRefused`.
         """
         payload = {} if payload is None else payload
-        task = await self._send(calls.submit(task_type, payload, options, key=idempotency_key, wait=wait))
+        task = await self._connection.send(
+            calls.submit(task_type, payload, options, key=idempotency_key, wait=wait)
+        )
         return AsyncTaskHandle(self, task.id, task)
 
     async def submit_many(
@@ -129,7 +121,7 @@ class AsyncClient:
         Raises `InvalidBatch`, which says what is wrong with each task, `BatchTooLarge`, `QueueUnavailable`,
         `ApiRefused`; for `then`, what `submit` raises.
         """
-        sent = await self._send(calls.submit_many(list_of(tasks), then, key=idempotency_key))
+        sent = await self._connection.send(calls.submit_many(list_of(tasks), then, key=idempotency_key))
         return AsyncBatchHandle(
             self,
             sent.batch,
@@ -143,7 +135,7 @@ class AsyncClient:
 
     async def get(self, task_id: str) -> Task:
         """Return a task as it is now. Raises `UnknownTask`."""
-        return await self._send(calls.get(task_id))
+        return await self._connection.send(calls.get(task_id))
 
     async def wait(self, task_id: str, seconds: float | None = None) -> Task:
         """Return a task when it has ended, or as it is after so many seconds; None waits without end.
@@ -152,9 +144,9 @@ class AsyncClient:
         """
         if seconds is not None and seconds <= 0:
             return await self.get(task_id)
-        following = self._following(task_id)
+        following = self._connection.following(task_id)
         with anyio.move_on_after(seconds):
-            async with aclosing(self._follow(following)) as events:
+            async with aclosing(self._connection.follow(following)) as events:
                 async for _ in events:
                     pass
         return following.task or await self.get(task_id)
@@ -165,30 +157,30 @@ class AsyncClient:
         When a connection breaks, the next one goes on after the last event. Raises `UnknownTask` if the task does
         not exist, or is deleted meanwhile.
         """
-        return self._follow(self._following(task_id))
+        return self._connection.follow(self._connection.following(task_id))
 
     async def cancel(self, task_id: str) -> Task:
         """Cancel a task, and return it; one that runs is stopped within a second.
 
         Raises `UnknownTask`, `WrongStatus`.
         """
-        return await self._send(calls.cancel(task_id))
+        return await self._connection.send(calls.cancel(task_id))
 
     async def requeue(self, task_id: str) -> Task:
         """Queue a failed or canceled task again, and return it. Raises `UnknownTask`, `WrongStatus`."""
-        return await self._send(calls.requeue(task_id))
+        return await self._connection.send(calls.requeue(task_id))
 
     async def delete(self, task_id: str) -> None:
         """Delete a task that does not run. Raises `UnknownTask`, `WrongStatus`."""
-        await self._send(calls.delete(task_id))
+        await self._connection.send(calls.delete(task_id))
 
     async def explain(self, task_id: str) -> Explanation:
         """Return why a task does not run, or how it ended. Raises `UnknownTask`."""
-        return await self._send(calls.explain(task_id))
+        return await self._connection.send(calls.explain(task_id))
 
     async def logs(self, task_id: str, *, attempt: int | None = None) -> tuple[LogLine, ...]:
         """Return what a task's job logged and printed, oldest line first. Raises `UnknownTask`."""
-        return await self._send(calls.logs(task_id, attempt))
+        return await self._connection.send(calls.logs(task_id, attempt))
 
     async def list(self, q: str = "", *, limit: int | None = None) -> AsyncIterator[Summary]:
         """Yield tasks, newest first, at most `limit`; the next page is asked for when it is needed.
@@ -199,7 +191,7 @@ class AsyncClient:
         """
         left, cursor = limit, None
         while left is None or left > 0:
-            page = await self._send(calls.task_page(q, min(left or MAX_PAGE, MAX_PAGE), cursor))
+            page = await self._connection.send(calls.task_page(q, min(left or MAX_PAGE, MAX_PAGE), cursor))
             for row in page.rows:
                 yield row
             left = None if left is None else left - len(page.rows)
@@ -211,7 +203,7 @@ class AsyncClient:
         """Yield who changed what, latest first, at most `limit`; the record has the latest 10,000 changes."""
         left, below = limit, None
         while left is None or left > 0:
-            page = await self._send(calls.change_page(min(left or MAX_PAGE, MAX_PAGE), below))
+            page = await self._connection.send(calls.change_page(min(left or MAX_PAGE, MAX_PAGE), below))
             for row in page.rows:
                 yield row
             left = None if left is None else left - len(page.rows)
@@ -237,48 +229,48 @@ class AsyncClient:
 
         Raises `TooManyMatch`, `ApiRefused` for a search that cannot be read.
         """
-        task = await self._send(calls.bulk(action, q, {"max": max, "rate": rate, "delay": delay}))
+        task = await self._connection.send(calls.bulk(action, q, {"max": max, "rate": rate, "delay": delay}))
         return AsyncTaskHandle(self, task.id, task)
 
     async def matching(self, action: Action, q: str) -> Matching:
         """Return how many tasks `bulk` would change: 10,000 are counted at most."""
-        return await self._send(calls.matching(action, q))
+        return await self._connection.send(calls.matching(action, q))
 
     async def failures(self) -> Failures:
         """Return the failed tasks, grouped by type and error, the largest group first."""
-        return await self._send(calls.failures())
+        return await self._connection.send(calls.failures())
 
     async def queues(self) -> tuple[Queue, ...]:
         """Return all queues, the most important first."""
-        return await self._send(calls.queues())
+        return await self._connection.send(calls.queues())
 
     async def pause(self, queue: str) -> None:
         """Pause a queue: workers start none of its tasks. Raises `UnknownQueue`."""
-        await self._send(calls.pause(queue, "pause"))
+        await self._connection.send(calls.pause(queue, "pause"))
 
     async def resume(self, queue: str) -> None:
         """Resume a queue: workers start its tasks again within a second. Raises `UnknownQueue`."""
-        await self._send(calls.pause(queue, "resume"))
+        await self._connection.send(calls.pause(queue, "resume"))
 
     async def workers(self) -> tuple[Worker, ...]:
         """Return the workers; one that was killed or cut off has the state `lost`."""
-        return await self._send(calls.workers())
+        return await self._connection.send(calls.workers())
 
     async def task_types(self) -> tuple[TaskType, ...]:
         """Return the task types that this key may submit, by name."""
-        return await self._send(calls.task_types())
+        return await self._connection.send(calls.task_types())
 
     async def batch(self, batch_id: str) -> Batch:
         """Return a batch as it is now. Raises `UnknownBatch`."""
-        return await self._send(calls.batch(batch_id))
+        return await self._connection.send(calls.batch(batch_id))
 
     async def schedules(self) -> tuple[Schedule, ...]:
         """Return all schedules, by name."""
-        return await self._send(calls.schedules())
+        return await self._connection.send(calls.schedules())
 
     async def schedule(self, name: str) -> Schedule:
         """Return a schedule. Raises `UnknownSchedule`."""
-        return await self._send(calls.schedule(name))
+        return await self._connection.send(calls.schedule(name))
 
     async def put_schedule(self, name: str, document: ScheduleDocument) -> Schedule:
         """Create a schedule or replace it, and return it. One that is sent again unchanged keeps its next run.
@@ -288,24 +280,24 @@ class AsyncClient:
         Raises what `submit` raises, `InvalidScheduleName`, `TooManySchedules`, and `ApiRefused`, whose
         `errors` have pointers into the document.
         """
-        return await self._send(calls.put_schedule(name, document))
+        return await self._connection.send(calls.put_schedule(name, document))
 
     async def delete_schedule(self, name: str) -> None:
         """Delete a schedule; tasks that it has queued stay. Raises `UnknownSchedule`."""
-        await self._send(calls.delete_schedule(name))
+        await self._connection.send(calls.delete_schedule(name))
 
     async def run_schedule(self, name: str) -> AsyncTaskHandle:
         """Queue a schedule's task now, besides its times. Raises `UnknownSchedule`."""
-        task = await self._send(calls.run_schedule(name))
+        task = await self._connection.send(calls.run_schedule(name))
         return AsyncTaskHandle(self, task.id, task)
 
     async def pause_schedule(self, name: str) -> Schedule:
         """Stop a schedule from running until it is resumed, and return it. Raises `UnknownSchedule`."""
-        return await self._send(calls.pause_schedule(name, "pause"))
+        return await self._connection.send(calls.pause_schedule(name, "pause"))
 
     async def resume_schedule(self, name: str) -> Schedule:
         """Let a paused schedule run again, and return it. Raises `UnknownSchedule`."""
-        return await self._send(calls.pause_schedule(name, "resume"))
+        return await self._connection.send(calls.pause_schedule(name, "resume"))
 
     async def upload(self, file: bytes | Path, name: str | None = None) -> StoredFile:
         """Upload a file for a task to read: give the task the `filename` of what is returned.
@@ -314,57 +306,14 @@ class AsyncClient:
 
         Raises `FileTooLarge`, `FilesUnavailable`; OSError if the path cannot be read.
         """
-        return await self._send(calls.upload(file, name))
+        return await self._connection.send(calls.upload(file, name))
 
     async def download(self, filename: str) -> bytes:
         """Return the content of a file. Raises `UnknownFile`, `FilesUnavailable`."""
-        return await self._send(calls.download(filename))
+        return await self._connection.send(calls.download(filename))
 
     async def request(self, method: str, path: str, *, params: Mapping[str, str] | None = None) -> httpx.Response:
         """Send a request to any address of the API, such as `/readyz`, and return its answer below 300."""
-        return await self._send(Call(method=method, path=path, params=params or {}, read=lambda answer: answer))
-
-    async def _send(self, call: Call[T]) -> T:
-        attempts = Attempts(self.url, call, self._retry_seconds)
-        while True:
-            try:
-                answer = await self._http.request(
-                    call.method,
-                    self.url + call.path,
-                    params=call.params or None,
-                    content=call.content,
-                    headers=call.headers,
-                    timeout=httpx.Timeout(self._timeout, read=self._timeout + call.wait_seconds),
-                )
-            except httpx.RequestError as error:
-                pause: float | None = attempts.after_error(error)
-            else:
-                pause = attempts.after_answer(answer)
-            if pause is None:
-                return read(call, answer)
-            await anyio.sleep(pause)
-
-    def _following(self, task_id: str) -> Following:
-        return Following(self.url, task_id, self._retry_seconds)
-
-    async def _follow(self, following: Following) -> AsyncGenerator[Event]:
-        """Yield the events of a task, until it has ended."""
-        while not following.has_ended:
-            try:
-                async with self._http.stream(
-                    "GET",
-                    self.url + following.call.path,
-                    headers=following.headers,
-                    timeout=httpx.Timeout(self._timeout, read=SILENCE_SECONDS),
-                ) as answer:
-                    if answer.status_code != 200:
-                        await answer.aread()
-                    if following.opened(answer):
-                        async for sse in EventSource(answer).aiter_sse():
-                            if event := following.received(sse):
-                                yield event
-                            if following.has_ended:
-                                return
-            except httpx.RequestError as error:
-                following.broke_off(error)
-            await anyio.sleep(following.pause_seconds)
+        return await self._connection.send(
+            Call(method=method, path=path, params=params or {}, read=lambda answer: answer)
+        )

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 
 from taskqueue.client.calls import Call
-from taskqueue.client.problems import is_untrusted, no_answer, not_sent, refusal
+from taskqueue.client.problems import GATEWAY, is_untrusted, no_answer, not_sent, refusal
+from taskqueue.errors import StillProcessing
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 5.0
-GATEWAY = (502, 503, 504)
 
 
 class Attempts:
@@ -60,7 +60,7 @@ class Attempts:
         if answer.status_code == 429 or getattr(error, "kind", "") == "busy":  # refused before anything was done
             return True
         if answer.status_code == 409:
-            return type(error).__name__ == "StillProcessing"
+            return isinstance(error, StillProcessing)
         return answer.status_code in GATEWAY and self._call.repeatable
 
     def _pause(self, at_least: float = 0) -> float | None:

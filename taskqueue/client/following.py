@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import httpx
 from httpx_sse import ServerSentEvent
@@ -10,7 +10,7 @@ from httpx_sse import ServerSentEvent
 from taskqueue.client.calls import Call, events_path
 from taskqueue.client.problems import is_untrusted, no_answer, not_this_api, refusal
 from taskqueue.client.records import Event, LogLine, Task
-from taskqueue.errors import UnknownTask
+from taskqueue.errors import ApiRefused, UnknownTask
 
 OUTAGE_SECONDS = 60.0  # following a task survives an outage of so long: a web server restarts in less
 SILENCE_SECONDS = 40.0  # of an event stream, which sends something every 15 seconds
@@ -33,6 +33,7 @@ class Following:
         self._last_id = ""
         self._pause_seconds = 2.0  # until the next connection; the server may set it
         self._failing_since: float | None = None
+        self._is_over_for_server = False  # a 204: there are no events after the last one
         self.call = Call(method="GET", path=events_path(task_id), read=lambda answer: None, about=task_id)
 
     @property
@@ -43,8 +44,8 @@ class Following:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the last event says that the task has ended."""
-        return self.task is not None and self.task.has_ended
+        """Whether the last event, or the server, says that the task has ended."""
+        return self._is_over_for_server or (self.task is not None and self.task.has_ended)
 
     def opened(self, answer: httpx.Response) -> bool:
         """Return whether a connection brings events: after a refusal that passes it does not.
@@ -62,10 +63,14 @@ class Following:
             raise not_this_api(answer)
         self._failing_since = None
         self._patience = OUTAGE_SECONDS
+        self._is_over_for_server = answer.status_code == 204
         return answer.status_code == 200
 
     def received(self, sse: ServerSentEvent) -> Event | None:
-        """Return the event; None for one that only says when to connect again. Raises `UnknownTask`."""
+        """Return the event; None for one that only says when to connect again.
+
+        Raises `UnknownTask` if the task is gone, `ApiRefused` for an event that cannot be read.
+        """
         if sse.retry is not None:
             self._pause_seconds = min(max(sse.retry, 0) / 1000, MAX_RETRY_SECONDS)
         if sse.event == "gone":
@@ -73,12 +78,14 @@ class Following:
         if sse.event not in KINDS or not sse.data:
             return None
         kind = cast("Literal['status', 'progress', 'log']", sse.event)
-        row = json.loads(sse.data)
+        try:
+            event = _event(kind, json.loads(sse.data))
+        except (KeyError, TypeError, ValueError):
+            message = f"{self._url} sends an event of a task that cannot be read."
+            raise ApiRefused(message, "Correct the URL.", kind="not-this-api") from None
         self._last_id = sse.id or self._last_id
-        if kind == "log":
-            return Event(kind=kind, line=LogLine.read(row))
-        self.task = Task.read(row)
-        return Event(kind=kind, task=self.task)
+        self.task = event.task or self.task
+        return event
 
     def broke_off(self, error: httpx.RequestError) -> None:
         """Take note of a broken connection. Raises `ApiRefused` if that has lasted too long."""
@@ -95,6 +102,10 @@ class Following:
         now = time.monotonic()
         self._failing_since = self._failing_since or now
         return now - self._failing_since >= self._patience
+
+
+def _event(kind: Literal["status", "progress", "log"], row: dict[str, Any]) -> Event:
+    return Event(kind=kind, line=LogLine.read(row)) if kind == "log" else Event(kind=kind, task=Task.read(row))
 
 
 class Deadline:

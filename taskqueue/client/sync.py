@@ -1,21 +1,18 @@
 """The synchronous client."""
 
-import os
 import ssl
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, Self, Unpack
 
 import httpx
-from httpx_sse import EventSource
 
-from taskqueue.client import address, calls
-from taskqueue.client.attempts import Attempts
-from taskqueue.client.calls import MAX_PAGE, Action, Call, Item, ScheduleDocument, TaskOptions
-from taskqueue.client.following import Deadline, Following
+from taskqueue.client import calls
+from taskqueue.client.calls import MAX_PAGE, Call
+from taskqueue.client.connection import Connection
+from taskqueue.client.following import Deadline
 from taskqueue.client.handle import BatchHandle, TaskHandle
-from taskqueue.client.problems import not_this_api
+from taskqueue.client.options import Action, Item, ScheduleDocument, TaskOptions
 from taskqueue.client.records import (
     Batch,
     Change,
@@ -33,7 +30,6 @@ from taskqueue.client.records import (
     Worker,
 )
 
-T = TypeVar("T")
 list_of = list  # `list` is a method of the client
 
 
@@ -68,24 +64,12 @@ class Client:
             trusts those of the system; False trusts everybody.
         transport: What sends the requests, for tests: `httpx.WSGITransport(app)`.
         """
-        self.url = address.checked_url(url)
-        self._options: dict[str, Any] = {
-            "headers": address.headers(key),
-            "timeout": timeout,
-            "verify": address.trust(verify) if self.url.startswith("https:") else False,
-            "transport": transport,
-        }
-        self._timeout = timeout
-        self._retry_seconds = retry_seconds
-        self._connect()
-
-    def _connect(self) -> None:
-        self._process = os.getpid()
-        self._http = httpx.Client(**self._options)
+        self._connection = Connection(url, key, timeout, retry_seconds, verify, transport)
+        self.url = self._connection.url
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -120,7 +104,7 @@ class Client:
         `UnknownParent`, `IdempotencyMismatch`, and then nothing is queued; `QueueUnavailable`, `ApiRefused`.
         """
         payload = {} if payload is None else payload
-        task = self._send(calls.submit(task_type, payload, options, key=idempotency_key, wait=wait))
+        task = self._connection.send(calls.submit(task_type, payload, options, key=idempotency_key, wait=wait))
         return TaskHandle(self, task.id, task)
 
     def submit_many(
@@ -135,7 +119,7 @@ class Client:
         Raises `InvalidBatch`, which says what is wrong with each task, `BatchTooLarge`, `QueueUnavailable`,
         `ApiRefused`; for `then`, what `submit` raises.
         """
-        sent = self._send(calls.submit_many(list_of(tasks), then, key=idempotency_key))
+        sent = self._connection.send(calls.submit_many(list_of(tasks), then, key=idempotency_key))
         return BatchHandle(
             self,
             sent.batch,
@@ -149,7 +133,7 @@ class Client:
 
     def get(self, task_id: str) -> Task:
         """Return a task as it is now. Raises `UnknownTask`."""
-        return self._send(calls.get(task_id))
+        return self._connection.send(calls.get(task_id))
 
     def wait(self, task_id: str, seconds: float | None = None) -> Task:
         """Return a task when it has ended, or as it is after so many seconds; None waits without end.
@@ -158,8 +142,8 @@ class Client:
         """
         if seconds is not None and seconds <= 0:
             return self.get(task_id)
-        following = self._following(task_id)
-        for _ in self._follow(following, Deadline(seconds)):
+        following = self._connection.following(task_id)
+        for _ in self._connection.follow(following, Deadline(seconds)):
             pass
         return following.task or self.get(task_id)
 
@@ -169,30 +153,30 @@ class Client:
         When a connection breaks, the next one goes on after the last event. Raises `UnknownTask` if the task does
         not exist, or is deleted meanwhile.
         """
-        return self._follow(self._following(task_id), Deadline(None))
+        return self._connection.follow(self._connection.following(task_id), Deadline(None))
 
     def cancel(self, task_id: str) -> Task:
         """Cancel a task, and return it; one that runs is stopped within a second.
 
         Raises `UnknownTask`, `WrongStatus`.
         """
-        return self._send(calls.cancel(task_id))
+        return self._connection.send(calls.cancel(task_id))
 
     def requeue(self, task_id: str) -> Task:
         """Queue a failed or canceled task again, and return it. Raises `UnknownTask`, `WrongStatus`."""
-        return self._send(calls.requeue(task_id))
+        return self._connection.send(calls.requeue(task_id))
 
     def delete(self, task_id: str) -> None:
         """Delete a task that does not run. Raises `UnknownTask`, `WrongStatus`."""
-        self._send(calls.delete(task_id))
+        self._connection.send(calls.delete(task_id))
 
     def explain(self, task_id: str) -> Explanation:
         """Return why a task does not run, or how it ended. Raises `UnknownTask`."""
-        return self._send(calls.explain(task_id))
+        return self._connection.send(calls.explain(task_id))
 
     def logs(self, task_id: str, *, attempt: int | None = None) -> tuple[LogLine, ...]:
         """Return what a task's job logged and printed, oldest line first. Raises `UnknownTask`."""
-        return self._send(calls.logs(task_id, attempt))
+        return self._connection.send(calls.logs(task_id, attempt))
 
     def list(self, q: str = "", *, limit: int | None = None) -> Iterator[Summary]:
         """Yield tasks, newest first, at most `limit`; the next page is asked for when it is needed.
@@ -203,7 +187,7 @@ class Client:
         """
         left, cursor = limit, None
         while left is None or left > 0:
-            page = self._send(calls.task_page(q, min(left or MAX_PAGE, MAX_PAGE), cursor))
+            page = self._connection.send(calls.task_page(q, min(left or MAX_PAGE, MAX_PAGE), cursor))
             yield from page.rows
             left = None if left is None else left - len(page.rows)
             cursor = page.next
@@ -214,7 +198,7 @@ class Client:
         """Yield who changed what, latest first, at most `limit`; the record has the latest 10,000 changes."""
         left, below = limit, None
         while left is None or left > 0:
-            page = self._send(calls.change_page(min(left or MAX_PAGE, MAX_PAGE), below))
+            page = self._connection.send(calls.change_page(min(left or MAX_PAGE, MAX_PAGE), below))
             yield from page.rows
             left = None if left is None else left - len(page.rows)
             below = page.next
@@ -239,48 +223,48 @@ class Client:
 
         Raises `TooManyMatch`, `ApiRefused` for a search that cannot be read.
         """
-        task = self._send(calls.bulk(action, q, {"max": max, "rate": rate, "delay": delay}))
+        task = self._connection.send(calls.bulk(action, q, {"max": max, "rate": rate, "delay": delay}))
         return TaskHandle(self, task.id, task)
 
     def matching(self, action: Action, q: str) -> Matching:
         """Return how many tasks `bulk` would change: 10,000 are counted at most."""
-        return self._send(calls.matching(action, q))
+        return self._connection.send(calls.matching(action, q))
 
     def failures(self) -> Failures:
         """Return the failed tasks, grouped by type and error, the largest group first."""
-        return self._send(calls.failures())
+        return self._connection.send(calls.failures())
 
     def queues(self) -> tuple[Queue, ...]:
         """Return all queues, the most important first."""
-        return self._send(calls.queues())
+        return self._connection.send(calls.queues())
 
     def pause(self, queue: str) -> None:
         """Pause a queue: workers start none of its tasks. Raises `UnknownQueue`."""
-        self._send(calls.pause(queue, "pause"))
+        self._connection.send(calls.pause(queue, "pause"))
 
     def resume(self, queue: str) -> None:
         """Resume a queue: workers start its tasks again within a second. Raises `UnknownQueue`."""
-        self._send(calls.pause(queue, "resume"))
+        self._connection.send(calls.pause(queue, "resume"))
 
     def workers(self) -> tuple[Worker, ...]:
         """Return the workers; one that was killed or cut off has the state `lost`."""
-        return self._send(calls.workers())
+        return self._connection.send(calls.workers())
 
     def task_types(self) -> tuple[TaskType, ...]:
         """Return the task types that this key may submit, by name."""
-        return self._send(calls.task_types())
+        return self._connection.send(calls.task_types())
 
     def batch(self, batch_id: str) -> Batch:
         """Return a batch as it is now. Raises `UnknownBatch`."""
-        return self._send(calls.batch(batch_id))
+        return self._connection.send(calls.batch(batch_id))
 
     def schedules(self) -> tuple[Schedule, ...]:
         """Return all schedules, by name."""
-        return self._send(calls.schedules())
+        return self._connection.send(calls.schedules())
 
     def schedule(self, name: str) -> Schedule:
         """Return a schedule. Raises `UnknownSchedule`."""
-        return self._send(calls.schedule(name))
+        return self._connection.send(calls.schedule(name))
 
     def put_schedule(self, name: str, document: ScheduleDocument) -> Schedule:
         """Create a schedule or replace it, and return it. One that is sent again unchanged keeps its next run.
@@ -290,24 +274,24 @@ class Client:
         Raises what `submit` raises, `InvalidScheduleName`, `TooManySchedules`, and `ApiRefused`, whose
         `errors` have pointers into the document.
         """
-        return self._send(calls.put_schedule(name, document))
+        return self._connection.send(calls.put_schedule(name, document))
 
     def delete_schedule(self, name: str) -> None:
         """Delete a schedule; tasks that it has queued stay. Raises `UnknownSchedule`."""
-        self._send(calls.delete_schedule(name))
+        self._connection.send(calls.delete_schedule(name))
 
     def run_schedule(self, name: str) -> TaskHandle:
         """Queue a schedule's task now, besides its times. Raises `UnknownSchedule`."""
-        task = self._send(calls.run_schedule(name))
+        task = self._connection.send(calls.run_schedule(name))
         return TaskHandle(self, task.id, task)
 
     def pause_schedule(self, name: str) -> Schedule:
         """Stop a schedule from running until it is resumed, and return it. Raises `UnknownSchedule`."""
-        return self._send(calls.pause_schedule(name, "pause"))
+        return self._connection.send(calls.pause_schedule(name, "pause"))
 
     def resume_schedule(self, name: str) -> Schedule:
         """Let a paused schedule run again, and return it. Raises `UnknownSchedule`."""
-        return self._send(calls.pause_schedule(name, "resume"))
+        return self._connection.send(calls.pause_schedule(name, "resume"))
 
     def upload(self, file: bytes | Path, name: str | None = None) -> StoredFile:
         """Upload a file for a task to read: give the task the `filename` of what is returned.
@@ -316,92 +300,14 @@ class Client:
 
         Raises `FileTooLarge`, `FilesUnavailable`; OSError if the path cannot be read.
         """
-        return self._send(calls.upload(file, name))
+        return self._connection.send(calls.upload(file, name))
 
     def download(self, filename: str) -> bytes:
         """Return the content of a file. Raises `UnknownFile`, `FilesUnavailable`."""
-        return self._send(calls.download(filename))
+        return self._connection.send(calls.download(filename))
 
     def request(self, method: str, path: str, *, params: Mapping[str, str] | None = None) -> httpx.Response:
         """Send a request to any address of the API, such as `/readyz`, and return its answer below 300."""
-        return self._send(Call(method=method, path=path, params=params or {}, read=lambda answer: answer))
-
-    def _send(self, call: Call[T]) -> T:
-        if self._process != os.getpid():  # a fork: two processes must not read from one connection
-            self._connect()
-        attempts = Attempts(self.url, call, self._retry_seconds)
-        while True:
-            try:
-                answer = self._http.request(
-                    call.method,
-                    self.url + call.path,
-                    params=call.params or None,
-                    content=call.content,
-                    headers=call.headers,
-                    timeout=httpx.Timeout(self._timeout, read=self._timeout + call.wait_seconds),
-                )
-            except httpx.RequestError as error:
-                pause: float | None = attempts.after_error(error)
-            else:
-                pause = attempts.after_answer(answer)
-            if pause is None:
-                return read(call, answer)
-            time.sleep(pause)
-
-    def _following(self, task_id: str) -> Following:
-        return Following(self.url, task_id, self._retry_seconds)
-
-    def _follow(self, following: Following, deadline: Deadline) -> Iterator[Event]:
-        """Yield the events of a task, until it has ended or the time is over."""
-        if self._process != os.getpid():
-            self._connect()
-        while deadline.left > 0 and not following.has_ended:
-            pause = 0.0
-            try:
-                with self._http.stream(
-                    "GET",
-                    self.url + following.call.path,
-                    headers=following.headers,
-                    timeout=httpx.Timeout(self._timeout, read=deadline.read_seconds()),
-                ) as answer:
-                    if answer.status_code != 200:
-                        answer.read()
-                    is_open = following.opened(answer)
-                    if is_open:
-                        source = EventSource(cast("httpx.Response", _UntilDeadline(answer, deadline)))
-                        for sse in source.iter_sse():
-                            if event := following.received(sse):
-                                yield event
-                            if following.has_ended:
-                                return
-                    if not (is_open and deadline.is_too_close()):
-                        pause = following.pause_seconds
-            except httpx.RequestError as error:
-                if deadline.left > 0:
-                    following.broke_off(error)
-                    pause = following.pause_seconds
-            time.sleep(max(0.0, min(pause, deadline.left)))
-
-
-class _UntilDeadline:
-    """The part of a response that `EventSource` uses. It ends before a read could take longer than is left."""
-
-    def __init__(self, answer: httpx.Response, deadline: Deadline) -> None:
-        self.headers = answer.headers
-        self._answer = answer
-        self._deadline = deadline
-
-    def iter_text(self) -> Iterator[str]:
-        """Yield the text as it comes."""
-        for text in self._answer.iter_text():
-            yield text
-            if self._deadline.is_too_close():
-                return
-
-
-def read(call: Call[T], answer: httpx.Response) -> T:
-    """Return what an answer says. Raises `ApiRefused` if it is not one of this API."""
-    try:
-        return call.read(answer)
-    except (KeyError, TypeError, ValueError):
-        raise not_this_api(answer) from None
+        return self._connection.send(
+            Call(method=method, path=path, params=params or {}, read=lambda answer: answer)
+        )
