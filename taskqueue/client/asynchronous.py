@@ -22,6 +22,7 @@ from taskqueue.client.records import (
     Failures,
     LogLine,
     Matching,
+    Parent,
     Queue,
     Schedule,
     StoredFile,
@@ -197,6 +198,17 @@ class AsyncClient:
             left = None if left is None else left - len(page.rows)
             cursor = page.next
             if cursor is None:
+                return
+
+    async def parents(self, task_id: str) -> AsyncIterator[Parent]:
+        """Yield the tasks that a task waits for, with their results, in their order. Raises `UnknownTask`."""
+        first = None
+        while True:
+            page = await self._connection.send(calls.parent_page(task_id, first))
+            for row in page.rows:
+                yield row
+            first = page.next
+            if first is None:
                 return
 
     async def changes(self, *, limit: int | None = None) -> AsyncIterator[Change]:

@@ -163,6 +163,18 @@ def task_page(q: str, limit: int, cursor: str | None) -> Call[Page[records.Summa
     return Call(method="GET", path="/tasks", params=params, read=read)
 
 
+def parent_page(task_id: str, first: str | None) -> Call[Page[records.Parent]]:
+    """Return the request for a page of the tasks that a task waits for."""
+
+    def read(answer: httpx.Response) -> Page[records.Parent]:
+        row = answer.json()
+        following = parse_qs(urlsplit(row["next"] or "").query).get("first")
+        return Page(tuple(map(records.Parent.read, row["parents"])), following[0] if following else None)
+
+    path = f"/tasks/{_quoted(task_id)}/parents"
+    return Call(method="GET", path=path, params=_texts({"first": first}), read=read, about=task_id)
+
+
 def change_page(limit: int, below: str | None) -> Call[Page[records.Change]]:
     """Return the request for a page of the record of changes."""
 

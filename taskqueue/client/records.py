@@ -143,6 +143,17 @@ class Task(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parent(Record):
+    """A task that another one waits for. `status` is None if it ended so long ago that it is gone."""
+
+    id: str
+    type: str | None = None
+    status: Status | None = None
+    result: Any = None
+    error: AttemptError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogLine(Record):
     """A line that a job logged (`level`: INFO, …) or printed (`stdout`, `stderr`)."""
 

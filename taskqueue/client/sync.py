@@ -21,6 +21,7 @@ from taskqueue.client.records import (
     Failures,
     LogLine,
     Matching,
+    Parent,
     Queue,
     Schedule,
     StoredFile,
@@ -192,6 +193,16 @@ class Client:
             left = None if left is None else left - len(page.rows)
             cursor = page.next
             if cursor is None:
+                return
+
+    def parents(self, task_id: str) -> Iterator[Parent]:
+        """Yield the tasks that a task waits for, with their results, in their order. Raises `UnknownTask`."""
+        first = None
+        while True:
+            page = self._connection.send(calls.parent_page(task_id, first))
+            yield from page.rows
+            first = page.next
+            if first is None:
                 return
 
     def changes(self, *, limit: int | None = None) -> Iterator[Change]:

@@ -130,7 +130,9 @@ def test_many_tasks_are_one_batch(client: Client, work: Callable[..., str]) -> N
     work()
     assert [task.result() for task in batch.tasks] == [0, 2, 4]
     assert batch.then
-    assert batch.then.id
+    assert [(parent.id, parent.result) for parent in client.parents(batch.then.id)] == [
+        (task.id, number * 2) for number, task in enumerate(batch.tasks)
+    ]
     with pytest.raises(InvalidBatch) as error:
         client.submit_many([{"task_type": "double"}, {"task_type": "emial"}])
     assert [each.pointer for each in error.value.errors] == ["/0/payload/number", "/1/task_type"]
