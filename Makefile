@@ -49,8 +49,8 @@ format: $(VENV)/ready ## let ruff fix what it can
 
 lock:                ## write requirements/*.txt from pyproject.toml (needs uv: pip install uv)
 	@$(COMPILE) --all-extras --group app --group dev pyproject.toml -o requirements/dev.txt
-	@$(COMPILE) -c requirements/dev.txt --extra web --extra files --group app pyproject.toml -o requirements/web.txt
-	@$(COMPILE) -c requirements/dev.txt --extra files --group app pyproject.toml -o requirements/worker.txt
+	@$(COMPILE) -c requirements/dev.txt --extra web --extra files --extra client --group app pyproject.toml -o requirements/web.txt
+	@$(COMPILE) -c requirements/dev.txt --extra files --extra client --group app pyproject.toml -o requirements/worker.txt
 
 clean:               ## remove .venv, var/ and the caches
 	rm -rf $(VENV) var .mypy_cache .pytest_cache .ruff_cache
