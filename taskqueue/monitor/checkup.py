@@ -13,6 +13,7 @@ from taskqueue.errors import QueueUnavailable
 from taskqueue.monitor import checks
 from taskqueue.monitor.checks import MAX_SKEW_SECONDS, Check
 from taskqueue.monitor.cluster_state import ClusterState
+from taskqueue.monitor.outboxes import read_outboxes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_probes, redis_errors
 from taskqueue.store.keys import SUSPENDED, scheduler_lock_key
@@ -91,6 +92,8 @@ def _look(
     if connection.exists(SUSPENDED):
         yield checks.workers_suspended()
     yield _scheduler(connection, settings.queues)
+    for outbox in read_outboxes(connection, settings.outbox):
+        yield checks.outbox(outbox, time.time())
 
 
 def _persistence(connection: Redis, info: dict[str, Any]) -> Check:

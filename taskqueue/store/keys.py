@@ -86,6 +86,8 @@ TOTALS = "tq:totals"  # HASH: "email:finished", "email:runs:0.5" (how many took 
 ROLLED_UP = "tq:rolled"  # STRING: the last minute whose counts were added to its hour
 CHANGES = "tq:changes"  # STREAM: who changed what, and when (telemetry/changes.py)
 RELEASES = "tq:releases"  # HASH: each release that a worker has run: when the first one started
+OUTBOXES = "tq:outboxes"  # HASH: each outbox: the JSON of its relay's latest report (monitor/outboxes.py)
+OUTBOX_SENT = "tq:outbox:sent"  # ZSET: tasks that a relay has queued and whose rows it deletes next, by the time
 SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
 
 
@@ -162,6 +164,11 @@ def calls_key(caller: str) -> str:
 def session_key(digest: str) -> str:
     """Return the key of a session of the console; `digest` is the hash of its token."""
     return f"tq:session:{digest}"
+
+
+def outbox_relay_key(outbox: str) -> str:
+    """Return the key of the lock of the one process that relays an outbox."""
+    return f"tq:outbox:relay:{outbox}"
 
 
 CHANGES_CHANNEL = "tq:task:"  # PUBSUB: CHANGES_CHANNEL<task id> gets a message whenever the task changes
