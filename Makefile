@@ -34,6 +34,9 @@ check: $(VENV)/ready ## run ruff, mypy strict and import-linter
 bench: $(VENV)/ready  ## measure the worker beside its peers: benchmarks/results.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/workers.py $(ARGS)
 
+bench-submit: $(VENV)/ready ## measure what it costs to submit, beside its peers: benchmarks/submitting.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/submitting.py
+
 bench-web: $(VENV)/ready ## measure the web server beside others: benchmarks/serving.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/serving.py $(ARGS)
 

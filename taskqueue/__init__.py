@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from taskqueue.direct.job_function import AsyncJob, Job, JobFunction, NewTask
     from taskqueue.direct.many import BatchHandle, asubmit_many, submit_many
     from taskqueue.direct.options import TaskOptions
-    from taskqueue.errors import PermanentFailure, TaskQueueError
+    from taskqueue.errors import PermanentFailure, RetryLater, TaskQueueError
     from taskqueue.hooks.needs import Needs, needs
     from taskqueue.hooks.registry import around_job, around_process, when_failed
     from taskqueue.jobtypes.registry import job
     from taskqueue.jobtypes.rq_callbacks import callback
     from taskqueue.run.context import files, progress
+    from taskqueue.run.files import StoredFile
     from taskqueue.run.parents import Parent, parents
     from taskqueue.settings import connect
     from taskqueue.tasks.running import CurrentTask, current_task
@@ -39,6 +40,8 @@ __all__ = [
     "NewTask",
     "Parent",
     "PermanentFailure",
+    "RetryLater",
+    "StoredFile",
     "TaskHandle",
     "TaskOptions",
     "TaskQueueError",
@@ -68,12 +71,13 @@ _MODULES = {
     "direct.job_function": ("AsyncJob", "Job", "JobFunction", "NewTask"),
     "direct.many": ("BatchHandle", "asubmit_many", "submit_many"),
     "direct.options": ("TaskOptions",),
-    "errors": ("PermanentFailure", "TaskQueueError"),
+    "errors": ("PermanentFailure", "RetryLater", "TaskQueueError"),
     "hooks.needs": ("Needs", "needs"),
     "hooks.registry": ("around_job", "around_process", "when_failed"),
     "jobtypes.registry": ("job",),
     "jobtypes.rq_callbacks": ("callback",),
     "run.context": ("files", "progress"),
+    "run.files": ("StoredFile",),
     "run.parents": ("Parent", "parents"),
     "settings": ("connect",),
     "tasks.running": ("CurrentTask", "current_task"),
@@ -82,6 +86,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("errors", "settings"):  # `import taskqueue; except taskqueue.errors.TaskFailed`
+        return import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -34,7 +34,7 @@ from taskqueue.tasks.task import Task
 
 _encode = json.JSONEncoder().encode
 
-LOOK_SECONDS = 2.0  # a waiting coroutine reads its task so often, if Redis announces nothing
+LOOK_SECONDS = 15.0  # a waiting coroutine reads its task so often, even if the subscription has told nothing
 
 
 class ByRedis:

@@ -39,17 +39,26 @@ class _Process:
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end: in the event loop of the process's hooks, or in one of its own."""
-    if _Process.runner is None:
-        return asyncio.run(coroutine)
-    return _in_lasting_loop(_Process.runner, coroutine)
+    with _loop_of_a_job() as run:
+        result: T = run(coroutine)
+        return result
 
 
-def _in_lasting_loop(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine, and cancel the tasks that it leaves: `asyncio.run` would do so, too."""
+@contextmanager
+def _loop_of_a_job() -> Iterator[Run]:
+    """Yield what runs coroutines in one event loop. The tasks that they leave are canceled at the end."""
+    runner = _Process.runner
+    if runner is None:
+        own = asyncio.Runner()  # it makes a loop only when it is used: `with` would make one
+        try:
+            yield own.run
+        finally:
+            own.close()
+        return
     loop = runner.get_loop()
     before = asyncio.all_tasks(loop)
     try:
-        return runner.run(coroutine)
+        yield runner.run
     finally:
         left = asyncio.all_tasks(loop) - before
         for task in left:
@@ -75,7 +84,7 @@ def around_this_process(run: Run | None = None) -> Iterator[None]:
             _Process.runner = runner
         try:
             for path, hook in list(registry.processes.items()):
-                # Not `run_coroutine`: a task that a pool starts belongs to the process.
+                # Not `run_coroutine`: a task that a hook starts belongs to the process.
                 opened = _Opened(hook, run or runner.run)
                 try:
                     opened.__enter__()
@@ -104,14 +113,11 @@ def call_with_hooks(
     raise, even if a hook swallows that, and what the hooks raise.
     """
     error: BaseException | None = None
-    with ExitStack() as stack:
-        own_loop = asyncio.Runner()  # it makes a loop only when it is used: `with` would make one
-        stack.callback(own_loop.close)
-        run = own_loop.run if _Process.runner is None else run_coroutine
-        for hook in list(registry.jobs.values()):
-            stack.enter_context(_Opened(hook, run))
-        values = {name: stack.enter_context(_Opened(need.provider, run)) for name, need in needs.items()}
+    with _loop_of_a_job() as run, ExitStack() as stack:
         try:
+            for hook in list(registry.jobs.values()):
+                stack.enter_context(_Opened(hook, run))
+            values = {name: stack.enter_context(_Opened(need.provider, run)) for name, need in needs.items()}
             result = function(**arguments, **values)
             return end(run(result) if inspect.iscoroutine(result) else result)
         except BaseException as raised:
@@ -127,10 +133,12 @@ async def await_with_hooks(
     """Call and await a coroutine function as `call_with_hooks` does, in an event loop that runs already."""
     error: BaseException | None = None
     async with AsyncExitStack() as stack:
-        for hook in list(registry.jobs.values()):
-            await stack.enter_async_context(_Awaited(hook))
-        values = {name: await stack.enter_async_context(_Awaited(need.provider)) for name, need in needs.items()}
         try:
+            for hook in list(registry.jobs.values()):
+                await stack.enter_async_context(_Awaited(hook))
+            values = {
+                name: await stack.enter_async_context(_Awaited(need.provider)) for name, need in needs.items()
+            }
             return end(await function(**arguments, **values))
         except BaseException as raised:
             error = raised

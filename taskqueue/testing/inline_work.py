@@ -56,7 +56,7 @@ class InlineWork:
         )
         self._by_rq = ByRQ(rq_worker, connection)
         self._settle_and_claim = SettleAndClaim(connection, NAME, settings.queues, LEASE_SECONDS)
-        self._maintenance = Maintenance(connection, queues, settings, _at_once)
+        self._maintenance = Maintenance(connection, queues, settings, _at_once, NAME)
 
     def run(self) -> None:
         """Run all jobs that wait, those that they lead to, and their retries."""

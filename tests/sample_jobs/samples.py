@@ -6,9 +6,11 @@ import logging.config
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +24,20 @@ from redis import Redis
 from rq import get_current_job
 from rq.job import Job
 
-from taskqueue import PermanentFailure, callback, current_task, job, parents, progress, submit
+from taskqueue import (
+    PermanentFailure,
+    RetryLater,
+    StoredFile,
+    callback,
+    current_task,
+    files,
+    job,
+    needs,
+    parents,
+    progress,
+    submit,
+)
+from taskqueue.run.breaker import reaching
 
 log = logging.getLogger(__name__)
 
@@ -206,9 +221,31 @@ def deadly() -> None:
 
 
 @job("hungry", attempts=1)
-def hungry(mib: int) -> int:
-    """Use this much memory."""
-    return len(bytearray(b"x") * (mib << 20))
+def hungry(mib: int, seconds: float = 0) -> int:
+    """Use this much memory, for so long."""
+    used = bytearray(b"x") * (mib << 20)
+    time.sleep(seconds)
+    return len(used)
+
+
+@job("hungry_child", attempts=1)
+def hungry_child(mib: int) -> None:
+    """Use this much memory in a process of its own, for a minute."""
+    code = f"import time; used = bytearray(b'x') * ({mib} << 20); time.sleep(60)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@job("asks", attempts=3, retry_delay=0)
+def asks(port: int) -> str:
+    """Ask a server on this machine for a line, through the breaker."""
+    with reaching("127.0.0.1", port), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        return connection.recv(100).decode()
+
+
+@job("busy", attempts=3, retry_delay=0)
+def busy(seconds: float) -> None:
+    """Fail; the next attempt must wait for so long."""
+    raise RetryLater("the other side is busy (429)", seconds=seconds)
 
 
 @job("misnamed", attempts=1)
@@ -337,6 +374,26 @@ def tells_outcomes() -> list[list[Any]]:
         [parent.type, parent.status, parent.result, parent.error and type(parent.error).__name__]
         for parent in parents().outcomes()
     ]
+
+
+@job("measures", attempts=1)
+def measures(file: StoredFile) -> int:
+    """Return how many bytes a file has."""
+    return len(files().read(file.filename)[1])
+
+
+def use_number() -> Iterator[int]:
+    """Count its uses in Redis, before and after each job that needs it."""
+    task = current_task()
+    assert task
+    yield int(task.connection.incr("test:begun"))
+    task.connection.incr("test:ended")
+
+
+@job("needy", attempts=1)
+def needy(name: str, number: int = needs(use_number)) -> str:
+    """Return what it was given, and what it needs."""
+    return f"{name} {number}"
 
 
 @job("hands_on", attempts=1)

@@ -28,6 +28,7 @@
 -- ARGV[17]  deaths                       how many of its attempts ended their work-horse, this one included;
 --                                        '': leave the stored number
 -- ARGV[18]  failure                      failed, stopped: what it has in common with others (tasks/failure.py)
+--                                        postponed: why and since when (tasks/put_off.py); '': it is unknown here
 -- ARGV[19]  reason                       failed, stopped: the code for why (tasks/reason.py)
 -- and, if the job may have log lines (worker/capture.py):
 -- ARGV[20]  attempt                      the number of the attempt
@@ -179,8 +180,12 @@ local function settle()
             redis.call('HSET', key.job, 'status', 'queued', 'enqueued_at', rq_now)
             once('queue', front and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. origin, job)
         end
-    elseif outcome == 'postponed' then -- this worker does not know its type or a field: worker/decision.py
-        if redis.call('HSETNX', key.job, 'tq:unknown_since', time[1]) == 1 then keep_result(key.results, ttl) end
+    elseif outcome == 'postponed' then
+        if ARGV[18] ~= '' then -- it was not its turn: tasks/put_off.py
+            redis.call('HSET', key.job, 'tq:put_off', ARGV[18])
+        elseif redis.call('HSETNX', key.job, 'tq:unknown_since', time[1]) == 1 then
+            keep_result(key.results, ttl) -- this worker does not know its type or a field: worker/decision.py
+        end
         redis.call('HSET', key.job, 'status', 'scheduled')
         once('attempt', 'HINCRBY', key.job, 'tq:attempt', -1)
         redis.call('ZADD', prefix .. ':scheduled:' .. origin, seconds_from_now(tonumber(ARGV[15])), job)

@@ -11,16 +11,19 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from taskqueue import files
 from taskqueue.errors import (
     InvalidOptions,
     InvalidPayload,
+    InvalidSetting,
     QueueUnavailable,
     ResultTimeout,
     TaskCanceled,
     TaskFailed,
     UnknownTask,
 )
-from taskqueue.settings import connect
+from taskqueue.settings import Settings, connect
+from tests.conftest import RedisServer
 from tests.sample_jobs import samples
 from tests.sample_jobs.samples import Week, double, hopeless, keeps_secret, signup, slow, week
 
@@ -53,6 +56,12 @@ def test_models_enums_and_secrets_reach_the_job_as_they_were_given(work: Callabl
     assert (shown["plan"], shown["picture"], shown["codes"]) == ("large", "AP8=", {"2026-01-02": "**********"})
     work()
     assert handle.result() == ["ada", "hunter2", "LARGE", "swordfish", "00ff"]
+
+
+def test_a_stored_file_is_an_argument(work: Callable[..., str]) -> None:
+    handle = samples.measures.submit(files().write(b"seven b", "a.txt"))
+    work()
+    assert handle.result() == 7
 
 
 def test_a_secret_in_a_field_of_any_type_is_not_replaced_by_stars(redis: Redis) -> None:
@@ -174,3 +183,25 @@ def test_redis_that_is_away_is_one_error_of_ours(env: pytest.MonkeyPatch) -> Non
             asyncio.run(double.asubmit(1))
     finally:
         connect()
+
+
+@pytest.mark.parametrize("way", ["url", "settings", "connection"])
+def test_a_program_may_say_where_it_submits(way: str, redis: Redis, shared_redis: RedisServer) -> None:
+    url = shared_redis.url.removesuffix("/0") + "/7"
+    with Redis.from_url(url, decode_responses=True) as other:
+        to = {"url": url, "settings": Settings(redis_url=url), "connection": other}[way]
+        connect(to)
+        try:
+            handle = double.submit(1)
+            assert asyncio.run(double.asubmit(2)).status() == "queued"
+            assert handle.status() == "queued"
+            assert other.llen("rq:queue:default") == 2
+        finally:
+            connect()
+            other.flushdb()
+    assert redis.keys("rq:*") == []
+
+
+def test_a_wrong_url_is_refused_at_once() -> None:
+    with pytest.raises(InvalidSetting, match="url must start with redis://"):
+        connect("http://127.0.0.1")

@@ -185,3 +185,39 @@ def test_greenlets_submit_and_wait_at_the_same_time(redis: Redis) -> None:
 
 def test_a_script_needs_nothing_but_the_import_of_the_function(redis: Redis) -> None:
     assert run(FROM_A_SCRIPT).encode() in redis.lrange("rq:queue:default", 0, -1)
+
+
+def test_a_submission_that_is_canceled_spoils_no_later_one(redis: Redis) -> None:
+    async def submit() -> list[str]:
+        await double.asubmit(0)
+        redis.client_pause(300)
+        canceled = [asyncio.create_task(double.asubmit(number)) for number in range(1, 30)]
+        await asyncio.wait(canceled, timeout=0.05)
+        for task in canceled:
+            task.cancel()
+        await asyncio.gather(*canceled, return_exceptions=True)
+        handles = await asyncio.gather(*[double.asubmit(100 + number) for number in range(30)])
+        tasks = [await handle.arefresh() for handle in handles]
+        return [task.payload["number"] for task in tasks]
+
+    assert asyncio.run(submit()) == [100 + number for number in range(30)]
+
+
+@pytest.mark.parametrize("loss", ["connections", "scripts"])
+def test_redis_that_loses_connections_or_scripts_is_not_noticed(redis: Redis, loss: str) -> None:
+    def lose() -> None:
+        if loss == "scripts":
+            redis.script_flush()
+        else:
+            redis.client_kill_filter(_type="normal", skipme=True)
+
+    async def submit() -> None:
+        await double.asubmit(1)
+        lose()
+        await asyncio.gather(*[double.asubmit(number) for number in range(30)])
+
+    double.submit(1)
+    lose()
+    double.submit(2)
+    asyncio.run(submit())
+    assert redis.llen("rq:queue:default") == 33

@@ -240,6 +240,24 @@ def test_a_hook_that_raises_fails_the_run_and_is_named(part: str, when: str, run
     assert ran == ([] if part == "begin" else ["session"])
 
 
+def test_a_provider_cannot_swallow_the_failure_of_another_one(run: Run) -> None:
+    def swallows() -> Iterator[str]:
+        try:
+            yield "first"
+        except OSError:
+            return
+
+    def fails() -> Iterator[str]:
+        raise OSError("no database")
+        yield "second"
+
+    @job("two-needs")
+    async def two_needs(first: str = needs(swallows), second: str = needs(fails)) -> None: ...
+
+    with pytest.raises(OSError, match="no database"):
+        run(two_needs)
+
+
 def test_a_provider_that_yields_nothing_or_twice_fails_the_run(run: Run) -> None:
     def nothing() -> Iterator[str]:
         yield from ()

@@ -1,7 +1,9 @@
 """Hooks in real workers: around their processes, around jobs, and when a task has failed."""
 
 import json
+import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,14 +92,19 @@ async def pool() -> AsyncIterator[None]:
     yield
     ticking.cancel()
 
+async def connection() -> AsyncIterator[asyncio.Task[None]]:
+    keeping_alive = asyncio.create_task(asyncio.sleep(3600))
+    yield keeping_alive
+    assert not keeping_alive.done()
+
 @job("in_the_loop")
-async def in_the_loop() -> list[bool]:
+async def in_the_loop(keeping_alive: asyncio.Task[None] = needs(connection)) -> list[bool]:
     left = asyncio.create_task(asyncio.sleep(3600))  # is canceled when the job ends
     before = Pool.ticks
     for _ in range(10):
         await asyncio.sleep(0)
-    tasks = len(asyncio.all_tasks())  # this one, the one that it leaves, the pool's
-    return [asyncio.get_running_loop() is Pool.loop, Pool.ticks > before, tasks == 3]
+    tasks = len(asyncio.all_tasks())  # this one, the one that it leaves, the connection's, the pool's
+    return [asyncio.get_running_loop() is Pool.loop, Pool.ticks > before, tasks == 4]
 """
 
 
@@ -199,3 +206,12 @@ def test_a_process_hook_that_fails_is_named_and_no_job_is_lost(
         assert queue.get(task_id).status == "queued"
     finally:
         worker.stop()
+
+
+def test_a_stock_worker_fills_what_a_job_needs(redis: Redis, queue: TaskQueue, work: Callable[..., str]) -> None:
+    task_id = queue.submit("needy", {"name": "Ada"}).id
+    rq = str(Path(sys.executable).parent / "rq")
+    with_url = ("--url", os.environ["TASK_QUEUE_URL"])
+    work(command=(rq, "worker", "--burst", "-S", "json", *with_url, "high", "default", "low"))
+    assert queue.get(task_id).result == "Ada 1"
+    assert redis.get("test:ended") == b"1"

@@ -32,10 +32,12 @@ if context.is_offline_mode():
     with context.begin_transaction():
         context.run_migrations()
 else:
-    with outbox_engine(url).connect() as connection:
+    engine = outbox_engine(url)
+    with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata)
         with context.begin_transaction():
             context.run_migrations()
+    engine.dispose()
 """
 REVISION = """
 from alembic import op

@@ -1,6 +1,7 @@
 """Who may look and act in the console, from where, and what a browser is told."""
 
 import json
+import re
 import time
 from dataclasses import replace
 
@@ -174,14 +175,13 @@ def test_a_form_loaded_before_the_token_was_replaced_still_works(sign_in: SignIn
 
 def test_no_button_works_by_get(sign_in: SignIn, redis: Redis) -> None:
     client = sign_in("ops")
-    for rule in client.application.url_map.iter_rules():
-        if (
-            rule.endpoint.startswith("console.")
-            and "POST" in (rule.methods or ())
-            and "GET" not in (rule.methods or ())
-        ):
-            address = rule.rule.replace("<name>", "low").replace("<task_id>", "x")
-            assert client.get(address).status_code in (404, 405), rule
+    rules = [rule for rule in client.application.url_map.iter_rules() if rule.endpoint.startswith("console.")]
+    shown = {rule.rule for rule in rules if "GET" in (rule.methods or ())}
+    buttons = [rule.rule for rule in rules if rule.rule not in shown]
+    assert len(buttons) > 10
+    for rule in buttons:
+        address = re.sub(r"<[^>]*action>", "cancel", re.sub(r"<\w*>", "low", rule))
+        assert client.get(address).status_code in (404, 405), address
     assert redis.smembers("tq:paused") == set()
 
 
@@ -245,3 +245,16 @@ def test_the_root_leads_browsers_to_the_console_and_answers_programs(client: Fla
     assert (browser.status_code, browser.location) == (302, "/console/")
     assert client.get("/", headers={"Accept": "*/*"}).get_json()["console"] == "/console/"
     assert client.get("/", headers={"Accept": "application/json"}).status_code == 200
+
+
+def test_wrong_logins_are_bounded_together_with_those_of_rq(locked: Settings, job_types: JobTypes) -> None:
+    client = create_app(replace(locked, dashboard_auth=("me", "right")), job_types).test_client()
+
+    def status(name: str, secret: str) -> int:
+        return page(client, "/console/sign-in").post("/console/sign-in", name=name, secret=secret).status
+
+    assert [status("me", f"wrong {number}") for number in range(5)] == [403] * 5
+    at_rq = [client.get("/rq/", auth=("me", f"bad {number}")).status_code for number in range(6)]
+    assert at_rq == [401] * 5 + [429]
+    assert [status("me", "wrong again"), status("me", "right")] == [429, 429]
+    assert status("", KEYS["ops"][0]) == 200  # a key is always taken
