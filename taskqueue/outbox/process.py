@@ -5,6 +5,7 @@ same for PostgreSQL, SQLite and MySQL; and it works behind PgBouncer.
 """
 
 import logging
+import os
 import time
 
 from redis import Redis
@@ -91,7 +92,7 @@ class RelayProcess:
     def _listen(self) -> None:
         if self._doorbell is None:  # before the first look, or a commit between the two would be missed
             self._doorbell = doorbell(self._engine, self._table_name)
-            log.info("Relaying the outbox %s", self._name)
+            log.info("Process %d relays the outbox %s", os.getpid(), self._name)
 
     def _hold_lock(self) -> None:
         """Take or renew the lock. Raises `RelayReplaced`."""

@@ -154,7 +154,7 @@ class Relay:
 
     def _set_aside(self, row: Row, reason: str) -> None:
         log.error(
-            "Task %s (%s) of the outbox cannot be queued and is set aside: %s", row.id, row.task_type, reason
+            "Task %s (%s) cannot be queued and is set aside in the outbox: %s", row.id, row.task_type, reason
         )
         self._rows.set_aside(row, reason)
         self._waits_since.pop(row.id, None)
