@@ -58,6 +58,13 @@ def _report(text: bytes) -> OutboxReport:
     """Return a stored report; other programs and later versions may have written it."""
     try:
         stored = json.loads(text)
-        return OutboxReport(**{name: stored[name] for name in OutboxReport.__dataclass_fields__ if name in stored})
-    except (ValueError, TypeError):
+        oldest = stored["oldest"]
+        return OutboxReport(
+            table=str(stored["table"]),
+            waiting=int(stored["waiting"]),
+            oldest=None if oldest is None else float(oldest),
+            set_aside=int(stored["set_aside"]),
+            error=str(stored["error"]),
+        )
+    except (ValueError, TypeError, KeyError):
         return OutboxReport("", error="Its report in Redis cannot be read.")

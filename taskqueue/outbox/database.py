@@ -43,7 +43,6 @@ def outbox_engine(url: str) -> sa.Engine:
         return sa.create_engine(
             parsed.set(drivername=f"{dialect}+{driver}" if driver else dialect),
             connect_args=OPTIONS[dialect],
-            pool_pre_ping=True,
             pool_size=1,
             max_overflow=1,
         )

@@ -47,6 +47,7 @@ def look(api: Api) -> Iterator[Check]:
     yield _dashboard(api)
     yield from _unless_refused("queues", _cluster(HttpClient(api)))
     yield from _unless_refused("Redis", _redis(api))
+    yield from _unless_refused("outboxes", _outboxes(api))
     yield UNSEEN
 
 
@@ -145,3 +146,10 @@ def _redis(api: Api) -> Iterator[Check]:
         appends, f"on disk: {'each change' if appends else 'not each change'}", snapshots=True
     )
     yield checks.memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])
+
+
+def _outboxes(api: Api) -> Iterator[Check]:
+    """Yield the web server's own checks of outboxes."""
+    for finding in api.ask("GET", "/findings", "findings")["findings"]:
+        if finding["about"].startswith("outbox "):
+            yield Check(finding["about"], finding["ok"], finding["found"], finding["fix"])

@@ -1,6 +1,8 @@
 """The table of the outbox by Alembic, up and down, and as values for each dialect."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from taskqueue import outbox
+from taskqueue.errors import InvalidSetting
 from taskqueue.outbox.database import outbox_engine
 from taskqueue.outbox.relay import Relay
 from tests.sample_jobs import samples
@@ -22,6 +25,7 @@ ENV = """
 from alembic import context
 import sqlalchemy as sa
 from taskqueue import outbox
+from taskqueue.errors import InvalidSetting
 from taskqueue.outbox.database import outbox_engine
 
 metadata = sa.MetaData()
@@ -131,3 +135,17 @@ def test_the_table_has_another_name_and_a_schema() -> None:
     table = outbox.table(metadata, "app.tasks_to_send")
     assert (table.schema, table.name) == ("app", "tasks_to_send")
     assert outbox.table(metadata, "app.tasks_to_send") is table
+
+
+def test_the_rest_of_the_library_does_not_import_sqlalchemy() -> None:
+    program = (
+        "import sys, taskqueue.worker.worker, taskqueue.web, taskqueue.cli.parser, taskqueue.direct.by_name,"
+        " taskqueue.outbox; assert not {'sqlalchemy', 'psycopg', 'pymysql'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with pytest.raises(InvalidSetting, match="pip install pymysql"):
+        outbox_engine("mysql+aiomysql://db/shop")
