@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SECONDS ?= 600
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
 .PHONY: help run setup test test-images soak faults check format bench bench-web bench-streams lock clean
 help:                ## list the targets
@@ -26,7 +27,7 @@ faults: $(VENV)/ready ## measure the recovery from each fault, five times: bench
 
 soak: $(VENV)/ready  ## run under random faults, account for every job, then run the slow tests (SECONDS=600)
 	@$(BIN)/python -m tests.soak $(SECONDS)
-	@$(BIN)/python -m pytest --ignore tests/images -m slow
+	@MODEL_SECONDS=$(SECONDS) $(BIN)/python -m pytest --ignore tests/images -m slow
 
 check: $(VENV)/ready ## run ruff, mypy strict and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -47,17 +48,16 @@ format: $(VENV)/ready ## let ruff fix what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 lock:                ## write requirements/*.txt from pyproject.toml (needs uv: pip install uv)
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
-	    --extra web --extra dev pyproject.toml -o requirements/dev.txt
-	@for part in web worker; do \
-	    uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
-	        -c requirements/dev.txt $$( [ $$part = web ] && echo --extra web ) pyproject.toml -o requirements/$$part.txt; done
+	@$(COMPILE) --all-extras --group app --group dev pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) -c requirements/dev.txt --extra web --extra files --group app pyproject.toml -o requirements/web.txt
+	@$(COMPILE) -c requirements/dev.txt --extra files --group app pyproject.toml -o requirements/worker.txt
 
 clean:               ## remove .venv, var/ and the caches
 	rm -rf $(VENV) var .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/ready: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
+	@test ! -L $(VENV) || { echo "$(VENV) is a link: --clear would empty the folder behind it"; exit 1; }
 	@echo "Setting up $(VENV) from requirements/dev.txt (once; about a minute) …"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt

@@ -10,9 +10,11 @@ from taskqueue.direct.by_redis import current
 from taskqueue.direct.handle import TaskHandle
 from taskqueue.direct.options import TaskOptions, read_options
 from taskqueue.enqueue.options import SubmitOptions
-from taskqueue.errors import InvalidPayload, PayloadError
-from taskqueue.jobtypes.registry import JobType, discover, registered
+from taskqueue.errors import InvalidPayload, InvalidSetting, PayloadError
+from taskqueue.jobtypes.discovery import discover
+from taskqueue.jobtypes.registry import JobType, registered
 from taskqueue.jobtypes.signature import Json
+from taskqueue.settings import Settings, process_settings
 
 
 def submit(task_type: str, payload: Json, **options: Unpack[TaskOptions]) -> str:
@@ -59,7 +61,7 @@ def find(task_type: str) -> JobType:
 
 
 def discover_if_unknown(task_type: str) -> None:
-    """Import the job types of `jobs/` if no import has registered this one. Raises `InvalidJobType`."""
+    """Import the job types of JOBS if no import has registered this one. Raises `InvalidJobType`."""
     if task_type not in registered:
         _discover_once()
 
@@ -68,8 +70,8 @@ def discover_if_unknown(task_type: str) -> None:
 def _discover_once() -> None:
     try:
         discover()
-    except ModuleNotFoundError as error:
-        if error.name != "jobs":  # an application may have its job types elsewhere, and imports them itself
+    except InvalidSetting:
+        if process_settings().jobs != Settings.jobs:  # without JOBS, the application imports its job types itself
             raise
 
 

@@ -28,6 +28,7 @@ from taskqueue.store.keys import (
     type_index_key,
 )
 from taskqueue.store.scripts import FastScript, Word
+from taskqueue.store.shared_connection import SharedConnection
 from taskqueue.store.times import EPOCH, MICROSECOND, microseconds
 from taskqueue.store.transaction import packed
 from taskqueue.tasks.task import Task
@@ -58,9 +59,9 @@ class Accepted:
 class Submissions:
     """Prepares tasks and sends them to the enqueue script of one connection."""
 
-    def __init__(self, connection: Redis, settings: Settings) -> None:
+    def __init__(self, connection: Redis, settings: Settings, shared: SharedConnection | None = None) -> None:
         self.settings = settings
-        self._script = FastScript(connection, "enqueue")
+        self._script = FastScript(connection, "enqueue", shared=shared)
 
     def prepare(
         self,

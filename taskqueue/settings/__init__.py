@@ -3,6 +3,7 @@
 from taskqueue.settings.process import connect, process_connection, process_settings, process_url
 from taskqueue.settings.settings import DAY_SECONDS, MIB, Settings
 from taskqueue.settings.variables import (
+    ALL_BELOW,
     Environment,
     credentials,
     names,
@@ -14,6 +15,7 @@ from taskqueue.settings.variables import (
 )
 
 __all__ = [
+    "ALL_BELOW",
     "DAY_SECONDS",
     "MIB",
     "Environment",

@@ -124,6 +124,11 @@ def held_key(job_type: str) -> str:
     return f"{limit_key(job_type)}:held"
 
 
+def limit_running_key(job_type: str) -> str:
+    """Return the key of the set of <job id>:<execution id> that run and count for a limit of their type."""
+    return f"{limit_key(job_type)}:running"
+
+
 def schedule_key(name: str) -> str:
     """Return the key of a schedule's hash."""
     return f"tq:schedule:{name}"

@@ -53,10 +53,13 @@ class State(NamedTuple):
     began: float = 0.0  # seconds since 1970
     deadline: float = 0.0  # on the monotonic clock; 0: none
 
-    @property
-    def executions(self) -> tuple[str, str]:
-        """The ids of the executions that Redis may have for the horse."""
-        return self.claim, self.execution
+    def knows(self, job: str, execution: str) -> bool:
+        """Return whether the horse runs or settles this execution of this job, or may just have claimed it.
+
+        One claim can have given two jobs, if the network has delivered it twice: the horse knows one of them.
+        """
+        has_claimed = self.phase is Phase.CLAIMING and execution == self.claim
+        return has_claimed or (job, execution) == (self.job, self.execution)
 
 
 class HorseChannel:

@@ -78,9 +78,9 @@ class Horses:
         return [state for state in states if state.phase is not Phase.RESTING]
 
     @property
-    def executions(self) -> set[str]:
-        """The ids of all executions that Redis may have for the horses."""
-        return {execution for horse in self for execution in horse.channel.read().executions}
+    def states(self) -> list[State]:
+        """The states of all horses; of those without a process, the last one."""
+        return [horse.channel.read() for horse in self]
 
     @property
     def is_any_idle(self) -> bool:

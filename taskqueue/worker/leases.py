@@ -85,14 +85,16 @@ class Leases:
         """Settle what a horse of this worker left behind that ended in this state. Raises the driver's errors."""
         for member in cast("set[bytes]", self._connection.smembers(self._executions_key)):
             job_id, _, execution = decoded(member).rpartition(":")
-            if state.phase is not Phase.RESTING and execution == state.execution:
+            if state.phase is not Phase.RESTING and (job_id, execution) == (state.job, state.execution):
                 self._abandoned_runs.settle(job_id, execution, ending)
             elif execution == state.claim:
                 self._abandoned_runs.settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
 
-    def give_back_unknown(self, claims: Sequence[bytes], known_executions: set[str]) -> None:
-        """Put back the jobs of those claims that no horse knows of: a claim came late, or twice."""
+    def give_back_unknown(self, claims: Sequence[bytes], states: Sequence[State]) -> None:
+        """Put back the jobs of the claims that no horse in these states knows: a claim came late, or twice."""
         for member in claims:
             job_id, _, execution = decoded(member).rpartition(":")
-            if execution not in known_executions and not self._abandoned_runs.settle(job_id, execution, RETURNED):
+            if any(state.knows(job_id, execution) for state in states):
+                continue
+            if not self._abandoned_runs.settle(job_id, execution, RETURNED):
                 self._connection.srem(self._executions_key, member)

@@ -24,8 +24,9 @@ from rq.worker.base import DequeueStrategy
 from taskqueue.control.pauses import paused
 from taskqueue.errors import InvalidSetting
 from taskqueue.hooks.running import around_this_process
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.limits import declare
-from taskqueue.jobtypes.registry import discover, known_types, registered
+from taskqueue.jobtypes.registry import known_types, registered
 from taskqueue.settings import process_settings
 from taskqueue.store.connection import connect_for_requests, connect_for_worker
 from taskqueue.store.keys import queue_key
@@ -325,7 +326,7 @@ class Worker(SettlesByRQ):
         for state in self._horses.running:
             if state.execution in reply.canceled:
                 self._stop_requests.add("", state.execution)
-        self._leases.give_back_unknown(reply.claims, self._horses.executions)
+        self._leases.give_back_unknown(reply.claims, self._horses.states)
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)

@@ -118,7 +118,7 @@ end
 
 local function cancel(key, job, origin, ttl)
     redis.call('HSET', key, 'status', 'canceled', 'ended_at', rq_now)
-    redis.call('HDEL', key, 'tq:cancel')
+    redis.call('HDEL', key, 'tq:cancel', 'tq:called') -- called: for an earlier end, if RQ's code has requeued it
     redis.call('ZADD', prefix .. ':canceled:' .. origin, time[1], job)
     if ttl > 0 then redis.call('EXPIRE', key, ttl) end
 end
@@ -207,7 +207,10 @@ local function claimed_before()
     -- handful of executions.
     for _, member in ipairs(with_care().careful('SMEMBERS', worker_key .. ':executions')) do
         local job, execution = member:match('^(.*):(.*)$')
-        if execution == claim then return job end
+        local key = execution == claim and keys_of(job, execution)
+        local origin = key and redis.call('HGET', key.job, 'origin')
+        -- Its lease may be gone: it has run out, or RQ's own code has canceled the job.
+        if origin and redis.call('ZSCORE', prefix .. ':wip:' .. origin, key.member) then return job end
     end
 end
 

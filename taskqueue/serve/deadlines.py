@@ -62,3 +62,7 @@ class Deadlines:
                     if deadline.socket:
                         with suppress(OSError):  # its client is gone
                             deadline.socket.shutdown(socket.SHUT_RD)
+
+
+deadlines = Deadlines()
+"""All deadlines of this process."""
