@@ -105,7 +105,7 @@ def no_relay(outbox: str) -> Finding:
 def relay_fails(error: str) -> Finding:
     """Return the finding that the relay of an outbox gets an error."""
     fix = "Correct OUTBOX_DATABASE_URL or the database; the log of the worker that relays says more."
-    return Finding("relay-fails", f"The relay does not get on: {error}", fix)
+    return Finding("relay-fails", f"The relay gets an error: {error}.", fix)
 
 
 def relay_late(waiting: int, seconds: float) -> Finding:

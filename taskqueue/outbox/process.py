@@ -49,6 +49,7 @@ class RelayProcess:
         self._relay = Relay(self._rows, self._connection, settings, job_types, (self._lock, token))
         self._doorbell: Polling | Listening | None = None
         self._report = OutboxReport(settings.outbox_table)
+        self._is_relaying = False
         self._lock_at = self._report_at = float("-inf")
 
     def run(self) -> None:
@@ -84,6 +85,9 @@ class RelayProcess:
             self._hold_lock()
             self._report_lag()
         self._report_lag()
+        if not self._is_relaying:
+            self._is_relaying = True
+            log.info("Process %d relays the outbox %s", os.getpid(), self._name)
         if self._doorbell and not self._relay.refused:
             self._doorbell.wait(was_empty=was_empty, at_most=ROUND_SECONDS)
         else:
@@ -92,7 +96,6 @@ class RelayProcess:
     def _listen(self) -> None:
         if self._doorbell is None:  # before the first look, or a commit between the two would be missed
             self._doorbell = doorbell(self._engine, self._table_name)
-            log.info("Process %d relays the outbox %s", os.getpid(), self._name)
 
     def _hold_lock(self) -> None:
         """Take or renew the lock. Raises `RelayReplaced`."""
@@ -117,6 +120,7 @@ class RelayProcess:
     def _note_failure(self, error: Exception) -> None:
         """Report and log that the database did not answer, or refused; the connections are made again."""
         message = _first_line(error)
+        self._is_relaying = False
         if message != self._report.error:
             log.warning("The relay cannot read the outbox %s: %s", self._name, message)
         self._report = OutboxReport(

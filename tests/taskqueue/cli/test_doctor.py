@@ -142,7 +142,7 @@ def test_an_outbox_that_is_not_relayed_is_found(run: Run, redis: Redis) -> None:
     assert found["found"] == "3 tasks waiting, 1 set aside"
     assert [line.partition(":")[0].partition(".")[0] for line in found["fix"].splitlines()] == [
         "No worker relays this outbox",
-        "The relay does not get on",
+        "The relay gets an error",
         "3 tasks waiting, the oldest for 60 s",
         "1 task cannot be queued, and set aside",
         "After a fix, queue them",
