@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def outbox_engine(url: str) -> sa.Engine:
-    """Return an engine for one thread of a relay, which connects at its first use.
+    """Return an engine for one thread of a relay, which connects at its first use and commits each statement.
 
     Drivers for asyncio are replaced by those of `DRIVERS`. Raises `InvalidSetting` if the driver is missing.
     """
@@ -43,6 +43,7 @@ def outbox_engine(url: str) -> sa.Engine:
         return sa.create_engine(
             parsed.set(drivername=f"{dialect}+{driver}" if driver else dialect),
             connect_args=OPTIONS[dialect],
+            isolation_level="AUTOCOMMIT",  # each statement of a relay is a transaction: one round trip
             pool_size=1,
             max_overflow=1,
         )
@@ -72,7 +73,7 @@ class Listening:
     """
 
     def __init__(self, engine: sa.Engine, channel: str) -> None:
-        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._connection = engine.connect()
         quoted = self._connection.dialect.identifier_preparer.quote_identifier(channel)
         self._connection.exec_driver_sql(f"LISTEN {quoted}")
         self._driver: Any = self._connection.connection.driver_connection

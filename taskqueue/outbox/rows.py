@@ -1,11 +1,12 @@
 """The rows of an outbox, as its relay reads, deletes and sets them aside."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+FEW_ROWS = 20  # are read by one query, whatever their size: mostly there is one
 MAX_ROWS = 500  # of one batch, which is one round trip to Redis
 MAX_BYTES = 8 * 1024 * 1024  # of the payloads of one batch, but for its last one
 MAX_REASON = 2000  # characters
@@ -32,7 +33,7 @@ class Lag(NamedTuple):
 
 
 class Rows:
-    """The rows of one outbox. Each method is a transaction of its own, and raises SQLAlchemy's errors."""
+    """The rows of one outbox. Each statement commits by itself; each method raises SQLAlchemy's errors."""
 
     def __init__(self, engine: sa.Engine, table: sa.Table) -> None:
         self._engine = engine
@@ -41,32 +42,24 @@ class Rows:
     def after(self, number: int) -> list[Row]:
         """Return the next batch of committed rows after this number, in their order."""
         column = self._table.c
-        query = (
-            sa.select(*(column[name] for name in Row._fields))
-            .where(column.number > number, column.set_aside.is_(None))
-            .order_by(column.number)
-            .limit(MAX_ROWS)
-        )
-        rows, size = [], 0
-        with (
-            self._engine.connect() as db,
-            db.execution_options(stream_results=True, yield_per=20).execute(query) as found,
-        ):
-            for row in found:
-                rows.append(Row(*row))
-                size += len(row.payload)
-                if size > MAX_BYTES:
-                    break
+        waiting = sa.and_(column.number > number, column.set_aside.is_(None))
+        query = sa.select(*(column[name] for name in Row._fields)).where(waiting).order_by(column.number)
+        with self._engine.connect() as db:
+            rows = [Row(*row) for row in db.execute(query.limit(FEW_ROWS))]
+            if len(rows) == FEW_ROWS:  # there may be many: how many of them are not too much at once?
+                sizes = sa.select(column.number, sa.func.length(column.payload)).where(waiting)
+                last = _last_that_fits(db.execute(sizes.order_by(column.number).limit(MAX_ROWS)))
+                rows = [Row(*row) for row in db.execute(query.where(column.number <= last).limit(MAX_ROWS))]
         return rows
 
     def delete(self, rows: Sequence[Row]) -> None:
         """Delete rows."""
-        with self._engine.begin() as db:
+        with self._engine.connect() as db:
             db.execute(sa.delete(self._table).where(*self._are(rows)))
 
     def set_aside(self, row: Row, reason: str) -> None:
         """Keep a row that cannot be queued, with the reason, out of the way of the others."""
-        with self._engine.begin() as db:
+        with self._engine.connect() as db:
             db.execute(sa.update(self._table).where(*self._are([row])).values(set_aside=reason[:MAX_REASON]))
 
     def lag(self) -> Lag:
@@ -84,6 +77,16 @@ class Rows:
         # Both: an old MySQL gives a number again after a restart.
         column = self._table.c
         return column.number.in_([row.number for row in rows]), column.id.in_([row.id for row in rows])
+
+
+def _last_that_fits(sizes: Iterable[Sequence[int]]) -> int:
+    """Return the number of the last of these rows, of which all together have MAX_BYTES or a little more."""
+    last, total = 0, 0
+    for number, size in sizes:
+        last, total = number, total + size
+        if total > MAX_BYTES:
+            break
+    return last
 
 
 def aware(time: Any) -> datetime:

@@ -61,7 +61,7 @@ def answers_at(port: int) -> bool:
 def empty_database(server: str, name: str) -> str:
     """Create an empty database on a server, and return its URL."""
     admin = outbox_engine(f"{server}/{'postgres' if server.startswith('postgresql') else ''}")
-    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with admin.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     admin.dispose()
@@ -80,7 +80,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def engine(database_url: str, env: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
     """The application's own engine; the database has the table of the outbox, and `customers`."""
-    engine = outbox_engine(database_url)
+    engine = sa.create_engine(outbox_engine(database_url).url)
     metadata = sa.MetaData()
     outbox.table(metadata)
     sa.Table("customers", metadata, sa.Column("email", sa.String(100), primary_key=True))
@@ -90,14 +90,18 @@ def engine(database_url: str, env: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture
-def relay(engine: sa.Engine, redis: Redis, settings: Settings, job_types: JobTypes) -> Callable[..., Relay]:
+def relay(
+    engine: sa.Engine, database_url: str, redis: Redis, settings: Settings, job_types: JobTypes
+) -> Iterator[Callable[..., Relay]]:
     """Make a relay of the database's outbox, which has the lock."""
+    own = outbox_engine(database_url)
 
     def make(**options: float) -> Relay:
         redis.set(*LOCK)
-        return Relay(Rows(engine, TABLE), redis, settings, job_types, LOCK, **options)
+        return Relay(Rows(own, TABLE), redis, settings, job_types, LOCK, **options)
 
-    return make
+    yield make
+    own.dispose()
 
 
 def move_all(relay: Relay) -> None:

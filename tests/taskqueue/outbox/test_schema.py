@@ -89,7 +89,7 @@ def test_a_migration_goes_up_and_down(
     (tmp_path / "migrations" / "versions" / "1.py").write_text(REVISION)
     command.upgrade(alembic, "head")
     command.check(alembic)  # autogenerate finds no difference to the table of the metadata
-    engine = outbox_engine(database_url)
+    engine = sa.create_engine(outbox_engine(database_url).url)
     request.getfixturevalue("job_types")
     request.getfixturevalue("env")
     with engine.begin() as connection:
