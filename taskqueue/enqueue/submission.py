@@ -9,6 +9,7 @@ from redis import Redis
 from redis.client import Pipeline
 from rq.job import JobStatus
 
+from taskqueue.enqueue.field_index import with_index
 from taskqueue.enqueue.idempotency import RECORD_SECONDS, IdempotencyKey
 from taskqueue.enqueue.job_fields import callback_fields, job_fields, payload_data
 from taskqueue.enqueue.options import SubmitOptions
@@ -87,6 +88,8 @@ class Submissions:
         """
         queue = self.queue_of(job_type, options)
         data = checked_data(job_type, payload)
+        if job_type.index:
+            options = with_index(job_type, payload, options)
         created = created or datetime.now(UTC)
         due = options.due(created)
         task = Task(

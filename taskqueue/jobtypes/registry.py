@@ -39,6 +39,7 @@ class JobType:
     timeout: int  # seconds that one attempt may take
     retry_delays: RetryDelays
     limits: Limits
+    index: tuple[str, ...]  # fields of the payload whose values become tags
     check_settings: Callable[[Environment], object] | None
 
     @property
@@ -129,6 +130,7 @@ def job(
     max_retry_delay: float = 600,
     concurrency: int | None = None,
     rate: str | None = None,
+    index: Sequence[str] = (),
     settings: Callable[[Environment], object] | None = None,
     **unknown: Never,
 ) -> "Decorator":
@@ -153,6 +155,7 @@ def job(
     concurrency: At most this many of its tasks run at the same time, across all workers. The others wait in order.
     rate: At most this many attempts begin in a period: "10/minute" means in any 60 seconds. Units: second, minute,
         hour, day.
+    index: Fields by whose values tasks can be found: `index=["customer_id"]` makes the tag `customer_id:4711`.
     settings: A function that reads the job's environment variables, or raises `InvalidSetting`. A worker calls it
         once when it starts, so that a bad value is found before a job needs it.
 
@@ -195,6 +198,10 @@ def job(
             limits = Limits(concurrency=concurrency, rate=rate)
         except (SignatureError, ValueError) as error:
             raise refuse(f"{name!r} cannot be a job type: {error}") from error
+        fields = signature.schema.get("properties", {})
+        if isinstance(index, str) or (missing := [field for field in index if field not in fields]):
+            what = f"it has no field {missing[0]!r}" if not isinstance(index, str) else "write a list"
+            raise refuse(f"index names fields of the payload: {what}; its fields are {', '.join(fields)}")
         job_type = JobType(
             name=name,
             function=function,
@@ -204,6 +211,7 @@ def job(
             timeout=timeout,
             retry_delays=retry_delays,
             limits=limits,
+            index=tuple(index),
             check_settings=settings,
         )
         (system if is_builtin else registered).add(job_type)
