@@ -60,9 +60,11 @@ def answers_at(port: int) -> bool:
 
 def empty_database(server: str, name: str) -> str:
     """Create an empty database on a server, and return its URL."""
-    admin = outbox_engine(f"{server}/{'postgres' if server.startswith('postgresql') else ''}")
+    is_postgresql = server.startswith("postgresql")
+    admin = outbox_engine(f"{server}/{'postgres' if is_postgresql else ''}")
+    force = " WITH (FORCE)" if is_postgresql else ""  # a relay that was just killed may still have its session
     with admin.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}{force}")
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     admin.dispose()
     return f"{server}/{name}"

@@ -75,12 +75,13 @@ def run_and_forget(redis: Redis) -> Iterator[str]:
 def test_a_relay_that_is_killed_at_any_line_loses_nothing_and_queues_nothing_twice(
     engine: sa.Engine, database_url: str, redis: Redis, settings: Settings, job_types: JobTypes
 ) -> None:
-    def make() -> Relay:
-        connection = connect_for_bulk(settings.redis_url)
-        return Relay(Rows(outbox_engine(database_url), TABLE), connection, settings, job_types, LOCK)
+    def make(own: sa.Engine | None = None) -> Relay:
+        rows = Rows(own or outbox_engine(database_url), TABLE)
+        return Relay(rows, connect_for_bulk(settings.redis_url), settings, job_types, LOCK)
 
     redis.set(*LOCK)
-    again = make()
+    own = outbox_engine(database_url)
+    again = make(own)
     submitted, ran, step, has_ended = [], [], 0, False
     while not has_ended:
         step += 1
@@ -94,5 +95,6 @@ def test_a_relay_that_is_killed_at_any_line_loses_nothing_and_queues_nothing_twi
         ran += run_and_forget(redis)
         assert waiting(engine) == []
         assert redis.zcard("tq:outbox:sent") <= 2 * step
+    own.dispose()
     assert step > 40
     assert ran == submitted
