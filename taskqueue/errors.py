@@ -17,7 +17,9 @@ TaskQueueError
 ├── UnknownParent         a task in depends_on does not exist
 ├── IdempotencyMismatch   an idempotency key was sent before, with another request
 ├── StillProcessing       the first request of an idempotency key has no answer yet
+├── RelayReplaced         another process relays the outbox now
 ├── UnknownTask           no such task, or it has expired
+│   └── NotRelayed        Redis does not know a task of an outbox yet
 ├── WrongStatus           the task's status does not allow this action
 ├── TaskFailed            the task whose result was asked for has failed for good
 ├── TaskCanceled          the task whose result was asked for was canceled, or has expired
@@ -174,12 +176,30 @@ class StillProcessing(TaskQueueError):
         super().__init__("The first request with this Idempotency-Key has no answer yet; ask again in a moment.")
 
 
+class RelayReplaced(TaskQueueError):
+    """Another process relays the outbox now, so this one must stop."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process relays this outbox now.")
+
+
 class UnknownTask(TaskQueueError):
     """There is no task of this id, or it has expired."""
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         super().__init__(f"There is no task {task_id!r}. It may have expired.")
+
+
+class NotRelayed(UnknownTask):
+    """Redis does not know a task of an outbox yet: its transaction or its relay is not that far."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.args = (
+            f"Redis does not know the task {task_id!r} yet: it waits in the outbox for the commit of its"
+            " transaction, or for the relay. After a rollback it never comes.",
+        )
 
 
 class WrongStatus(TaskQueueError):

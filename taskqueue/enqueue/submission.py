@@ -13,7 +13,7 @@ from taskqueue.enqueue.field_index import with_index
 from taskqueue.enqueue.idempotency import RECORD_SECONDS, IdempotencyKey
 from taskqueue.enqueue.job_fields import callback_fields, job_fields, payload_data
 from taskqueue.enqueue.options import SubmitOptions
-from taskqueue.errors import IdempotencyMismatch, StillProcessing, UnknownParent, UnknownQueue
+from taskqueue.errors import IdempotencyMismatch, RelayReplaced, StillProcessing, UnknownParent, UnknownQueue
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
@@ -75,11 +75,15 @@ class Submissions:
         batch: str = "",
         completes: str = "",
         created: datetime | None = None,
+        task_id: str = "",
+        trace: str | None = None,
+        relay: tuple[str, str] | None = None,
     ) -> Submission:
         """Validate a task, and return the call that queues it.
 
         `deferred`: the task waits until some code releases it. `batch`: the key of the list that the task's id is
-        added to. `completes`: the id of the batch that the task is the on_complete of.
+        added to. `completes`: the id of the batch that the task is the on_complete of. `task_id`, `trace`: of a
+        task that was submitted to an outbox earlier; `relay`: the key and the token of the lock of its relay.
         Raises `UnknownQueue`, `InvalidPayload`.
         """
         queue = self.queue_of(job_type, options)
@@ -89,7 +93,7 @@ class Submissions:
         created = created or datetime.now(UTC)
         due = options.due(created)
         task = Task(
-            id=str(uuid4()),
+            id=task_id or str(uuid4()),
             type=job_type.name,
             status="scheduled" if due else "deferred" if deferred else "queued",
             queue=queue,
@@ -101,7 +105,7 @@ class Submissions:
             depends_on=options.depends_on,
             tags=options.tags,
         )
-        trace = trace_text()
+        trace = trace_text() if trace is None else trace
         fields = job_fields(job_type, options, data, created, self.settings, trace)
         if completes:
             fields[Field.BATCH] = completes
@@ -112,6 +116,8 @@ class Submissions:
             words += ("held", 1)
         if batch:
             words += ("batch", batch)
+        if relay:
+            words += ("relay", relay[0], "relay_token", relay[1])
         arguments: list[Word] = [task.id, microseconds(created), len(words), *words]
         for field, value in fields.items():
             arguments += (field, value)
@@ -187,7 +193,7 @@ def _script_options(task: Task, options: SubmitOptions, idempotency: Idempotency
 def accepted(submission: Submission, answer: list[bytes]) -> Accepted:
     """Read the answer of enqueue.lua. Of a duplicate's task only the id is known.
 
-    Raises `UnknownParent`, `IdempotencyMismatch`, `StillProcessing`.
+    Raises `UnknownParent`, `IdempotencyMismatch`, `StillProcessing`, `RelayReplaced`.
     """
     outcome, status, task_id, created, blocked_by = answer
     match outcome:
@@ -204,6 +210,8 @@ def accepted(submission: Submission, answer: list[bytes]) -> Accepted:
             raise UnknownParent(task_id.decode())
         case b"processing":
             raise StillProcessing
+        case b"lost":
+            raise RelayReplaced
     raise IdempotencyMismatch
 
 

@@ -155,7 +155,9 @@ def report_failure(task: "CurrentTask", error: BaseException) -> None:
             if inspect.iscoroutine(result):
                 run_coroutine(result)
         except Exception:  # the hook is the application's code; the task has failed for another reason
-            log.exception("The @when_failed hook %s has failed for task %s", path, task.id)
+            log.exception(
+                "The @when_failed hook %s has failed for task %s", path, task.id, extra={"task_id": task.id}
+            )
 
 
 def _manager(provider: Provider) -> Any:

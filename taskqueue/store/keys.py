@@ -89,6 +89,8 @@ ROLLED_UP = "tq:rolled"  # STRING: the last minute whose counts were added to it
 CHANGES = "tq:changes"  # STREAM: who changed what, and when (telemetry/changes.py)
 IGNORED_FAILURES = "tq:ignored"  # HASH: groups of failures that are ignored for now (ignored_failures.py)
 RELEASES = "tq:releases"  # HASH: each release that a worker has run: when the first one started
+OUTBOXES = "tq:outboxes"  # HASH: each outbox: the JSON of its relay's latest report (monitor/outboxes.py)
+OUTBOX_SENT = "tq:outbox:sent"  # ZSET: tasks that a relay has queued and whose rows it deletes next, by the time
 SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
 
 
@@ -185,6 +187,11 @@ def calls_key(caller: str) -> str:
 def session_key(digest: str) -> str:
     """Return the key of a session of the console; `digest` is the hash of its token."""
     return f"tq:session:{digest}"
+
+
+def outbox_relay_key(outbox: str) -> str:
+    """Return the key of the lock of the one process that relays an outbox."""
+    return f"tq:outbox:relay:{outbox}"
 
 
 CHANGES_CHANNEL = "tq:task:"  # PUBSUB: CHANGES_CHANNEL<task id> gets a message whenever the task changes

@@ -152,7 +152,7 @@ class Horses:
             if ending := horse.reap():
                 yield horse, ending
 
-    def reap_orphans(self, other_child: int) -> None:
-        """Reap what jobs left behind, if this is a container's first process; `other_child` is no horse."""
+    def reap_orphans(self, *other_children: int) -> None:
+        """Reap what jobs left behind, if this is a container's first process; `other_children` are no horses."""
         if os.getpid() == FIRST_PROCESS:
-            reap_orphans({other_child, *(horse.pid for horse in self)})
+            reap_orphans({*other_children, *(horse.pid for horse in self)})

@@ -50,6 +50,7 @@ from taskqueue.worker.loop import Loop
 from taskqueue.worker.maintenance.lost_jobs import LostJobs
 from taskqueue.worker.maintenance.maintenance import Maintenance
 from taskqueue.worker.options import Options
+from taskqueue.worker.outbox_relay import OutboxRelay
 from taskqueue.worker.presence import Presence
 from taskqueue.worker.reporter import Reporter
 from taskqueue.worker.settle_and_claim import SettleAndClaim
@@ -67,6 +68,7 @@ MAINTENANCE_SECONDS = 1.0
 COMMANDS_SECONDS = 1.0  # how soon the worker receives commands again after Redis was away
 TOTALS_SECONDS = 5.0
 WRONG_TYPES_SECONDS = 10.0
+OUTBOX_SECONDS = 1.0
 REPORT_SECONDS = 1.0
 SUSPENDED_SECONDS = 1.0
 PAUSED_SECONDS = 0.5  # how soon the worker sees that a queue was paused or resumed
@@ -170,6 +172,7 @@ class Worker(SettlesByRQ):
             self._run_loop(burst, max_idle_time or float("inf"))
         finally:
             self._horses.kill()
+            self._boundary.attempt(self._outbox_relay.stop)
             self._boundary.attempt(self._sign_off)
         log.info("Worker %s has stopped", self.name)
         return bool(self.tally.by_type)
@@ -206,6 +209,7 @@ class Worker(SettlesByRQ):
             self.connection, self.queues, self._settings, self._boundary.attempt, self.name
         )
         self._totals = Totals(self.connection)
+        self._outbox_relay = OutboxRelay(self.connection, self._settings)
         self._presence = Presence(self.connection, self.name, self._settings.release)
         self._loop = Loop(self._boundary)
         selector = self._loop.selector
@@ -233,6 +237,7 @@ class Worker(SettlesByRQ):
         self._loop.every(COMMANDS_SECONDS, self._commands.listen)
         self._loop.every(WRONG_TYPES_SECONDS, self._wrong_types.move_aside)
         self._loop.every(TOTALS_SECONDS, self._add_totals)
+        self._loop.every(OUTBOX_SECONDS, self._outbox_relay.keep)
         self._loop.every(REPORT_SECONDS, reporter.run)  # before the horses that it calls suspended are woken
         self._loop.every(SUSPENDED_SECONDS, self._horses.wake_suspended)
         self._loop.every(PAUSED_SECONDS, self._mute_paused_queues)
@@ -309,7 +314,7 @@ class Worker(SettlesByRQ):
 
     def _watch(self) -> None:
         """Kill what runs past its hard limit or uses too much memory, and what is to be stopped."""
-        self._horses.reap_orphans(self._status_server.pid)
+        self._horses.reap_orphans(self._status_server.pid, self._outbox_relay.pid)
         self._stop_requests.fulfil()
         self._horses.kill_overdue()
         self._horses.kill_large(self._options.horse_memory_mib)

@@ -49,6 +49,7 @@ def look(client: Client) -> Iterator[Check]:
     yield _dashboard(client)
     yield from _unless_refused("queues", _cluster(HttpOperations(client)))
     yield from _unless_refused("Redis", _redis(client))
+    yield from _unless_refused("outboxes", _outboxes(client))
     yield UNSEEN
 
 
@@ -167,3 +168,10 @@ def _redis(client: Client) -> Iterator[Check]:
         appends, f"on disk: {'each change' if appends else 'not each change'}", snapshots=True
     )
     yield checks.memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])
+
+
+def _outboxes(client: Client) -> Iterator[Check]:
+    """Yield the web server's own checks of outboxes."""
+    for finding in _ask(client, "/findings", "findings")["findings"]:
+        if finding["about"].startswith("outbox "):
+            yield Check(finding["about"], finding["ok"], finding["found"], finding["fix"])
