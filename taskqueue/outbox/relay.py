@@ -35,6 +35,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.outbox.rows import Row, Rows, aware
 from taskqueue.settings import Settings
 from taskqueue.store.keys import OUTBOX_SENT
+from taskqueue.telemetry.log import about
 
 log = logging.getLogger(__name__)
 
@@ -149,12 +150,13 @@ class Relay:
         elif since == now:
             log.warning(
                 "Task %s of the outbox waits for newer code, for %d s at most: %s",
-                row.id, self._patience_seconds, error,
+                row.id, self._patience_seconds, error, extra=about(row.id),
             )  # fmt: skip
 
     def _set_aside(self, row: Row, reason: str) -> None:
         log.error(
-            "Task %s (%s) cannot be queued and is set aside in the outbox: %s", row.id, row.task_type, reason
-        )
+            "Task %s (%s) cannot be queued and is set aside in the outbox: %s",
+            row.id, row.task_type, reason, extra=about(row.id),
+        )  # fmt: skip
         self._rows.set_aside(row, reason)
         self._waits_since.pop(row.id, None)

@@ -39,7 +39,7 @@ from taskqueue.tasks.listing import Listing
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
 from taskqueue.web.http.guesses import Guesses
-from taskqueue.web.http.static import static_file
+from taskqueue.web.http.static import library_file
 
 PREFIX = "/console"
 NAME = "console"
@@ -134,7 +134,7 @@ def mount(app: Flask, services: Services) -> None:
     def static_file(version: str, name: str) -> ResponseReturnValue:
         if versions.get(name) != version:
             raise NotFound
-        response = static_file(STATIC / name, YEAR_SECONDS)
+        response = library_file(STATIC / name, YEAR_SECONDS)
         response.cache_control.immutable = True
         return response
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Response, send_file
 
 
-def static_file(path: Path, max_age_seconds: int) -> Response:
+def library_file(path: Path, max_age_seconds: int) -> Response:
     """Return the answer with a file of the library, which browsers may keep. It leaves no file open."""
     content, tag = _read(path)
     return send_file(BytesIO(content), download_name=path.name, max_age=max_age_seconds, etag=tag)
