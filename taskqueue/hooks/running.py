@@ -1,8 +1,12 @@
 """Runs the hooks around a process and around a job; async hooks too, step by step in one event loop."""
 
 import asyncio
+import atexit
+import contextvars
 import inspect
 import logging
+import os
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
@@ -13,7 +17,7 @@ from contextlib import (
     contextmanager,
 )
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from taskqueue.hooks import registry
 from taskqueue.hooks.needs import Needs, Provider, provider_name
@@ -32,13 +36,34 @@ class HookFailed(Exception):
 
 
 class _Process:
-    """Holds the event loop of this process, if one of its `@around_process` hooks is async."""
+    """Holds the event loop in which the main thread of this process runs coroutines of jobs, one after another.
 
+    It is kept from job to job: a client that was made at import belongs to the loop of its first use, and works in
+    every run.
+    """
+
+    pid = 0  # whose loop it is: a child process needs another one
     runner: asyncio.Runner | None = None
+    inherited: ClassVar[list[asyncio.Runner]] = []  # of parents, which a child must not close
+
+
+def _runner_of_this_process() -> asyncio.Runner:
+    if _Process.runner is None or _Process.pid != os.getpid():
+        if _Process.runner is not None:
+            _Process.inherited.append(_Process.runner)
+        _Process.pid, _Process.runner = os.getpid(), asyncio.Runner()
+    return _Process.runner
+
+
+@atexit.register
+def _close_runner() -> None:
+    if _Process.runner is not None and _Process.pid == os.getpid():
+        _Process.runner.close()
+        _Process.runner = None
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end: in the event loop of the process's hooks, or in one of its own."""
+    """Run a coroutine to its end in the event loop of this process; in another thread, in a loop of its own."""
     with _loop_of_a_job() as run:
         result: T = run(coroutine)
         return result
@@ -47,24 +72,33 @@ def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
 @contextmanager
 def _loop_of_a_job() -> Iterator[Run]:
     """Yield what runs coroutines in one event loop. The tasks that they leave are canceled at the end."""
-    runner = _Process.runner
-    if runner is None:
+    if threading.current_thread() is not threading.main_thread():
         own = asyncio.Runner()  # it makes a loop only when it is used: `with` would make one
         try:
             yield own.run
         finally:
             own.close()
         return
-    loop = runner.get_loop()
-    before = asyncio.all_tasks(loop)
+    runner = _runner_of_this_process()
+    context = contextvars.copy_context()  # of this job: the runner's own would be that of its first job
+    loops: list[asyncio.AbstractEventLoop] = []
+    before: set[asyncio.Task[Any]] = set()
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if not loops:  # a job without coroutines makes no loop
+            loops.append(runner.get_loop())
+            before.update(asyncio.all_tasks(loops[0]))
+        return runner.run(coroutine, context=context)
+
     try:
-        yield runner.run
+        yield run
     finally:
-        left = asyncio.all_tasks(loop) - before
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        for loop in loops:
+            left = asyncio.all_tasks(loop) - before
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
 
 @contextmanager
@@ -78,10 +112,8 @@ def around_this_process(run: Run | None = None) -> Iterator[None]:
         yield
         return
     with ExitStack() as ends:
-        runner = asyncio.Runner()
-        ends.callback(runner.close)
-        if run is None and any(map(inspect.isasyncgenfunction, registry.processes.values())):
-            _Process.runner = runner
+        runner = _runner_of_this_process()
+        ends.callback(_close_runner)
         try:
             for path, hook in list(registry.processes.items()):
                 # Not `run_coroutine`: a task that a hook starts belongs to the process.
@@ -94,7 +126,6 @@ def around_this_process(run: Run | None = None) -> Iterator[None]:
             yield
         finally:
             ends.close()
-            _Process.runner = None
 
 
 def _end_logged(path: str, opened: AbstractContextManager[Any]) -> None:

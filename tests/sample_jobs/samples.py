@@ -469,3 +469,18 @@ def sets_up_logging(how: str) -> None:
         case "basicConfig":
             logging.basicConfig(force=True)
     raise ValueError(f"after {how}")
+
+
+connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None  # as that of a client made at import
+
+
+@job("talks")
+async def talk(port: int, word: str) -> str:
+    """Send a word over a connection that all runs of a process share, and return the answer."""
+    global connection
+    if connection is None:
+        connection = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = connection
+    writer.write(f"{word}\n".encode())
+    await writer.drain()
+    return (await reader.readline()).decode().strip()
