@@ -1,6 +1,7 @@
 """`doctor`, over Redis and over HTTP."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from time import time
@@ -140,10 +141,11 @@ def test_an_outbox_that_is_not_relayed_is_found(run: Run, redis: Redis) -> None:
     assert "outbox db.internal/shop.app.outbox" in wrong(done)
     found = checks(done)["outbox db.internal/shop.app.outbox"]
     assert found["found"] == "3 tasks waiting, 1 set aside"
-    assert [line.partition(":")[0].partition(".")[0] for line in found["fix"].splitlines()] == [
+    lines = [line.partition(":")[0].partition(".")[0] for line in found["fix"].splitlines()]
+    assert [re.sub(r"for \d+ s", "for N s", line) for line in lines] == [
         "No worker relays this outbox",
         "The relay gets an error",
-        "3 tasks waiting, the oldest for 60 s",
+        "3 tasks waiting, the oldest for N s",
         "1 task cannot be queued, and set aside",
         "After a fix, queue them",
     ]
