@@ -165,7 +165,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         cluster.views(cluster_state),
         changes_view.views(changes),
         findings.views(checkup),
-        series_view.views(series),
+        series_view.views(series, job_types),
         explain.views(explainer),
     ):
         app.register_blueprint(blueprint)

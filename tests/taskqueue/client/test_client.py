@@ -158,7 +158,7 @@ def test_tasks_are_listed_over_pages_and_changed_together(
     assert work_done.result() == {"changed": 5, "skipped": 0}
     with pytest.raises(ApiRefused, match="is no qualifier") as error:
         next(client.list("nonsense"))
-    assert error.value.kind == "invalid-parameter"
+    assert error.value.kind == "invalid-search"
     assert "bulk-action" in [change.what for change in client.changes(limit=10)]
 
 
