@@ -278,9 +278,10 @@ class LimitedTasks(QueueMachine):
     """Tasks of types that have limits."""
 
     @precondition(has_room)
-    @rule(job_type=st.sampled_from(tuple(LIMITED)), attempts=st.integers(1, 2))
-    def submit_limited(self, job_type: str, attempts: int) -> None:
-        self.play.submit(job_type, SubmitOptions(attempts=attempts))
+    @rule(job_type=st.sampled_from(tuple(LIMITED)), attempts=st.integers(1, 2), count=st.integers(1, 3))
+    def submit_limited(self, job_type: str, attempts: int, count: int) -> None:
+        for _ in range(count):
+            self.play.submit(job_type, SubmitOptions(attempts=attempts))
 
     @precondition(lambda self: any("held" in places for places in self.play.world.places.values()))
     @rule(number=NUMBER, is_deleted=YES_OR_NO)
@@ -395,6 +396,15 @@ class RQTools(QueueMachine):
         self.play.run_out(self.job(number, "started"))
         self.play.rq_clean()
 
+    @precondition(there_are("started"))
+    @rule(number=NUMBER)
+    def rq_find_lost_job_that_was_canceled(self, number: int) -> None:
+        again = [job for job in self.jobs("started") if job.retries_left]  # RQ puts it back
+        job = again[number % len(again)] if again else self.job(number, "started")
+        self.play.cancel(job)
+        self.play.run_out(job)
+        self.play.rq_clean()
+
     @rule()
     def rq_clean(self) -> None:
         self.play.rq_clean()
@@ -412,8 +422,12 @@ class LostAnswers(Work, Deaths, Losses):
     """Workers that die and connections that break."""
 
 
-class Waiting(Work, Dependents, Options, Operators):
-    """Tasks that wait, in each way, and people who change their mind."""
+class Waiting(Work, Dependents):
+    """Tasks that wait for others."""
+
+
+class Changing(Work, Options, Operators):
+    """Tasks with options, and people who change their mind."""
 
 
 class Pausing(Work, Options, Pauses):
@@ -428,4 +442,4 @@ class BesideRQ(Work, Deaths, Operators, RQTools):
     """RQ's own code, while workers die and people cancel."""
 
 
-MACHINES = (Everything, LostAnswers, Waiting, Pausing, Limiting, BesideRQ)
+MACHINES = (Everything, LostAnswers, Waiting, Changing, Pausing, Limiting, BesideRQ)

@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.model.driver import Engine
 from tests.model.rules import MACHINES, QueueMachine
 
-EXAMPLES = 40
+EXAMPLES = 35
 SETTINGS = settings(
     max_examples=EXAMPLES, stateful_step_count=40, derandomize=True, deadline=None, database=None, print_blob=True,
     report_multiple_bugs=False,
