@@ -1,4 +1,4 @@
-"""What the HTTP API answers, as objects with typed attributes. docs/api.md says what each field means."""
+"""What the HTTP API answers about tasks, as objects with typed attributes. docs/api.md describes each field."""
 
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -185,95 +185,6 @@ class Explanation(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FailureGroup(Record):
-    """Failed tasks of one type with one type of error; search for them with `group:<group>`."""
-
-    group: str | None
-    type: str
-    error: str | None
-    count: int
-    first_failed_at: datetime | None
-    last_failed_at: datetime | None
-    examples: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failures(Record):
-    """The groups of failed tasks, the largest first; `complete` is false if more tasks failed than were read."""
-
-    failures: tuple[FailureGroup, ...]
-    complete: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queue(Record):
-    """A queue; `tasks` counts its tasks by status."""
-
-    name: str
-    paused: bool
-    tasks: dict[str, int]
-    oldest_waiting_seconds: float = 0.0
-    workers: int = 0
-    drains_in_seconds: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Worker(Record):
-    """A worker, and the ids of the tasks that it runs."""
-
-    name: str
-    state: str
-    queues: tuple[str, ...] = ()
-    host: str | None = None
-    pid: int | None = None
-    started_at: datetime | None = None
-    last_heartbeat: datetime | None = None
-    horses: int = 1
-    tasks: tuple[str, ...] = ()
-    runs_finished: int = 0
-    runs_failed: int = 0
-    release: str | None = None
-    memory_bytes: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LastRun(Record):
-    """The last task that a schedule queued."""
-
-    at: datetime | None
-    task: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule(Record):
-    """A schedule, its next runs and its last run."""
-
-    name: str
-    task_type: str
-    payload: Any = None
-    interval: int | None = None
-    cron: str | None = None
-    timezone: str = "UTC"
-    overlap: str = "skip"
-    catch_up: str = "once"
-    paused: bool = False
-    next_runs: tuple[datetime, ...] = ()
-    last_run: LastRun | None = None
-    runs: int = 0
-    skipped: int = 0
-    error: str | None = None
-    queue: str | None = None
-    priority: str | None = None
-    attempts: int | None = None
-    timeout: int | None = None
-    expires_in: float | None = None
-    tags: tuple[str, ...] = ()
-    callback_url: str | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Batch(Record):
     """Tasks that were submitted together, counted by status."""
 
@@ -295,45 +206,3 @@ class Matching(Record):
     matching: int
     more: bool = False
     examples: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredFile(Record):
-    """A file that was uploaded: give its `filename` to a task."""
-
-    filename: str
-    name: str
-    size: int
-    content_type: str
-    expires_at: datetime
-    task_types: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change(Record):
-    """Somebody has changed something."""
-
-    id: str
-    at: datetime
-    who: str
-    via: str
-    what: str
-    target: str = ""
-    detail: str = ""
-    task_type: str | None = None
-    request_id: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskType(Record):
-    """A task type, with the JSON Schemas of its payload and its result."""
-
-    name: str
-    description: str
-    queue: str
-    attempts: int
-    timeout: int
-    payload_schema: dict[str, Any]
-    result_schema: dict[str, Any] | None = None
-    concurrency: int | None = None
-    rate: str | None = None
