@@ -95,23 +95,32 @@ class Client(SystemClient):
         return TaskHandle(self, task.id, task)
 
     def submit_many(
-        self, tasks: Iterable[Item], *, then: Item | None = None, idempotency_key: str | None = None
+        self,
+        tasks: Iterable[Item],
+        *,
+        then: Item | None = None,
+        atomic: bool = True,
+        idempotency_key: str | None = None,
     ) -> BatchHandle:
         """Queue up to 10,000 tasks in one transaction: all of them, or none. Return the handle of the batch.
 
         tasks: Dicts such as `{"task_type": "email", "payload": {…}, "tags": ["welcome"]}`, with the options of
             `submit`.
         then: One more task, which runs when all others have ended, with or without success.
+        atomic: False queues the tasks that are right also if others are wrong: the handle's `refused` has those.
 
         Raises `InvalidBatch`, which says what is wrong with each task, `BatchTooLarge`, `QueueUnavailable`,
         `ApiRefused`; for `then`, what `submit` raises.
         """
-        sent = self._connection.send(task_calls.submit_many(list_of(tasks), then, key=idempotency_key))
+        sent = self._connection.send(
+            task_calls.submit_many(list_of(tasks), then, atomic=atomic, key=idempotency_key)
+        )
         return BatchHandle(
             self,
             sent.batch,
             tuple(TaskHandle(self, task_id) for task_id in sent.tasks),
             TaskHandle(self, sent.then) if sent.then else None,
+            sent.refused,
         )
 
     def handle(self, task_id: str) -> TaskHandle:

@@ -51,24 +51,34 @@ def submit(
 
 @dataclass(frozen=True)
 class Submitted:
-    """The ids of tasks that were submitted together."""
+    """The ids of tasks that were submitted together, and what is wrong with those that were not."""
 
     batch: str
     tasks: tuple[str, ...]
     then: str | None
+    refused: Mapping[int, tuple[PayloadError, ...]]
 
 
-def submit_many(tasks: Sequence[Item], then: Item | None, *, key: str | None) -> Call[Submitted]:
+def submit_many(
+    tasks: Sequence[Item], then: Item | None, *, atomic: bool = True, key: str | None
+) -> Call[Submitted]:
     """Return the submission of a batch. Raises `InvalidBatch` if a task cannot be written as JSON."""
     try:
         content = json_of([_item(task) for task in tasks])
         params = {"on_complete": json_of(_item(then)).decode()} if then else {}
+        params |= {} if atomic else {"atomic": "false"}
     except (TypeError, ValueError) as error:
         raise InvalidBatch([PayloadError("", str(error))], len(tasks), len(tasks)) from None
 
     def read(answer: httpx.Response) -> Submitted:
         row = answer.json()
-        return Submitted(row["batch"], tuple(each["id"] for each in row["results"]), row["on_complete"])
+        refused = {
+            number: tuple(PayloadError(error["pointer"], error["message"]) for error in each["errors"])
+            for number, each in enumerate(row["results"])
+            if "errors" in each
+        }
+        ids = tuple(each["id"] for each in row["results"] if "id" in each)
+        return Submitted(row["batch"], ids, row["on_complete"], refused)
 
     return Call(
         method="POST",

@@ -21,9 +21,11 @@ from taskqueue.run.files import StoredFile
 from taskqueue.store.times import microseconds
 from taskqueue.tasks.listing import cursor
 from taskqueue.tasks.log_lines import StoredLine
+from taskqueue.tasks.parent_json import ParentJson
 from taskqueue.tasks.task import Task
 from taskqueue.tasks.task_filter import Summary
 from taskqueue.tasks.task_json import TaskJson, task_json
+from taskqueue.tasks.task_type_json import TaskTypeJson, task_type_json
 from taskqueue.telemetry.changes import Change
 from taskqueue.telemetry.series import Point
 from taskqueue.web.api.batches import BatchesJson, BulkJson, BulkTasks, ResultJson
@@ -35,13 +37,13 @@ from taskqueue.web.api.failures import GroupsJson
 from taskqueue.web.api.findings import FindingJson, FindingsJson
 from taskqueue.web.api.health import HealthJson, ReadyJson
 from taskqueue.web.api.logs import LogJson
-from taskqueue.web.api.parents import ParentJson, ParentsJson
+from taskqueue.web.api.parents import ParentsJson
 from taskqueue.web.api.requeue import DryRunJson
 from taskqueue.web.api.schedules import SchedulesJson
 from taskqueue.web.api.series import SeriesJson, SpanJson
 from taskqueue.web.api.submit import AcceptedJson
 from taskqueue.web.api.task_list import PageJson
-from taskqueue.web.api.task_types import TaskTypeJson, TaskTypesJson, task_type_json
+from taskqueue.web.api.task_types import TaskTypesJson
 from taskqueue.web.http.json_text import plain
 from taskqueue.web.openapi.example import FORMATS, payload_example, result_example
 

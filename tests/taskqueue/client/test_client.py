@@ -136,7 +136,13 @@ def test_many_tasks_are_one_batch(client: Client, work: Callable[..., str]) -> N
     with pytest.raises(InvalidBatch) as error:
         client.submit_many([{"task_type": "double"}, {"task_type": "emial"}])
     assert [each.pointer for each in error.value.errors] == ["/0/payload/number", "/1/task_type"]
-    assert str(error.value) == "2 of 2 tasks cannot be queued, so none was."
+    first = "/0/payload/number: This field is required"
+    assert str(error.value) == f"2 of 2 tasks cannot be queued, so none was. {first}"
+    some = client.submit_many(
+        [{"task_type": "emial"}, {"task_type": "double", "payload": {"number": 1}}], atomic=False
+    )
+    assert ([task.status() for task in some.tasks], list(some.refused)) == (["queued"], [0])
+    assert [each.pointer for each in some.refused[0]] == ["/task_type"]
     with pytest.raises(InvalidBatch):
         client.submit_many([{"task_type": "double", "payload": {"number": object()}}])
     with pytest.raises(UnknownBatch):
