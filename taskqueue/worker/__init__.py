@@ -19,6 +19,7 @@ The parent process
     status_server.py    /healthz, /readyz and /metrics, in a child process, from the state in status.py
 A work-horse
     horse.py            claims, runs and settles one job after another
+    outcomes.py         makes the outcome of a run from how it ended
     job.py              a job that can only call a registered job type
     capture.py          what a job logs, prints and reports as its progress
     log_setup.py        puts logging back after a job that has configured it

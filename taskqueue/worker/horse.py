@@ -1,14 +1,11 @@
 """A work-horse: the child process that claims, runs and settles one job after another, until it must stop."""
 
-import contextlib
 import logging
 import resource
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from types import FrameType
 from uuid import uuid4
 
@@ -17,30 +14,21 @@ from redis.exceptions import RedisError
 from rq.job import _current_job
 from rq.timeouts import JobTimeoutException
 
-from taskqueue.run.context import write_progress
 from taskqueue.settings import Settings
-from taskqueue.store.keys import job_key
-from taskqueue.store.times import rq_now
-from taskqueue.tasks.log_lines import write_lines
-from taskqueue.tasks.reason import ReasonCode
 from taskqueue.telemetry.counters import Tally
-from taskqueue.telemetry.log import about
 from taskqueue.telemetry.trace import Trace, current_trace
 from taskqueue.worker.by_rq import ByRQ
-from taskqueue.worker.capture import Capture, CapturedOutput
-from taskqueue.worker.decision import Ending, How, is_unknown_here, postponed_seconds
-from taskqueue.worker.error import current_error
+from taskqueue.worker.capture import Capture
 from taskqueue.worker.horse_channel import IDLE, SUSPENDED, HorseChannel, Phase, State
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
-from taskqueue.worker.settle_and_claim import Answer, Outcome, SettleAndClaim, outcome_of, result_text
+from taskqueue.worker.outcomes import Outcomes
+from taskqueue.worker.settle_and_claim import Answer, Outcome, SettleAndClaim
 
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
 HARD_LIMIT_SECONDS = 1.5  # after its timeout the worker kills a job that has swallowed the exception
-READABLE = frozenset(b"created_at status data origin description".split())  # kept of a malformed hash
-GONE = -2  # Redis's answer to TTL for a key that does not exist
 HOUSEKEEPING_SECONDS = 1.0  # how often a horse checks its memory, and sends its counts
 
 
@@ -76,6 +64,7 @@ class Horse:
         self._kept_house_at = time.monotonic()
         self._job_log = JobLog()
         self._tally = Tally()
+        self._outcomes = Outcomes(connection, settings, by_rq, self._tally)
         self._time_limit = TimeLimit()
         self._capture = Capture(channel, connection, settings.failure_ttl_seconds)
         self._token = uuid4().hex[:24]
@@ -98,7 +87,7 @@ class Horse:
                     return  # the worker settles the job that the channel names
                 raise
             if outcome:
-                self._settled(outcome, answer.settled)
+                self._outcomes.note_settled(outcome, answer.settled)
                 outcome = None
             if answer.claim == "claimed":
                 outcome = self._perform(answer, claim)
@@ -112,29 +101,6 @@ class Horse:
             elif not claim:
                 self._send_tally()
                 return
-
-    def _settled(self, outcome: Outcome, settled: str) -> None:
-        if settled == "lost":
-            self._job_log.lost(outcome)
-            return
-        if settled == "canceled":
-            self._job_log.canceled(outcome)
-            outcome = outcome._replace(kind="stopped")
-        if settled == "dependents":
-            self._by_rq.settle(outcome)
-            self._write_output(outcome.job, outcome.output)
-        self._job_log.settled(outcome)
-        if outcome.kind != "postponed":  # nothing has run
-            self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
-
-    def _write_output(self, job_id: str, output: CapturedOutput | None) -> None:
-        """Write the last output of a job that RQ's own code has settled."""
-        if output:
-            ttl = self._connection.ttl(job_key(job_id))
-            failure_ttl = self._settings.failure_ttl_seconds
-            write_lines(self._connection, job_id, output.attempt, output.lines, ttl if ttl > 0 else failure_ttl)
-            if output.progress and ttl != GONE:
-                write_progress(self._connection, job_id, output.progress)
 
     def _stopping(self) -> bool:
         return self._channel.stop
@@ -172,94 +138,27 @@ class Horse:
             job = ClaimedJob.of(answer.job_id, answer.fields, self._connection, self._worker_name)
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the horse goes on
-            return self._unreadable(answer, claim, began)
+            return self._outcomes.unreadable(answer.job_id, answer.fields, claim, began)
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
         self._channel.write(State(Phase.RUNNING, claim, answer.job_id, claim, job.origin, began, deadline))
         self._job_log.begins(job)
-        self._count_wait(job.type_name, answer.fields, began)
+        self._outcomes.count_wait(job.type_name, answer.fields, began)
         self._capture.begin(job)
         if job.needs_rqs_code:
             succeeded = self._by_rq.run(job, claim)
             self._tally.add(job.type_name, "finished" if succeeded else "failed", time.time() - began)
-            self._write_output(job.id, self._capture.end())
+            self._outcomes.write_output(job.id, self._capture.end())
             return None
         token = _current_job.set(job)
         try:
             with self._time_limit(limit):
                 text = job.func.text(*job.args, **job.kwargs)
         except BaseException:  # noqa: BLE001  sys.exit() in a job fails it, too
-            return self._failure(job, claim, began)
+            self._capture.restore_logging()  # before what follows is logged
+            return self._outcomes.failed(job, claim, began)
         finally:
             _current_job.reset(token)
-        return Outcome(
-            kind="finished",
-            job=answer.job_id,
-            execution=claim,
-            origin=job.origin,
-            job_type=job.type_name,
-            began=began,
-            ended=time.time(),
-            ttl=self._settings.result_ttl_seconds if job.result_ttl is None else job.result_ttl,
-            result=b"" if text == "null" else result_text(text),
-        )
-
-    def _count_wait(self, job_type: str, raw: Mapping[bytes, bytes], began: float) -> None:
-        with contextlib.suppress(KeyError, ValueError):  # another program may have written anything, or nothing
-            queued_at = datetime.fromisoformat(raw[b"enqueued_at"].decode()).timestamp()
-            self._tally.add_wait(job_type, max(0.0, began - queued_at))  # the clocks of two machines may differ
-
-    def _failure(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
-        """Return what becomes of a job whose run has raised the exception that is being handled."""
-        self._capture.restore_logging()  # before what follows is logged
-        error = sys.exc_info()[1]
-        if (
-            job.is_ours
-            and is_unknown_here(error, job.type_name)
-            and (delay := postponed_seconds(job.unknown_since, time.time()))
-        ):
-            return self._postponed(job, execution, began, delay)
-        ending = Ending(How.of_error(error), current_error())
-        outcome = outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
-        self._job_log.failed(job, outcome)
-        return outcome
-
-    def _postponed(self, job: ClaimedJob, execution: str, began: float, delay: int) -> Outcome:
-        """Return an outcome that leaves the job to a worker with newer code, no attempt used."""
-        if not job.unknown_since:
-            self._job_log.postponed(job, sys.exc_info()[1])
-        return Outcome(
-            kind="postponed",
-            job=job.id,
-            execution=execution,
-            origin=job.origin,
-            job_type=job.type_name,
-            began=began,
-            ended=time.time(),
-            ttl=self._settings.failure_ttl_seconds,
-            error=current_error(),
-            delay=delay,
-        )
-
-    def _unreadable(self, answer: Answer, execution: str, began: float) -> Outcome:
-        """Return a failure for a hash that is no job; raise the driver's errors."""
-        log.error("Task %s is unreadable and has failed: %s", answer.job_id, sys.exc_info()[1],
-                  extra=about(answer.job_id))  # fmt: skip
-        # Remove the fields that are malformed: RQ's own tools would fail on them, too.
-        key = job_key(answer.job_id)
-        self._connection.hset(key, mapping={"created_at": rq_now(), "status": "started"})
-        self._connection.hdel(key, *(answer.fields.keys() - READABLE), "worker_name")
-        return Outcome(
-            kind="failed",
-            job=answer.job_id,
-            execution=execution,
-            origin=answer.fields.get(b"origin", b"default").decode(errors="replace"),
-            job_type="unreadable",
-            began=began,
-            ended=time.time(),
-            ttl=self._settings.failure_ttl_seconds,
-            error=current_error(),
-            reason=ReasonCode.UNREADABLE,
-        )
+        return self._outcomes.finished(job, claim, began, text)
 
 
 def _never() -> bool:

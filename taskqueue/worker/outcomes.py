@@ -1,0 +1,140 @@
+"""Makes the outcome of a run from how it ended, and does what follows once Redis has stored it."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
+
+from redis import Redis
+
+from taskqueue.run.context import write_progress
+from taskqueue.settings import Settings
+from taskqueue.store.keys import job_key
+from taskqueue.store.times import rq_now
+from taskqueue.tasks.log_lines import write_lines
+from taskqueue.tasks.reason import ReasonCode
+from taskqueue.telemetry.counters import Tally
+from taskqueue.telemetry.log import about
+from taskqueue.worker.by_rq import ByRQ
+from taskqueue.worker.capture import CapturedOutput
+from taskqueue.worker.decision import Ending, How, is_unknown_here, postponed_seconds
+from taskqueue.worker.error import current_error
+from taskqueue.worker.job import ClaimedJob
+from taskqueue.worker.job_log import JobLog
+from taskqueue.worker.settle_and_claim import Outcome, outcome_of, result_text
+
+log = logging.getLogger(__name__)
+
+READABLE = frozenset(b"created_at status data origin description".split())  # kept of a malformed hash
+GONE = -2  # Redis's answer to TTL for a key that does not exist
+
+
+class Outcomes:
+    """Makes the outcomes of one process's runs, logs them and counts them."""
+
+    def __init__(self, connection: Redis, settings: Settings, by_rq: ByRQ, tally: Tally) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._by_rq = by_rq
+        self._tally = tally
+        self._job_log = JobLog()
+
+    def finished(self, job: ClaimedJob, execution: str, began: float, text: str) -> Outcome:
+        """Return the outcome of a run that returned a result; `text`: the result as JSON."""
+        return Outcome(
+            kind="finished",
+            job=job.id,
+            execution=execution,
+            origin=job.origin,
+            job_type=job.type_name,
+            began=began,
+            ended=time.time(),
+            ttl=self._settings.result_ttl_seconds if job.result_ttl is None else job.result_ttl,
+            result=b"" if text == "null" else result_text(text),
+        )
+
+    def failed(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
+        """Return what becomes of a job whose run has raised the exception that is being handled."""
+        error = sys.exc_info()[1]
+        if (
+            job.is_ours
+            and is_unknown_here(error, job.type_name)
+            and (delay := postponed_seconds(job.unknown_since, time.time()))
+        ):
+            return self._postponed(job, execution, began, delay)
+        return self.ended(job, execution, began, Ending(How.of_error(error), current_error()))
+
+    def ended(self, job: ClaimedJob, execution: str, began: float, ending: Ending) -> Outcome:
+        """Return what becomes of a job whose run ended like this, without success, and log it."""
+        outcome = outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
+        self._job_log.abandoned(job, outcome)
+        return outcome
+
+    def _postponed(self, job: ClaimedJob, execution: str, began: float, delay: int) -> Outcome:
+        """Return an outcome that leaves the job to a worker with newer code, no attempt used."""
+        if not job.unknown_since:
+            self._job_log.postponed(job, sys.exc_info()[1])
+        return Outcome(
+            kind="postponed",
+            job=job.id,
+            execution=execution,
+            origin=job.origin,
+            job_type=job.type_name,
+            began=began,
+            ended=time.time(),
+            ttl=self._settings.failure_ttl_seconds,
+            error=current_error(),
+            delay=delay,
+        )
+
+    def unreadable(self, job_id: str, fields: Mapping[bytes, bytes], execution: str, began: float) -> Outcome:
+        """Return the failure of a job whose hash is malformed, in an `except` block. Raises Redis errors."""
+        log.error("Task %s is unreadable and has failed: %s", job_id, sys.exc_info()[1], extra=about(job_id))
+        # Remove the fields that are malformed: RQ's own tools would fail on them, too.
+        key = job_key(job_id)
+        self._connection.hset(key, mapping={"created_at": rq_now(), "status": "started"})
+        self._connection.hdel(key, *(fields.keys() - READABLE), "worker_name")
+        return Outcome(
+            kind="failed",
+            job=job_id,
+            execution=execution,
+            origin=fields.get(b"origin", b"default").decode(errors="replace"),
+            job_type="unreadable",
+            began=began,
+            ended=time.time(),
+            ttl=self._settings.failure_ttl_seconds,
+            error=current_error(),
+            reason=ReasonCode.UNREADABLE,
+        )
+
+    def note_settled(self, outcome: Outcome, settled: str) -> None:
+        """Log and count a run that Redis has settled; `settled`: what the script said."""
+        if settled == "lost":
+            self._job_log.lost(outcome)
+            return
+        if settled == "canceled":
+            self._job_log.canceled(outcome)
+            outcome = outcome._replace(kind="stopped")
+        if settled == "dependents":
+            self._by_rq.settle(outcome)
+            self.write_output(outcome.job, outcome.output)
+        self._job_log.settled(outcome)
+        if outcome.kind != "postponed":  # nothing has run
+            self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
+
+    def write_output(self, job_id: str, output: CapturedOutput | None) -> None:
+        """Write the last output of a job that RQ's own code has settled."""
+        if output:
+            ttl = self._connection.ttl(job_key(job_id))
+            failure_ttl = self._settings.failure_ttl_seconds
+            write_lines(self._connection, job_id, output.attempt, output.lines, ttl if ttl > 0 else failure_ttl)
+            if output.progress and ttl != GONE:
+                write_progress(self._connection, job_id, output.progress)
+
+    def count_wait(self, job_type: str, raw: Mapping[bytes, bytes], began: float) -> None:
+        """Count how long a job has waited until its run began."""
+        with contextlib.suppress(KeyError, ValueError):  # another program may have written anything, or nothing
+            queued_at = datetime.fromisoformat(raw[b"enqueued_at"].decode()).timestamp()
+            self._tally.add_wait(job_type, max(0.0, began - queued_at))  # the clocks of two machines may differ
