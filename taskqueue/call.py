@@ -4,7 +4,6 @@ A job names its job type, not its file, so a function can move to another file w
 worker (ours, or a stock `rq worker -S json`) does the same with a job: validate, run, turn the result into JSON.
 """
 
-import asyncio
 import inspect
 import json
 import logging
@@ -17,6 +16,7 @@ from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, Un
 from taskqueue.jobtypes.names import function_name, registered_type
 from taskqueue.jobtypes.registry import JobType, discover, registered
 from taskqueue.jobtypes.signature import Json
+from taskqueue.run import event_loop
 from taskqueue.settings import process_settings
 from taskqueue.store.keys import Field
 from taskqueue.telemetry.spans import span
@@ -47,6 +47,11 @@ class Call:
     def __init__(self, job_type: JobType) -> None:
         self._job_type = job_type
 
+    @property
+    def is_coroutine_function(self) -> bool:
+        """Whether the function must be awaited in an event loop: by `awaited_text`."""
+        return inspect.iscoroutinefunction(self._job_type.function)
+
     def __call__(self, /, *arguments: Json, **payload: Json) -> Json:
         """Run the job, and return its result as JSON values. Raises what `text` raises."""
         return json.loads(self.text(*arguments, **payload))
@@ -60,20 +65,36 @@ class Call:
         with span(f"run {name}", "CONSUMER", {"task.type": name}):
             return self._run(arguments, payload)
 
+    async def awaited_text(self, /, *arguments: Json, **payload: Json) -> str:
+        """Run a job whose function is a coroutine function, and return its result as JSON text.
+
+        Raises what `text` raises.
+        """
+        name = self._job_type.name
+        with span(f"run {name}", "CONSUMER", {"task.type": name}):
+            try:
+                result = await self._job_type.function(**self._bound(arguments, payload))
+                return _result_text(self._job_type, result)
+            except PermanentFailure:
+                _give_up()
+                raise
+
     def _run(self, arguments: tuple[Json, ...], payload: dict[str, Json]) -> str:
         _count_attempt()
         try:
-            if arguments:
-                raise PermanentFailure("A task type takes named fields only, not positional arguments.")
-            try:
-                keyword_arguments = self._job_type.arguments(payload)
-            except InvalidPayload as error:
-                raise PermanentFailure(str(error)) from error
-            result = self._job_type.function(**keyword_arguments)
-            return _result_text(self._job_type, asyncio.run(result) if inspect.iscoroutine(result) else result)
+            result = self._job_type.function(**self._bound(arguments, payload))
+            return _result_text(self._job_type, event_loop.run(result) if inspect.iscoroutine(result) else result)
         except PermanentFailure:
             _give_up()
             raise
+
+    def _bound(self, arguments: tuple[Json, ...], payload: dict[str, Json]) -> dict[str, Any]:
+        if arguments:
+            raise PermanentFailure("A task type takes named fields only, not positional arguments.")
+        try:
+            return self._job_type.arguments(payload)
+        except InvalidPayload as error:
+            raise PermanentFailure(str(error)) from error
 
 
 def _result_text(job_type: JobType, value: Any) -> str:

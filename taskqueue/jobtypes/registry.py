@@ -42,6 +42,7 @@ class JobType:
     timeout: int  # seconds that one attempt may take
     retry_delays: RetryDelays
     limits: Limits
+    io_bound: bool  # it waits most of its time, so it shares a process with others: see worker/io_process
     check_settings: Callable[[Environment], object] | None
 
     @property
@@ -120,6 +121,7 @@ def job(
     max_retry_delay: float = 600,
     concurrency: int | None = None,
     rate: str | None = None,
+    io_bound: bool = False,
     settings: Callable[[Environment], object] | None = None,
     **unknown: Never,
 ) -> Callable[[Function], Function]:
@@ -140,6 +142,9 @@ def job(
     concurrency: At most this many of its tasks run at the same time, across all workers. The others wait in order.
     rate: At most this many attempts begin in a period: "10/minute" means in any 60 seconds. Units: second, minute,
         hour, day.
+    io_bound: True for a function that mostly waits for others: a server, a database. Up to WORKER_IO_SLOTS such
+        jobs run at once in one process of a worker, each in a thread of its own, so the function must be
+        thread-safe. A coroutine function is always io_bound; all coroutines share one event loop.
     settings: A function that reads the job's environment variables, or raises `InvalidSetting`. A worker calls it
         once when it starts, so that a bad value is found before a job needs it.
 
@@ -176,6 +181,8 @@ def job(
             raise refuse(f"attempts must be a whole number, 1 to {MAX_ATTEMPTS}; got {attempts!r}")
         if not isinstance(timeout, int) or not 1 <= timeout <= MAX_TIMEOUT_SECONDS:
             raise refuse(f"timeout must be whole seconds, 1 to {MAX_TIMEOUT_SECONDS}; got {timeout!r}")
+        if not isinstance(io_bound, bool):
+            raise refuse(f"io_bound must be True or False; got {io_bound!r}")
         try:
             signature = Signature(function)
             retry_delays = RetryDelays(first=retry_delay, longest=max_retry_delay)
@@ -192,6 +199,7 @@ def job(
                 timeout=timeout,
                 retry_delays=retry_delays,
                 limits=limits,
+                io_bound=io_bound or inspect.iscoroutinefunction(inspect.unwrap(function)),
                 check_settings=settings,
             )
         )

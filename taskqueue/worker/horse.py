@@ -66,7 +66,7 @@ class Horse:
         self._tally = Tally()
         self._outcomes = Outcomes(connection, settings, by_rq, self._tally)
         self._time_limit = TimeLimit()
-        self._capture = Capture(channel, connection, settings.failure_ttl_seconds)
+        self._capture = Capture(connection, settings.failure_ttl_seconds, channel.note_line)
         self._token = uuid4().hex[:24]
         self._claims = 0
 

@@ -107,6 +107,10 @@ class HorseChannel:
         text = line[:400].encode(errors="replace")[:400]
         _LINE.pack_into(self._memory, _LINE_OFFSET, len(text), text)
 
+    def note_line(self, line: str) -> None:
+        """Set the last line that the job has logged."""
+        self.last_line = line
+
     def send(self, line: bytes) -> None:
         """Send a line from the horse to the worker."""
         self.horse_end.sendall(line + b"\n")
