@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             options=Options(
                 options.horses,
                 HorseLimits(options.max_jobs_per_horse, options.max_horse_memory),
+                options.io_slots,
                 options.grace_seconds,
             ),
             status_server=status_server,
@@ -83,7 +84,16 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         type=int,
         default=default.horses,
         metavar="N",
-        help="how many jobs run at the same time (default: %(default)s; WORKER_HORSES)",
+        help="how many jobs run at the same time, each in a process of its own"
+        " (default: %(default)s; WORKER_HORSES)",
+    )
+    parser.add_argument(
+        "--io-slots",
+        type=int,
+        default=default.io_slots,
+        metavar="N",
+        help="how many io_bound jobs run besides at the same time, in one process; 0: they run as all others"
+        " (default: %(default)s; WORKER_IO_SLOTS)",
     )
     parser.add_argument(
         "--max-jobs-per-horse",

@@ -10,6 +10,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+INTERRUPTIBLE_SECONDS = 0.2  # a thread that waits in a lock hears of its time limit only when the wait is over
+
 
 class _Process:
     """Holds the loop of this process."""
@@ -49,7 +51,12 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 def _run_in_other_thread(coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Any:
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
-        return future.result()
+        while True:
+            try:
+                return future.result(INTERRUPTIBLE_SECONDS)
+            except TimeoutError:
+                if future.done():  # the coroutine has raised it
+                    raise
     except BaseException:
         future.cancel()
         raise

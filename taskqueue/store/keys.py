@@ -163,14 +163,17 @@ class Field:
     REASON = "tq:reason"  # the code for why it failed or was stopped (tasks/reason.py)
     UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
+    ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
 
 class WorkerField:
     """Our fields in RQ's worker hash."""
 
-    HORSES = "tq:horses"  # how many jobs the worker can run at the same time; only our workers have it
-    BUSY = "tq:busy"  # how many jobs it runs now
+    HORSES = "tq:horses"  # how many work-horses the worker has; only our workers have it
+    BUSY = "tq:busy"  # how many of them run a job now
+    IO_SLOTS = "tq:io_slots"  # how many jobs its I/O process can run at once; 0: it has none
+    IO_BUSY = "tq:io_busy"  # how many jobs its I/O process runs now
 
 
 # Statuses and registries

@@ -89,8 +89,8 @@ class RunOutput:
 class Capture(logging.Handler):
     """Captures the output of the runs of one process.
 
-    Here, that is the one run of a work-horse, with all of its threads; the I/O process knows the run of each thread
-    and coroutine: `SharedCapture`.
+    Here, that is the one run of a work-horse, with all of its threads. In the I/O process, each thread and
+    coroutine knows its run: `SharedCapture`.
     """
 
     def __init__(self, connection: Redis, ttl: int, note_line: Callable[[str], None] = lambda line: None) -> None:

@@ -65,6 +65,7 @@ class Ending(NamedTuple):
 
     how: How
     message: str  # a traceback, or one sentence
+    alone: bool = False  # RETURNED: the job must next run alone in a process, so that its death tells who did it
 
 
 class Attempts(NamedTuple):

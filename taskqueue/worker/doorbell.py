@@ -30,12 +30,18 @@ class Doorbell:
         self._waiting: dict[str, Connection] = {}  # by queue
         self._pauses_until: dict[str, float] = {}  # by queue
         self.muted: Collection[str] = ()  # queues whose jobs nobody takes now: they would ring in a busy loop
+        self.scouted: Collection[str] = ()  # queues that scout.py looks at: they would ring in a busy loop, too
 
     def listen(self) -> None:
         """Start to wait for each queue that is not muted. Raises the driver's errors."""
         now = time.monotonic()
         for key in self._queue_keys:
-            if key in self._waiting or key in self.muted or now < self._pauses_until.get(key, 0.0):
+            if (
+                key in self._waiting
+                or key in self.muted
+                or key in self.scouted
+                or now < self._pauses_until.get(key, 0.0)
+            ):
                 continue
             connection = self._pool.get_connection()
             try:

@@ -11,9 +11,9 @@ at whatever instruction:
 The worker writes `stop`: settle what runs, claim nothing more, and end. The horse also writes the last line that
 its job has logged, for the report of its death.
 
-On the sockets the horse sends lines: IDLE (no job waits; it sleeps until it is woken), SUSPENDED (`rq suspend`
-holds; it sleeps, too), `{…}` (what `Tally` has counted) and `!…` (what Redis said when it refused the horse). The
-worker sends WAKE, a single byte.
+On the sockets the horse sends lines: IDLE (no job waits; it sleeps until it is woken), IDLE_OTHERS (only jobs of
+another kind wait; it sleeps, too), SUSPENDED (`rq suspend` holds; it sleeps, too), `{…}` (what
+`Tally` has counted) and `!…` (what Redis said when it refused the horse). The worker sends WAKE, a single byte.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from taskqueue.store.keys import decoded
 
-IDLE, SUSPENDED, REFUSED, WAKE = b"i", b"s", b"!", b"w"
+IDLE, IDLE_OTHERS, SUSPENDED, REFUSED, WAKE = b"i", b"o", b"s", b"!", b"w"
 
 _STOP = struct.Struct("?")
 _STATE = struct.Struct("B40s128s40s128sdd")  # in practice, RQ's ids are no longer than this

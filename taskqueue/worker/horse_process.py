@@ -10,16 +10,21 @@ from taskqueue.store.keys import decoded
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.child import fork
 from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import REFUSED, SUSPENDED, WAKE, HorseChannel, Phase
+from taskqueue.worker.horse_channel import IDLE, IDLE_OTHERS, REFUSED, SUSPENDED, WAKE, HorseChannel, Phase, State
 
+RETURNED = Ending(How.RETURNED, "It is put back to its queue.")
+STOPPED = Ending(How.STOPPED, "Stopped on request.")
+OVERDUE = Ending(How.TIMED_OUT, "It did not end at its time limit, and was killed.")
 LONGEST_PAUSE_SECONDS = 30  # before a new process, where one after the other crashes: 1 s, 2 s, 4 s …
 
 
 class HorseProcess:
     """Forks one horse at a time, reads its messages, kills and reaps it."""
 
+    name = "Work-horse"  # in the report of its death
+
     def __init__(self, tally: Tally) -> None:
-        self.channel = HorseChannel()
+        self.channel = self._new_channel()
         self.pid = 0  # 0: there is no process
         self.sleeps = b""  # IDLE or SUSPENDED; b"": it is awake
         self.refused = ""  # what Redis said when it refused the horse, last at `refused_at` of the monotonic clock
@@ -31,6 +36,9 @@ class HorseProcess:
         self._killed_for: Ending | None = None  # the worker has killed it on purpose
         self._ending: Ending | None = None  # it has ended, and what it left is not settled yet
         self._begun_line = b""  # of a message that has not come whole
+
+    def _new_channel(self) -> HorseChannel:
+        return HorseChannel()
 
     def fork(self, run: Callable[[], None], *, stop: bool) -> None:
         """Start a horse: a child process that calls `run`; with `stop` it claims nothing."""
@@ -62,26 +70,62 @@ class HorseProcess:
             self.channel.parent_end.send(WAKE)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether the horse could begin a job, but none of its kind waits."""
+        return self.sleeps in (IDLE, IDLE_OTHERS)
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether the horse sleeps, for whatever reason."""
+        return bool(self.sleeps)
+
+    @property
     def is_suspended(self) -> bool:
         """Whether the horse sleeps because of `rq suspend`."""
         return self.sleeps == SUSPENDED
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether the horse runs a job."""
-        return bool(self.pid) and self.channel.read().phase is Phase.RUNNING
-
-    @property
-    def is_overdue(self) -> bool:
-        """Whether the horse's job runs past its hard limit."""
+    def states(self) -> list[State]:
+        """Return the state of each run that Redis may have for the horse."""
         state = self.channel.read()
-        return bool(self.pid) and state.phase is Phase.RUNNING and 0 < state.deadline < time.monotonic()
+        return [] if state.phase is Phase.RESTING or not self.pid else [state]
 
-    def runs(self, job: str, execution: str = "") -> bool:
-        """Return whether the horse runs this execution or, if `execution` is "", this job."""
+    def executions(self) -> set[str]:
+        """Return the ids of the executions that Redis may have for the horse."""
+        return set(self.channel.read().executions)
+
+    @property
+    def claim(self) -> str:
+        """How the ids of the executions begin that Redis may have for the horse, and that have not begun."""
+        return self.channel.read().claim
+
+    def began(self, execution: str) -> float:
+        """Return when an execution of the horse began, in seconds since 1970; 0: it had not begun."""
+        state = self.channel.read()
+        return state.began if execution == state.execution else 0.0
+
+    @property
+    def busy(self) -> int:
+        """How many jobs the horse runs."""
+        return sum(state.phase is Phase.RUNNING for state in self.states())
+
+    def stop_run(self, job: str, execution: str) -> bool:
+        """Stop this execution or, if `execution` is "", any of this job; return whether it runs here."""
         state = self.channel.read()
         is_it = state.execution == execution if execution else state.job == job
-        return bool(self.pid) and state.phase is Phase.RUNNING and is_it
+        return self.busy > 0 and is_it and self.kill_if_still(state.execution, STOPPED)
+
+    def end_overdue(self) -> None:
+        """Kill the horse if its job runs past its hard limit."""
+        state = self.channel.read()
+        if self.pid and state.phase is Phase.RUNNING and 0 < state.deadline < time.monotonic():
+            self.kill_if_still(state.execution, OVERDUE)
+
+    def ending_of(self, execution: str, ending: Ending) -> Ending | None:
+        """Return what to settle an execution as, after the horse has ended like this; None: it is another's."""
+        state = self.channel.read()
+        if state.phase is not Phase.RESTING and execution == state.execution:
+            return ending
+        return RETURNED if execution == state.claim else None  # it was claimed, and had not begun
 
     def kill(self, ending: Ending | None = None) -> None:
         """Kill the horse with all that it has started.
@@ -92,6 +136,10 @@ class HorseProcess:
             self._killed_for = ending
         if self.pid:
             kill_all(self.pid)
+
+    def put_back(self, seconds_late: float) -> None:
+        """Kill the horse, and have its job put back to its queue."""
+        self.kill(RETURNED)
 
     def kill_if_still(self, execution: str, ending: Ending) -> bool:
         """Kill the horse if it still runs this execution; return whether it did.
@@ -116,17 +164,27 @@ class HorseProcess:
             return None
         with contextlib.suppress(OSError):
             os.killpg(pid, signal.SIGKILL)  # what the horse left running
+        was_busy = bool(self.busy)
         self.pid = 0
         self.receive()
-        has_crashed = os.waitstatus_to_exitcode(status) > 0 and self.channel.read().phase is not Phase.RUNNING
+        has_crashed = os.waitstatus_to_exitcode(status) > 0 and not was_busy
         lived_long = time.monotonic() - self._forked_at > LONGEST_PAUSE_SECONDS
         self._crashes = 0 if not has_crashed else 1 if lived_long else self._crashes + 1
         pause = min(2 ** (self._crashes - 1), LONGEST_PAUSE_SECONDS) if has_crashed else 0.0
         self.fork_at = time.monotonic() + pause
         self._ending = self._killed_for or Ending(
-            How.HORSE_DIED, _death_report(status, usage.ru_maxrss // 1024, self.channel.last_line)
+            How.HORSE_DIED, self._death_report(status, usage.ru_maxrss // 1024, self.channel.last_line)
         )
         return self._ending
+
+    def _death_report(self, status: int, peak_mib: int, last_line: str) -> str:
+        code = os.waitstatus_to_exitcode(status)
+        end = f"exit code {code}"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                end = f"killed by {signal.Signals(-code).name} (signal {-code})"
+        last_words = f" The last line that its job logged: {last_line}" if last_line else ""
+        return f"{self.name} terminated unexpectedly; {end}; it had used up to {peak_mib} MiB.{last_words}"
 
     @property
     def is_settled(self) -> bool:
@@ -140,18 +198,8 @@ class HorseProcess:
     def renew_channel(self) -> None:
         """Make a new channel for the next horse: the dead one may have left half a message in its own."""
         self.channel.close()
-        self.channel = HorseChannel()
+        self.channel = self._new_channel()
         self._begun_line = b""
-
-
-def _death_report(status: int, peak_mib: int, last_line: str) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    end = f"exit code {code}"
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            end = f"killed by {signal.Signals(-code).name} (signal {-code})"
-    last_words = f" The last line that its job logged: {last_line}" if last_line else ""
-    return f"Work-horse terminated unexpectedly; {end}; it had used up to {peak_mib} MiB.{last_words}"
 
 
 def descendants(pid: int) -> list[int]:

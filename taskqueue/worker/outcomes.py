@@ -72,6 +72,11 @@ class Outcomes:
         self._job_log.abandoned(job, outcome)
         return outcome
 
+    def alone(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
+        """Return an outcome that puts a job back which cannot run beside others: it has not begun."""
+        ending = Ending(How.RETURNED, "It is put back to its queue, to run alone.", alone=True)
+        return outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
+
     def _postponed(self, job: ClaimedJob, execution: str, began: float, delay: int) -> Outcome:
         """Return an outcome that leaves the job to a worker with newer code, no attempt used."""
         if not job.unknown_since:

@@ -51,6 +51,7 @@ class Outcome(NamedTuple):
     deaths: int = 0
     failure: str = ""
     reason: ReasonCode | None = None
+    alone: bool = False  # of a job that is put back: it is never again claimed together with others
     output: CapturedOutput | None = None
 
     def arguments(self) -> list[str | bytes | float]:
@@ -107,6 +108,7 @@ def outcome_of(job: RegisteredJob, execution: str, ending: Ending, began: float,
         deaths=decision.deaths,
         failure=failure_text(job.type_name, error) if decision.reason else "",
         reason=decision.reason,
+        alone=ending.alone,
         # The horse puts its last lines here. Without any, the lifetime of the earlier lines must be set, too.
         output=CapturedOutput(job.attempt, []),
     )

@@ -41,13 +41,15 @@ from taskqueue.worker.doorbell import Doorbell
 from taskqueue.worker.horse import Horse, HorseLimits
 from taskqueue.worker.horse_channel import HorseChannel
 from taskqueue.worker.horses import Horses
+from taskqueue.worker.io_process.io_channel import IOChannel
 from taskqueue.worker.job import RegisteredJob
-from taskqueue.worker.leases import LEASE_SECONDS, RETURNED, Leases
+from taskqueue.worker.leases import LEASE_SECONDS, Leases
 from taskqueue.worker.loop import Loop
 from taskqueue.worker.maintenance.lost_jobs import LostJobs
 from taskqueue.worker.maintenance.maintenance import Maintenance
 from taskqueue.worker.options import Options
 from taskqueue.worker.reporter import Reporter
+from taskqueue.worker.scout import Scout
 from taskqueue.worker.settle_and_claim import SettleAndClaim
 from taskqueue.worker.settles_by_rq import SettlesByRQ
 from taskqueue.worker.status_server import StatusServer
@@ -145,7 +147,7 @@ class Worker(SettlesByRQ):
         if not registered:
             discover()
         if max_jobs:
-            self._options = self._options._replace(horses=1, limits=HorseLimits(jobs=max_jobs))
+            self._options = self._options._replace(horses=1, io_slots=0, limits=HorseLimits(jobs=max_jobs))
         self._last_horse = bool(max_jobs)
         self._stop_requested, self._grace_ends = False, float("inf")  # an earlier call may have set them
         self._set_up()
@@ -194,8 +196,18 @@ class Worker(SettlesByRQ):
         self._totals = Totals(self.connection)
         self._loop = Loop(self._boundary)
         selector = self._loop.selector
-        self._horses = Horses(self._options.horses, self.tally, selector, self._be_a_horse)
-        self._stop_requests = StopRequests(self._horses)
+        self._io_types = {name for name, job_type in known_types().items() if job_type.io_bound}
+        if not self._io_types:
+            self._options = self._options._replace(io_slots=0)
+        self._horses = Horses(
+            self._options.horses,
+            self._options.io_slots,
+            self.tally,
+            selector,
+            self._be_a_horse,
+            self._be_an_io_process,
+        )
+        self._stop_requests = StopRequests(self._horses.stop_run)
         reporter = Reporter(
             self._status_server,
             self._leases,
@@ -208,6 +220,15 @@ class Worker(SettlesByRQ):
         self._doorbell = Doorbell(
             connect_for_requests(self._given_connection), self.queue_keys(), selector, self._horses.wake_one
         )
+        self._scout = Scout(
+            self.connection,
+            self.queue_keys(),
+            self._io_types,
+            self._horses.wake_kind,
+            lambda: self._horses.is_any_idle,
+            self._loop.after,
+        )
+        self._horses.others_wait = self._look_for_new_jobs
         self._commands = Commands(
             connect_for_requests(self._given_connection), self.name, selector, self._handle_command
         )
@@ -245,16 +266,15 @@ class Worker(SettlesByRQ):
                 self._stop_requested = True
                 continue
             if not self._stop_requested and self._horses.is_any_idle:
+                self._doorbell.scouted = self._scout.keys
                 self._boundary.attempt(self._doorbell.listen)
             self._loop.run_once()
 
+    def _look_for_new_jobs(self) -> None:
+        self._scout.begin()
+
     def _be_a_horse(self, channel: HorseChannel) -> None:
-        self._is_horse = True
-        # A SIGTERM to the process group is meant for the worker. No SIG_IGN: processes of a job would inherit it.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        # Processes that a job forks without exec would inherit the handler, and `multiprocessing.Pool` ends its
-        # processes by this signal.
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        self._prepare_child()
         self.connection = connection = connect_for_worker(self._given_connection)
         self.job_monitoring_interval = LEASE_SECONDS
         Horse(
@@ -268,11 +288,35 @@ class Worker(SettlesByRQ):
         ).run()
         spans.flush()
 
+    def _be_an_io_process(self, channel: IOChannel) -> None:
+        from taskqueue.worker.io_process.process import IOProcess  # with asyncio, which no other process needs
+
+        self._prepare_child()
+        self.connection = connection = connect_for_worker(self._given_connection)
+        IOProcess(
+            channel,
+            connection,
+            self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal, kind="io"),
+            self._settings,
+            self.name,
+            ByRQ(self, connection),
+            self._options.limits.memory_mib,
+        ).run()
+        spans.flush()
+
+    def _prepare_child(self) -> None:
+        self._is_horse = True
+        # A SIGTERM to the process group is meant for the worker. No SIG_IGN: processes of a job would inherit it.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        # Processes that a job forks without exec would inherit the handler, and `multiprocessing.Pool` ends its
+        # processes by this signal.
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
     def _reap(self) -> None:
         """Settle what each ended horse left, and replace the horse."""
         for horse, ending in self._horses.reap():
             try:
-                self._leases.settle_after_horse(horse.channel.read(), ending)
+                self._leases.settle_after(horse, ending)
             except RedisError as error:
                 if self._leases.lose_touch():
                     log.warning("Redis does not answer the worker (%s); the job of a dead work-horse waits", error)
@@ -293,23 +337,24 @@ class Worker(SettlesByRQ):
         """Kill what runs past its hard limit, and what is to be stopped."""
         self._horses.reap_orphans(self._status_server.pid)
         self._stop_requests.fulfil()
-        self._horses.kill_overdue()
+        self._horses.end_overdue()
 
     def _heartbeat(self) -> None:
-        reply = self._leases.heartbeat(self._horses.running, len(self._horses.alive))
+        was_known = self._horses.knows()
+        reply = self._leases.heartbeat(self._horses.running, self._horses.capacity)
+        is_known = self._horses.knows()
         if not reply.is_known:
             self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
-        for state in self._horses.running:
-            if state.execution in reply.canceled:
-                self._stop_requests.add("", state.execution)
-        self._leases.give_back_unknown(reply.claims, self._horses.executions)
+        for execution in reply.canceled:
+            self._stop_requests.add("", execution)
+        self._leases.give_back_unknown(reply.claims, lambda claimed: was_known(claimed) or is_known(claimed))
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)
 
     def _mute_paused_queues(self) -> None:
         """Keep paused queues from ringing the doorbell: no horse can take their jobs."""
-        self._doorbell.muted = {queue_key(name) for name in paused(self.connection)}
+        self._doorbell.muted = self._scout.muted = {queue_key(name) for name in paused(self.connection)}
 
     def _handle_command(self, command: dict[str, Any]) -> None:
         """Do what one of RQ's commands to this worker asks."""
@@ -341,7 +386,7 @@ class Worker(SettlesByRQ):
             self._horses.stop()
         self._horses.wake_sleeping()
         if time.monotonic() > self._grace_ends:
-            self._horses.kill(RETURNED)
+            self._horses.put_back(time.monotonic() - self._grace_ends)
         return not self._horses.alive
 
     def _is_done(self, burst: bool, max_idle_seconds: float) -> bool:

@@ -1,0 +1,120 @@
+"""Looks what is new in queues whose jobs nobody can begin now: there the doorbell would ring all the time.
+
+An example: the I/O process is full, emails wait, and a work-horse is idle. The doorbell cannot wait for a job of
+the horse's kind. So the worker looks at both ends of such a queue every few milliseconds, and wakes a process only
+for a new job of its kind.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import cast
+
+from redis import Redis
+
+from taskqueue.jobtypes.names import job_type_name
+from taskqueue.store.keys import decoded, job_key
+
+LOOK_SECONDS = 0.015
+SLOW_SECONDS = 0.25  # how often processes look further into a queue that moves
+TAIL = 10  # jobs; if more are new at once, both kinds are woken
+
+
+class Scout:
+    """Looks at the queues while a process is idle that has found only jobs of another kind.
+
+    `wake` is called with the kind of a new job: whether it is io_bound. `is_any_idle` tells whether to look.
+    """
+
+    def __init__(
+        self,
+        connection: Redis,
+        queue_keys: Sequence[str],
+        io_types: Collection[str],
+        wake: Callable[[bool], None],
+        is_any_idle: Callable[[], bool],
+        after: Callable[[float, Callable[[], object]], None],
+    ) -> None:
+        self._connection = connection
+        self._queue_keys = queue_keys
+        self._io_types = io_types
+        self._wake = wake
+        self._is_any_idle = is_any_idle
+        self._after = after
+        self._is_looking = False
+        self._seen: dict[str, set[bytes]] = {}  # by queue: the ids at both ends
+        self._lengths: list[int] = []
+        self._looked_further_at = 0.0
+        self.keys: set[str] = set()  # the queues that it looks at, and that must not ring
+        self.muted: Collection[str] = ()  # paused queues
+
+    def begin(self) -> None:
+        """Look at the queues from now on, until they are empty or no process is idle."""
+        self.keys = set(self._queue_keys).difference(self.muted)
+        if not self._is_looking:
+            self._is_looking = True
+            self._after(LOOK_SECONDS, self.look)
+
+    def look(self) -> None:
+        """Look once, and again later. Raises the driver's errors."""
+        self._is_looking = False
+        self.keys.difference_update(self.muted)
+        if not self._is_any_idle():  # a process that becomes idle begins again, if others' jobs wait
+            self.keys.clear()
+        if not self.keys:
+            self._seen.clear()
+            return
+        keys = sorted(self.keys)
+        try:
+            self._look_at(keys)
+        except BaseException:
+            self.keys.clear()  # the doorbell rings again when Redis is back
+            raise
+        if self.keys:
+            self._is_looking = True
+            self._after(LOOK_SECONDS, self.look)
+
+    def _look_at(self, keys: Sequence[str]) -> None:
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.llen(key)
+                pipeline.lrange(key, 0, 0)
+                pipeline.lrange(key, -TAIL, -1)
+            answers = iter(pipeline.execute())
+        new: list[bytes] = []
+        lengths = []
+        for key, length, head, tail in zip(keys, answers, answers, answers, strict=False):
+            lengths.append(length)
+            if not length:
+                self.keys.discard(key)
+                self._seen.pop(key, None)
+                continue
+            seen = self._seen.get(key)
+            ends = {*head, *tail}
+            if seen is None or (len(tail) == TAIL and not seen & set(tail)):
+                self._wake_both()
+            else:
+                new += ends - seen
+            self._seen[key] = ends
+        for is_io in self._kinds(new):
+            self._wake(is_io)
+        now = time.monotonic()
+        if lengths != self._lengths and now > self._looked_further_at + SLOW_SECONDS:
+            self._lengths, self._looked_further_at = lengths, now
+            self._wake_both()
+
+    def _wake_both(self) -> None:
+        for is_io in (False, True):
+            self._wake(is_io)
+
+    def _kinds(self, ids: Sequence[bytes]) -> set[bool]:
+        """Return whether there are io_bound jobs among these, and others. Our script decides in the same way."""
+        if not ids:
+            return set()
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
+                pipeline.hmget(job_key(decoded(job_id)), "description", "tq:alone")
+            answers = cast("list[list[bytes | None]]", pipeline.execute())
+        return {not alone and self._is_io(description) for description, alone in answers}
+
+    def _is_io(self, description: bytes | None) -> bool:
+        return job_type_name(decoded(description or b"").partition("(")[0]) in self._io_types
