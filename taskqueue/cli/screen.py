@@ -97,7 +97,11 @@ def print_task(task: Mapping[str, Any]) -> None:
 
 def flat(row: Mapping[str, Any], inner: str) -> dict[str, Any]:
     """Return a row in which the fields of the object `inner` replace that object."""
-    return {name: value for name, value in row.items() if name != inner} | dict(row[inner])
+    return {
+        name: value
+        for field, kept in row.items()
+        for name, value in (kept.items() if field == inner else [(field, kept)])
+    }
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], if_empty: str) -> None:

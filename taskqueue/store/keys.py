@@ -58,6 +58,11 @@ def worker_executions_key(name: str) -> str:
     return f"{worker_key(name)}:executions"
 
 
+def lost_worker_key(name: str) -> str:
+    """Return the key that exists for three minutes after a worker was recorded as lost."""
+    return f"tq:lost:{name}"
+
+
 def queue_workers_key(queue: str) -> str:
     """Return the key of the set of workers that work on a queue."""
     return f"{RQ_KEY_PREFIX}:workers:{queue}"
@@ -78,7 +83,20 @@ SCHEDULES = "tq:schedules"  # ZSET: schedules by the time at which they are due 
 OPEN_BATCHES = "tq:batches"  # ZSET: batches that have not ended, by the time at which they were created
 MISSED_CALLBACKS = "tq:callbacks:owed"  # ZSET: tasks whose end scripts may have missed, by the time to look again
 TOTALS = "tq:totals"  # HASH: "email:finished", "email:runs:0.5" (how many took as long), "email:runs:seconds", …
+ROLLED_UP = "tq:rolled"  # STRING: the last minute whose counts were added to its hour
+CHANGES = "tq:changes"  # STREAM: who changed what, and when (telemetry/changes.py)
+RELEASES = "tq:releases"  # HASH: each release that a worker has run: when the first one started
 SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
+
+
+def minute_key(minute: int) -> str:
+    """Return the key of the counts of one minute since 1970: "email:high:finished" and the like (series.py)."""
+    return f"tq:minute:{minute}"
+
+
+def hour_key(hour: int) -> str:
+    """Return the key of the counts of one hour since 1970; its fields are those of the minutes."""
+    return f"tq:hour:{hour}"
 
 
 def type_index_key(job_type: str) -> str:
@@ -174,6 +192,8 @@ class WorkerField:
     BUSY = "tq:busy"  # how many of them run a job now
     IO_SLOTS = "tq:io_slots"  # how many jobs its I/O process can run at once; 0: it has none
     IO_BUSY = "tq:io_busy"  # how many jobs its I/O process runs now
+    RELEASE = "tq:release"  # RELEASE, where it is set
+    MEMORY = "tq:memory"  # bytes that the processes of the worker use, those that they share counted once
 
 
 # Statuses and registries

@@ -12,4 +12,4 @@ class Report(NamedTuple):
     io_slots: int = 0  # how many jobs the I/O process can run at once; 0: there is none
     io_busy: int = 0  # how many it runs
     schedules: bool = False  # it holds the scheduler lock, and queues what is due
-    tally: str = "{}"  # `Tally.as_line()`, since its start
+    tally: str = '{"types": {}, "series": {}}'  # `Tally.as_line()`, since its start

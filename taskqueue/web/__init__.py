@@ -20,6 +20,7 @@ from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.schedule_store import Schedules
 from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.monitor.checkup import Checkup
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
 from taskqueue.monitor.health import Probe
@@ -36,6 +37,8 @@ from taskqueue.store.connection import (
     connect_for_requests,
     connect_for_worker,
 )
+from taskqueue.telemetry.changes import Changes
+from taskqueue.telemetry.series import Series
 from taskqueue.web import dashboard, docs
 from taskqueue.web.api import (
     batches,
@@ -44,6 +47,7 @@ from taskqueue.web.api import (
     explain,
     failures,
     files,
+    findings,
     health,
     logs,
     metrics,
@@ -54,7 +58,9 @@ from taskqueue.web.api import (
     task_list,
     task_types,
 )
-from taskqueue.web.http import access, body, browsers, problems, rate_limit, tracing
+from taskqueue.web.api import changes as changes_view
+from taskqueue.web.api import series as series_view
+from taskqueue.web.http import access, body, browsers, change_record, problems, rate_limit, tracing
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.json_text import FastJson
 
@@ -75,11 +81,14 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     connection = connect_for_requests(settings.redis_url)
     queue = TaskQueue(connection, settings, job_types)
 
+    changes = Changes(connection)
+
     tracing.register(app)
     problems.register(app)
     body.register(app, settings)
     browsers.register(app, settings, except_blueprint=dashboard.NAME)
     access.register(app, queue, except_blueprint=dashboard.NAME)
+    change_record.register(app, changes, dashboard=dashboard.NAME)
     if settings.rate_limit:
         rate_limit.register(app, rate_limit.Quotas(connection, settings.rate_limit))
 
@@ -88,7 +97,8 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     subscriptions = Subscriptions(connection, connect_for_worker(connection))
     app.extensions["subscriptions"] = subscriptions  # closed when a process stops: web/gunicorn_conf.py
     failed_tasks = FailedTasks(connection, settings.queues)
-    cluster_state = ClusterState(connection, settings.queues)
+    series = Series(connection)
+    cluster_state = ClusterState(connection, settings.queues, series)
     batch_store = Batches(connect_for_bulk(connection), queue.submissions, job_types)
     schedule_store = Schedules(connection, queue.submissions, job_types)
 
@@ -110,6 +120,9 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         docs.views(app, job_types, settings),
         metrics.views(PrometheusReport(connect_for_probes(connection), settings.queues)),
         cluster.views(cluster_state),
+        changes_view.views(changes),
+        findings.views(Checkup(settings)),
+        series_view.views(series),
         explain.views(Explainer(connection, queue, cluster_state, settings)),
     ):
         app.register_blueprint(blueprint)

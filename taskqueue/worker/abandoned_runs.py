@@ -65,7 +65,7 @@ class AbandonedRuns:
             self._by_rq.settle(outcome)
         if outcome.kind in ("failed", "stopped"):
             self._by_rq.call_back(job, outcome)
-        self._tally.add(outcome.job_type, outcome.kind, outcome.ended - began)
+        self._tally.add(outcome.job_type, outcome.kind, outcome.ended - began, outcome.origin)
         if settled == "canceled":
             log.warning("Task %s canceled while it ran", job_id, extra=about(job_id))
         else:

@@ -142,11 +142,12 @@ class Horse:
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
         self._channel.write(State(Phase.RUNNING, claim, answer.job_id, claim, job.origin, began, deadline))
         self._job_log.begins(job)
-        self._outcomes.count_wait(job.type_name, answer.fields, began)
+        self._outcomes.count_wait(job, answer.fields, began)
         self._capture.begin(job)
         if job.needs_rqs_code:
             succeeded = self._by_rq.run(job, claim)
-            self._tally.add(job.type_name, "finished" if succeeded else "failed", time.time() - began)
+            outcome = "finished" if succeeded else "failed"
+            self._tally.add(job.type_name, outcome, time.time() - began, job.origin)
             self._outcomes.write_output(job.id, self._capture.end())
             return None
         token = _current_job.set(job)

@@ -127,7 +127,7 @@ class Outcomes:
             self.write_output(outcome.job, outcome.output)
         self._job_log.settled(outcome)
         if outcome.kind != "postponed":  # nothing has run
-            self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
+            self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began, outcome.origin)
 
     def write_output(self, job_id: str, output: CapturedOutput | None) -> None:
         """Write the last output of a job that RQ's own code has settled."""
@@ -138,8 +138,9 @@ class Outcomes:
             if output.progress and ttl != GONE:
                 write_progress(self._connection, job_id, output.progress)
 
-    def count_wait(self, job_type: str, raw: Mapping[bytes, bytes], began: float) -> None:
+    def count_wait(self, job: ClaimedJob, raw: Mapping[bytes, bytes], began: float) -> None:
         """Count how long a job has waited until its run began."""
         with contextlib.suppress(KeyError, ValueError):  # another program may have written anything, or nothing
             queued_at = datetime.fromisoformat(raw[b"enqueued_at"].decode()).timestamp()
-            self._tally.add_wait(job_type, max(0.0, began - queued_at))  # the clocks of two machines may differ
+            waited = max(0.0, began - queued_at)  # the clocks of two machines may differ
+            self._tally.add_wait(job.type_name, waited, job.origin)

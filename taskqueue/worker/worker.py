@@ -48,6 +48,7 @@ from taskqueue.worker.loop import Loop
 from taskqueue.worker.maintenance.lost_jobs import LostJobs
 from taskqueue.worker.maintenance.maintenance import Maintenance
 from taskqueue.worker.options import Options
+from taskqueue.worker.presence import Presence
 from taskqueue.worker.reporter import Reporter
 from taskqueue.worker.scout import Scout
 from taskqueue.worker.settle_and_claim import SettleAndClaim
@@ -170,11 +171,17 @@ class Worker(SettlesByRQ):
         log.info("Worker %s has stopped", self.name)
         return bool(self.tally.by_type)
 
+    def register_birth(self) -> None:
+        """Register in Redis, with the release that this worker runs."""
+        super().register_birth()  # type: ignore[no-untyped-call]
+        self._presence.sign_on()
+
     def _sign_off(self) -> None:
         self._heartbeat()
         self._add_totals()
         self._maintenance.give_up()
         self.register_death()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+        self._presence.sign_off()
 
     def _set_up(self) -> None:
         abandoned_runs = AbandonedRuns(
@@ -192,8 +199,11 @@ class Worker(SettlesByRQ):
             lose_touch=self._leases.lose_touch,
             fix_types=self._wrong_types.move_aside,
         )
-        self._maintenance = Maintenance(self.connection, self.queues, self._settings, self._boundary.attempt)
+        self._maintenance = Maintenance(
+            self.connection, self.queues, self._settings, self._boundary.attempt, self.name
+        )
         self._totals = Totals(self.connection)
+        self._presence = Presence(self.connection, self.name, self._settings.release)
         self._loop = Loop(self._boundary)
         selector = self._loop.selector
         self._io_types = {name for name, job_type in known_types().items() if job_type.io_bound}
@@ -251,7 +261,7 @@ class Worker(SettlesByRQ):
     def _register(self) -> None:
         self._wrong_types.move_aside()
         try:
-            self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+            self.register_birth()
         except ValueError as error:  # a live worker has this name already
             raise InvalidSetting(f"--name: {error}") from error
         self.set_state("idle")
@@ -344,13 +354,14 @@ class Worker(SettlesByRQ):
         reply = self._leases.heartbeat(self._horses.running, self._horses.capacity)
         is_known = self._horses.knows()
         if not reply.is_known:
-            self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+            self.register_birth()
         for execution in reply.canceled:
             self._stop_requests.add("", execution)
         self._leases.give_back_unknown(reply.claims, lambda claimed: was_known(claimed) or is_known(claimed))
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)
+        self._presence.note_memory(horse.pid for horse in self._horses.alive)
 
     def _mute_paused_queues(self) -> None:
         """Keep paused queues from ringing the doorbell: no horse can take their jobs."""

@@ -11,9 +11,9 @@ from urllib3.util import parse_url
 
 from taskqueue.cli.api import Api
 from taskqueue.cli.by_http import HttpClient
-from taskqueue.cli.doctor import check
-from taskqueue.cli.doctor.check import MAX_SKEW_SECONDS, Check
 from taskqueue.errors import ApiRefused
+from taskqueue.monitor import checks
+from taskqueue.monitor.checks import MAX_SKEW_SECONDS, Check
 
 API_VERSION = "1"  # of /openapi.json: the version that this command line speaks
 UNSEEN = Check(
@@ -61,7 +61,7 @@ def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Check:
         return Check("clock", None, "the web server sends no Date header")
     skew, within = date + 0.5 - (before + after) / 2, 0.5 + (after - before) / 2
     found = f"{skew:+.1f} s between the web server and this machine, give or take {within:.1f}"
-    return check.clock(abs(skew) - within < MAX_SKEW_SECONDS, found)
+    return checks.clock(abs(skew) - within < MAX_SKEW_SECONDS, found)
 
 
 def _ready(api: Api) -> Check:
@@ -103,10 +103,10 @@ def _dashboard(api: Api) -> Check:
     return Check("dashboard", status == 200 or has_own_login, f"{api.url}/rq answers {status}", fix)
 
 
-def _unless_refused(about: str, checks: Iterator[Check]) -> Iterator[Check]:
+def _unless_refused(about: str, made: Iterator[Check]) -> Iterator[Check]:
     """Yield these checks, or one that says why the API refused them."""
     try:
-        yield from checks
+        yield from made
     except ApiRefused as refused:
         # A key for some task types may see none of it, and a proxy may hide /metrics.
         hidden = refused.status in (403, 404)
@@ -114,8 +114,8 @@ def _unless_refused(about: str, checks: Iterator[Check]) -> Iterator[Check]:
 
 
 def _cluster(client: HttpClient) -> Iterator[Check]:
-    yield from map(check.queue, client.queues())
-    yield from check.workers(client.workers())
+    yield from map(checks.queue, client.queues())
+    yield from checks.workers(client.workers())
 
 
 def _figures(api: Api) -> dict[str, float]:
@@ -128,11 +128,13 @@ def _figures(api: Api) -> dict[str, float]:
 def _redis(api: Api) -> Iterator[Check]:
     figures = _figures(api)
     if figures.get("taskqueue_suspended"):
-        yield check.workers_suspended()
+        yield checks.workers_suspended()
     alive = figures["taskqueue_scheduler_alive"] == 1
-    yield check.scheduler(alive, f"for {'all queues' if alive else 'not all queues'}")
+    yield checks.scheduler(alive, f"for {'all queues' if alive else 'not all queues'}")
     keeps_all = figures["taskqueue_redis_keeps_all"] == 1
-    yield check.eviction(keeps_all, "noeviction" if keeps_all else "not noeviction")
+    yield checks.eviction(keeps_all, "noeviction" if keeps_all else "not noeviction")
     appends = figures["taskqueue_redis_append_only"] == 1
-    yield check.persistence(appends, f"on disk: {'each change' if appends else 'not each change'}", snapshots=True)
-    yield check.memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])
+    yield checks.persistence(
+        appends, f"on disk: {'each change' if appends else 'not each change'}", snapshots=True
+    )
+    yield checks.memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])

@@ -77,6 +77,14 @@ for _, parent in ipairs(parents) do
     end
 end
 
+local function count_submission() -- for telemetry/series.py. A statistic that fails keeps no task from its queue.
+    local minute = ('tq:minute:%d'):format(created / 60000000)
+    local type = KEYS[5]:sub(15) -- behind "tq:index:type:"
+    if redis.pcall('HINCRBY', minute, type .. ':' .. origin .. ':submitted', 1) == 1 then
+        redis.pcall('EXPIRE', minute, 21600) -- MINUTES_KEPT_SECONDS
+    end
+end
+
 local function write()
     redis.call('HSET', KEYS[1], unpack(ARGV, 4 + option_count))
     redis.call('SADD', KEYS[3], KEYS[2])
@@ -98,6 +106,7 @@ local function write()
     if option.callback then redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id) end
     if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end
     keep_record('repeated', status, id, created)
+    count_submission()
     -- Last: if Redis refuses one of the commands, nothing is queued.
     if status == 'queued' then
         redis.call(option.front and 'LPUSH' or 'RPUSH', KEYS[2], id)

@@ -112,8 +112,10 @@ def _type_missing(key: ApiKey, declared: Endpoint | None, queue: TaskQueue) -> R
         return None
     task_id = (request.view_args or {}).get("task_id")
     if task_id is not None:
-        if not key.sees(queue.get(task_id).type):
+        task_type = queue.get(task_id).type
+        if not key.sees(task_type):
             raise UnknownTask(task_id)
+        g.changed_type = task_type  # for change_record.py
     elif declared and declared.query and "task_type" in declared.query.model_fields:
         check_may_submit(request.args.get("task_type"))
     elif not (declared and declared.by_type):

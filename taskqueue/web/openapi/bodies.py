@@ -19,14 +19,19 @@ from taskqueue.store.times import microseconds
 from taskqueue.tasks.log_lines import StoredLine
 from taskqueue.tasks.task import Task
 from taskqueue.tasks.task_json import TaskJson, task_json
+from taskqueue.telemetry.changes import Change
+from taskqueue.telemetry.series import Point
 from taskqueue.web.api.batches import BulkJson, BulkTasks, ResultJson
+from taskqueue.web.api.changes import ChangesJson
 from taskqueue.web.api.cluster import PauseJson, QueuesJson, WorkersJson
 from taskqueue.web.api.explain import ExplanationJson, ReasonJson
 from taskqueue.web.api.failures import GroupsJson
+from taskqueue.web.api.findings import FindingJson, FindingsJson
 from taskqueue.web.api.health import HealthJson
 from taskqueue.web.api.logs import LogJson
 from taskqueue.web.api.requeue import DryRunJson
 from taskqueue.web.api.schedules import ScheduleJson, SchedulesJson
+from taskqueue.web.api.series import SeriesJson, SpanJson
 from taskqueue.web.api.submit import AcceptedJson
 from taskqueue.web.api.task_list import PageJson
 from taskqueue.web.api.task_types import TaskTypeJson, TaskTypesJson, task_type_json
@@ -38,6 +43,7 @@ BEGAN = datetime(2026, 11, 24, 10, 43, 5, 120_000, UTC)
 AT, LATER = "2026-11-24T10:43:05.120Z", "2026-11-24T10:43:06.120Z"
 CRON, NEXT_RUN = "30 2 * * *", "2026-11-25T02:30:00.000Z"
 WORKER = "worker-1"
+START_A_WORKER = "Start one: python worker.py"
 
 
 def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
@@ -71,6 +77,15 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
     worker = WorkerView(
         name=WORKER, state="busy", queues=(queue,), host="10.1.0.7", pid=1, started_at=BEGAN,
         last_heartbeat=ended_at, horses=2, tasks=(ID,), runs_finished=46, runs_failed=1,
+        release="v42", memory_bytes=94_371_840,
+    )  # fmt: skip
+    change = Change(
+        id="1795516985120-0", at=BEGAN, who="ada", via="http", what="queue-paused", target=queue, detail="",
+        task_type=None, request_id="5f0c2a9e81d3b764",
+    )  # fmt: skip
+    point = Point(
+        at=BEGAN, submitted=12, begun=12, complete=11, failed=0, retried=1, canceled=0, wait_seconds=0.004,
+        run_seconds=0.3,
     )  # fmt: skip
     reason = ReasonJson(code="complete", message=f"Attempt 1 of {attempts} succeeded at {LATER}.")
     line = StoredLine(id="1795516985120-0", attempt=1, at=BEGAN, level="INFO", line="halfway")
@@ -98,8 +113,21 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         PageJson: PageJson([summary], f"/tasks?limit=1&cursor={cursor((microseconds(BEGAN), ID))}"),
         GroupsJson: GroupsJson(failures=[group], complete=True),
         QueuesJson: QueuesJson(
-            [QueueView(name=queue, paused=False, oldest_waiting_seconds=0.4, workers=1, tasks=counts)]
+            [
+                QueueView(
+                    name=queue, paused=False, oldest_waiting_seconds=0.4, workers=1, drains_in_seconds=3,
+                    tasks=counts,
+                )
+            ]
         ),
+        ChangesJson: ChangesJson([change], next=change.id),
+        FindingsJson: FindingsJson(
+            ok=False,
+            findings=[
+                FindingJson(about="workers", ok=False, found="0 live; 0 of 0 work-horses busy", fix=START_A_WORKER)
+            ],
+        ),
+        SpanJson: SpanJson(60, [SeriesJson(None, [point])]),
         WorkersJson: WorkersJson([worker]),
         ExplanationJson: ExplanationJson(id=ID, status="complete", reasons=[reason], ahead=None, seconds=None),
         LogJson: LogJson([line]),

@@ -211,7 +211,7 @@ class Turns:
             self._settling.append(Settling(slot, self._outcomes.alone(job, execution, began)))
             return None
         self._job_log.begins(job)
-        self._outcomes.count_wait(job.type_name, fields, began)
+        self._outcomes.count_wait(job, fields, began)
         run.context.run(run.enter, Trace.of_job(fields))
         self.running[execution] = run
         return run
