@@ -13,10 +13,10 @@ from typing import Any
 from rq import get_current_job
 
 from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, UnknownJobType
+from taskqueue.jobtypes import event_loop
 from taskqueue.jobtypes.names import function_name, registered_type
 from taskqueue.jobtypes.registry import JobType, discover, registered
 from taskqueue.jobtypes.signature import Json
-from taskqueue.run import event_loop
 from taskqueue.settings import process_settings
 from taskqueue.store.keys import Field
 from taskqueue.telemetry.spans import span

@@ -58,7 +58,7 @@ class AbandonedRuns:
             return False
         began = job.started_at.timestamp() if job.started_at else time.time()
         outcome = outcome_of(job, execution, ending, began, self._failure_ttl)
-        settled = self._settle_and_claim(outcome, give_up=lambda: True).settled
+        (settled,) = self._settle_and_claim([outcome], give_up=lambda: True).settled
         if settled == "lost":
             return True
         if settled == "dependents":

@@ -19,11 +19,11 @@ from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.trace import Trace, current_trace
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.capture import Capture
-from taskqueue.worker.horse_channel import IDLE, SUSPENDED, HorseChannel, Phase, State
+from taskqueue.worker.horse_channel import IDLE, IDLE_OTHERS, SUSPENDED, HorseChannel, Phase, State
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
 from taskqueue.worker.outcomes import Outcomes
-from taskqueue.worker.settle_and_claim import Answer, Outcome, SettleAndClaim
+from taskqueue.worker.settle_and_claim import Claimed, Outcome, SettleAndClaim
 
 log = logging.getLogger(__name__)
 
@@ -81,16 +81,18 @@ class Horse:
             previous = (outcome.job, outcome.execution, outcome.origin, outcome.began) if outcome else ()
             self._channel.write(State(Phase.CLAIMING, claim, *previous))
             try:
-                answer = self._settle_and_claim(outcome, claim, give_up=_never if outcome else self._stopping)
+                answer = self._settle_and_claim(
+                    [outcome] if outcome else [], claim, give_up=_never if outcome else self._stopping
+                )
             except RedisError:
                 if self._stopping():
                     return  # the worker settles the job that the channel names
                 raise
             if outcome:
-                self._outcomes.note_settled(outcome, answer.settled)
+                self._outcomes.note_settled(outcome, answer.settled[0])
                 outcome = None
             if answer.claim == "claimed":
-                outcome = self._perform(answer, claim)
+                outcome = self._perform(answer.jobs[0])
                 if outcome and (output := self._capture.end()):
                     outcome = outcome._replace(output=output)
                 self._jobs_left -= 1
@@ -98,6 +100,8 @@ class Horse:
                 self._sleep(SUSPENDED)
             elif answer.claim == "empty":
                 self._sleep(IDLE)
+            elif answer.claim == "others":
+                self._sleep(IDLE_OTHERS)
             elif not claim:
                 self._send_tally()
                 return
@@ -129,23 +133,23 @@ class Horse:
         if not self._channel.horse_end.recv(1):  # the worker has closed its end
             sys.exit(0)
 
-    def _perform(self, answer: Answer, claim: str) -> Outcome | None:
+    def _perform(self, claimed: Claimed) -> Outcome | None:
         """Run the claimed job; return what becomes of it, or None if RQ's own code has settled it."""
-        began = time.time()
+        execution, began = claimed.execution, time.time()
         limit = 0.0
-        current_trace.set(Trace.of_job(answer.fields))
+        current_trace.set(Trace.of_job(claimed.fields))
         try:
-            job = ClaimedJob.of(answer.job_id, answer.fields, self._connection, self._worker_name)
+            job = ClaimedJob.of(claimed.id, claimed.fields, self._connection, self._worker_name)
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the horse goes on
-            return self._outcomes.unreadable(answer.job_id, answer.fields, claim, began)
+            return self._outcomes.unreadable(claimed, began)
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
-        self._channel.write(State(Phase.RUNNING, claim, answer.job_id, claim, job.origin, began, deadline))
+        self._channel.write(State(Phase.RUNNING, execution, claimed.id, execution, job.origin, began, deadline))
         self._job_log.begins(job)
-        self._outcomes.count_wait(job, answer.fields, began)
+        self._outcomes.count_wait(job, claimed.fields, began)
         self._capture.begin(job)
         if job.needs_rqs_code:
-            succeeded = self._by_rq.run(job, claim)
+            succeeded = self._by_rq.run(job, execution)
             outcome = "finished" if succeeded else "failed"
             self._tally.add(job.type_name, outcome, time.time() - began, job.origin)
             self._outcomes.write_output(job.id, self._capture.end())
@@ -156,10 +160,10 @@ class Horse:
                 text = job.func.text(*job.args, **job.kwargs)
         except BaseException:  # noqa: BLE001  sys.exit() in a job fails it, too
             self._capture.restore_logging()  # before what follows is logged
-            return self._outcomes.failed(job, claim, began)
+            return self._outcomes.failed(job, execution, began)
         finally:
             _current_job.reset(token)
-        return self._outcomes.finished(job, claim, began, text)
+        return self._outcomes.finished(job, execution, began, text)
 
 
 def _never() -> bool:

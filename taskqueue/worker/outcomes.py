@@ -23,7 +23,7 @@ from taskqueue.worker.decision import Ending, How, is_unknown_here, postponed_se
 from taskqueue.worker.error import current_error
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
-from taskqueue.worker.settle_and_claim import Outcome, outcome_of, result_text
+from taskqueue.worker.settle_and_claim import Claimed, Outcome, outcome_of, result_text
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,9 @@ class Outcomes:
             delay=delay,
         )
 
-    def unreadable(self, job_id: str, fields: Mapping[bytes, bytes], execution: str, began: float) -> Outcome:
+    def unreadable(self, claimed: Claimed, began: float) -> Outcome:
         """Return the failure of a job whose hash is malformed, in an `except` block. Raises Redis errors."""
+        job_id, execution, fields = claimed
         log.error("Task %s is unreadable and has failed: %s", job_id, sys.exc_info()[1], extra=about(job_id))
         # Remove the fields that are malformed: RQ's own tools would fail on them, too.
         key = job_key(job_id)

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -25,6 +25,7 @@ from taskqueue.control.pauses import paused
 from taskqueue.errors import InvalidSetting
 from taskqueue.jobtypes.limits import declare
 from taskqueue.jobtypes.registry import discover, known_types, registered
+from taskqueue.run import lifetime
 from taskqueue.settings import process_settings
 from taskqueue.store.connection import connect_for_requests, connect_for_worker
 from taskqueue.store.keys import queue_key
@@ -184,6 +185,9 @@ class Worker(SettlesByRQ):
         self._presence.sign_off()
 
     def _set_up(self) -> None:
+        self._io_types = _io_types()
+        if not self._io_types:
+            self._options = self._options._replace(io_slots=0)
         abandoned_runs = AbandonedRuns(
             self.connection,
             self._settle_and_claim(self.connection),
@@ -206,9 +210,6 @@ class Worker(SettlesByRQ):
         self._presence = Presence(self.connection, self.name, self._settings.release)
         self._loop = Loop(self._boundary)
         selector = self._loop.selector
-        self._io_types = {name for name, job_type in known_types().items() if job_type.io_bound}
-        if not self._io_types:
-            self._options = self._options._replace(io_slots=0)
         self._horses = Horses(
             self._options.horses,
             self._options.io_slots,
@@ -254,9 +255,20 @@ class Worker(SettlesByRQ):
         self._loop.every(PAUSED_SECONDS, self._mute_paused_queues)
 
     def _settle_and_claim(
-        self, connection: Redis, note_refusal: Callable[[str], None] = lambda message: None
+        self,
+        connection: Redis,
+        note_refusal: Callable[[str], None] = lambda message: None,
+        kind: Literal["any", "io", "cpu"] = "any",
     ) -> SettleAndClaim:
-        return SettleAndClaim(connection, self.name, self.queue_names(), LEASE_SECONDS, note_refusal)
+        return SettleAndClaim(
+            connection,
+            self.name,
+            self.queue_names(),
+            LEASE_SECONDS,
+            note_refusal,
+            kind=kind,
+            io_types=self._io_types,
+        )
 
     def _register(self) -> None:
         self._wrong_types.move_aside()
@@ -286,16 +298,19 @@ class Worker(SettlesByRQ):
     def _be_a_horse(self, channel: HorseChannel) -> None:
         self._prepare_child()
         self.connection = connection = connect_for_worker(self._given_connection)
+        lifetime.starts()
         self.job_monitoring_interval = LEASE_SECONDS
+        kind: Literal["any", "cpu"] = "cpu" if self._options.io_slots else "any"
         Horse(
             channel,
             connection,
-            self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal),
+            self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal, kind),
             self._settings,
             self.name,
             ByRQ(self, connection),
             self._options.limits,
         ).run()
+        lifetime.ends()
         spans.flush()
 
     def _be_an_io_process(self, channel: IOChannel) -> None:
@@ -303,15 +318,17 @@ class Worker(SettlesByRQ):
 
         self._prepare_child()
         self.connection = connection = connect_for_worker(self._given_connection)
+        lifetime.starts()
         IOProcess(
             channel,
             connection,
-            self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal, kind="io"),
+            self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal, "io"),
             self._settings,
             self.name,
             ByRQ(self, connection),
             self._options.limits.memory_mib,
         ).run()
+        lifetime.ends()
         spans.flush()
 
     def _prepare_child(self) -> None:
@@ -421,3 +438,9 @@ class Worker(SettlesByRQ):
         self._is_nothing_left = not any(self.connection.llen(key) for key in self.queue_keys() if key not in muted)
         if not self._is_nothing_left:
             self._horses.wake_sleeping()
+
+
+def _io_types() -> frozenset[str]:
+    """Return the names of the io_bound job types, and the paths of their functions, as RQ may name them."""
+    io_bound = [job_type for job_type in known_types().values() if job_type.io_bound]
+    return frozenset(name for job_type in io_bound for name in (job_type.name, job_type.path))

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis import Redis
 
+from jobs._smtp_pool import pool
 from jobs.email import EmailSettings, send_email
 from taskqueue import PermanentFailure, files
 from taskqueue.enqueue.queue import TaskQueue
@@ -117,6 +118,7 @@ def serve(mailbox: Mailbox) -> Iterator[Serve]:
         return port
 
     yield start
+    pool.close()
     for controller in started:
         controller.stop()
 
@@ -562,6 +564,7 @@ class TestTheConnection:
         assert send_email(to=TO, subject="s").sent
         assert mailbox.greetings == ["shop.example.com"]
         mailbox.answers["EHLO"] = "550 5.7.1 no"
+        pool.close()  # the next message needs a new connection
         with pytest.raises(PermanentFailure, match=r"550 .* no \(EHLO shop\.example\.com; set SMTP_EHLO_NAME"):
             send_email(to=TO, subject="s")
 

@@ -69,7 +69,7 @@ class IOChild(HorseProcess):
         if lived and ending:
             self._left = {state.execution: state for state in self.channel.states()}
             self._is_known = self.channel.count() == 1 and not self.channel.has_left_behind
-            if ending is not self._killed_for:
+            if ending is not self._killed_for and self.channel.count():
                 log.error("%s %d jobs ran in it.", ending.message, self.channel.count())
         return ending
 

@@ -10,7 +10,7 @@ import time
 from redis import Redis
 from redis.exceptions import RedisError
 
-from taskqueue.run import event_loop
+from taskqueue.jobtypes import event_loop
 from taskqueue.settings import Settings
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.by_rq import ByRQ

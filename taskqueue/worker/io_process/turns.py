@@ -199,7 +199,7 @@ class Turns:
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
             must_be_alone = job.needs_rqs_code or not _is_io_bound(job)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the others go on
-            outcome = self._outcomes.unreadable(job_id, fields, execution, began)
+            outcome = self._outcomes.unreadable(claimed, began)
             self._channel.write_slot(slot, State(Phase.CLAIMING, "", job_id, execution, outcome.origin, began))
             self._settling.append(Settling(slot, outcome))
             return None
