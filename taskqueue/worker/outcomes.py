@@ -69,7 +69,8 @@ class Outcomes:
     def ended(self, job: ClaimedJob, execution: str, began: float, ending: Ending) -> Outcome:
         """Return what becomes of a job whose run ended like this, without success, and log it."""
         outcome = outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
-        self._job_log.abandoned(job, outcome)
+        if outcome.kind != "stopped":  # it is logged when Redis has said whether the task was canceled
+            self._job_log.abandoned(job, outcome)
         return outcome
 
     def alone(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
@@ -122,7 +123,8 @@ class Outcomes:
             return
         if settled == "canceled":
             self._job_log.canceled(outcome)
-            outcome = outcome._replace(kind="stopped")
+            self._tally.add(outcome.job_type, "stopped", outcome.ended - outcome.began, outcome.origin)
+            return
         if settled == "dependents":
             self._by_rq.settle(outcome)
             self.write_output(outcome.job, outcome.output)

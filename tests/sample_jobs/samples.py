@@ -364,27 +364,3 @@ def sets_up_logging(how: str) -> None:
         case "basicConfig":
             logging.basicConfig(force=True)
     raise ValueError(f"after {how}")
-
-
-@job("nap", attempts=2, timeout=5, retry_delay=0, io_bound=True)
-def nap(seconds: float = 0, words: str = "") -> str | None:
-    """Log and print some words, wait in a thread, and return the id of the task that the thread sees."""
-    if words:
-        log.info(words)
-        print(words, "printed")
-        progress(1, 2, words)
-    time.sleep(seconds)
-    task = current_task()
-    return task and task.id
-
-
-@job("wait", attempts=2, timeout=5, retry_delay=0)
-async def wait(seconds: float = 0, words: str = "") -> str | None:
-    """Log and print some words, wait in the event loop, and return the id of the task that the coroutine sees."""
-    if words:
-        log.info(words)
-        print(words, "printed")
-        progress(1, 2, words)
-    await asyncio.sleep(seconds)
-    task = current_task()
-    return task and task.id

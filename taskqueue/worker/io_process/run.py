@@ -3,11 +3,12 @@
 import asyncio
 import sys
 import time
+import traceback
 from asyncio import AbstractEventLoop, CancelledError, Task
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from functools import cache, partial
-from threading import get_ident
+from threading import get_ident, main_thread
 from typing import Any, NamedTuple
 
 from rq.job import _current_job
@@ -24,7 +25,7 @@ from taskqueue.worker.outcomes import Outcomes
 from taskqueue.worker.settle_and_claim import Outcome
 
 HARD_LIMIT_SECONDS = 1.5  # after its time limit, a run that has swallowed the exception is settled all the same
-STOP_SECONDS = 0.5  # so long has a run to end that is to be stopped
+STOP_SECONDS = 0.4  # so long has a run to end that is to be stopped
 
 
 class Stopped(BaseException):
@@ -53,7 +54,8 @@ def time_limit(seconds: float) -> Interruption:
     # A thread takes a class, and makes the exception without arguments.
     members = {"__module__": JobTimeoutException.__module__, "__init__": set_message}
     error = type(JobTimeoutException.__name__, (JobTimeoutException,), members)
-    ending = Ending(How.TIMED_OUT, "It did not end at its time limit, and was left behind.")
+    kind = f"{JobTimeoutException.__module__}.{JobTimeoutException.__name__}"
+    ending = Ending(How.TIMED_OUT, f"{kind}: {message}; it did not end, and was left behind")
     return Interruption(error, ending, HARD_LIMIT_SECONDS)
 
 
@@ -126,7 +128,12 @@ class Runs:
     def give_up(self, run: Run) -> Outcome:
         """Return the outcome of a run that was interrupted and does not end."""
         assert run.interruption  # noqa: S101  it has swallowed one
-        return self._outcomes.ended(run.job, run.execution, run.began, run.interruption.ending)
+        how, message = run.interruption.ending[:2]
+        if how is How.TIMED_OUT:  # show where it hangs, in the form of a traceback
+            is_in_loop = run.is_coroutine and self.in_loop() is run
+            frame = sys._current_frames().get((main_thread().ident or 0) if is_in_loop else run.thread)
+            message = f"{''.join(traceback.format_stack(frame)) if frame else ''}{message}"
+        return self._outcomes.ended(run.job, run.execution, run.began, Ending(how, message))
 
     def in_loop(self) -> Run | None:
         """Return the run whose coroutine the event loop is executing at this instant."""
