@@ -115,6 +115,12 @@ class Listing:
                 return self._sorted(ids, wanted, limit, below, may_see)
             return self._walk(wanted, limit, below, may_see)
 
+    def tasks(self, ids: Sequence[str]) -> dict[str, Summary]:
+        """Return the tasks of these ids by their ids, without those that are gone. Raises `QueueUnavailable`."""
+        with redis_errors():
+            tasks, _ = self._read(ids)
+        return {task.id: task for task in tasks}
+
     def _ids_if_few(self, wanted: TaskFilter) -> list[str] | None:
         """Return the ids of all tasks of the wanted status; None where they are too many to be sorted."""
         if wanted.status is None:

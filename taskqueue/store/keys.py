@@ -159,6 +159,11 @@ def calls_key(caller: str) -> str:
     return f"tq:calls:{caller}"
 
 
+def session_key(digest: str) -> str:
+    """Return the key of a session of the console; `digest` is the hash of its token."""
+    return f"tq:session:{digest}"
+
+
 CHANGES_CHANNEL = "tq:task:"  # PUBSUB: CHANGES_CHANNEL<task id> gets a message whenever the task changes
 
 

@@ -9,7 +9,7 @@ These are statistics: if the answer to an addition is lost, it may be made twice
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -27,6 +27,7 @@ HOURS_KEPT_SECONDS = 5 * 7 * 24 * HOUR
 SETTLED_SECONDS = 120  # after so long nothing more is added to a minute or, with its roll-up, to an hour
 
 EVENTS = ("submitted", "begun", "finished", "failed", "retried", "stopped", "returned")
+Counts = dict[tuple[str, str], Counter[str]]  # by job type and queue: how often each event happened
 Span = Literal["hour", "day", "week"]
 STEPS: dict[Span, tuple[int, int]] = {"hour": (MINUTE, 60), "day": (HOUR, 24), "week": (HOUR, 168)}
 """For each span: the seconds of one point, and the number of points."""
@@ -73,7 +74,7 @@ class Series:
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
-        self._settled: dict[str, Counter[str]] = {}  # by key
+        self._settled: dict[str, Counts] = {}  # by key
         self._lock = Lock()
 
     def read(self, span: Span) -> "Table":
@@ -94,13 +95,13 @@ class Series:
         with redis_errors(), self._connection.pipeline(transaction=False) as pipeline:
             for key in (*(keys[number] for number in missing), *map(minute_key, unrolled)):
                 pipeline.hgetall(key)
-            answers = [_counter(answer) for answer in pipeline.execute(raise_on_error=False)]
+            answers = [_counts(answer) for answer in pipeline.execute(raise_on_error=False)]
         counts |= dict(zip(missing, answers, strict=False))
         self._keep({keys[number]: counts[number] for number in missing if _is_settled(number, seconds, now)})
         for minute, counter in zip(unrolled, answers[len(missing) :], strict=True):
             if (of := counts.get(minute * MINUTE // HOUR)) is not None:
-                counts[minute * MINUTE // HOUR] = of + counter
-        return Table(seconds, [(number * seconds, of or Counter()) for number, of in counts.items()])
+                counts[minute * MINUTE // HOUR] = _added(of, counter)
+        return Table(seconds, [(number * seconds, of or {}) for number, of in counts.items()])
 
     def _unrolled(self, now: float) -> Sequence[int]:
         """Return the minutes that no worker has added to their hour yet."""
@@ -110,7 +111,7 @@ class Series:
         oldest = present - MINUTES_KEPT_SECONDS // MINUTE
         return range(max(oldest, int(cast("bytes", rolled)) + 1) if rolled else oldest, present + 1)
 
-    def _keep(self, settled: Mapping[str, Counter[str] | None]) -> None:
+    def _keep(self, settled: Mapping[str, Counts | None]) -> None:
         with self._lock:
             self._settled |= {key: counts for key, counts in settled.items() if counts is not None}
             for key in list(self._settled)[: -2 * sum(points for _, points in STEPS.values())]:
@@ -119,22 +120,22 @@ class Series:
 
 @dataclass(frozen=True)
 class Table:
-    """The counts of a span: for each point its begin, in seconds since 1970, and its fields."""
+    """The counts of a span: for each point its begin, in seconds since 1970, and its counts."""
 
     step_seconds: int
-    rows: list[tuple[int, Counter[str]]]
+    rows: list[tuple[int, Counts]]
 
     def points(self, *, job_type: str | None = None, queue: str | None = None) -> list[Point]:
         """Return the points, oldest first, of one job type or queue; None: of all."""
-        return [_point(at, _sum(fields, job_type, queue)) for at, fields in self.rows]
+        return [_point(at, _sum(counts, job_type, queue)) for at, counts in self.rows]
 
     def job_types(self) -> list[str]:
         """Return the names of the job types that something has happened to."""
-        return sorted({field.partition(":")[0] for _, fields in self.rows for field in fields})
+        return sorted({job_type for _, counts in self.rows for job_type, _ in counts})
 
     def queues(self) -> list[str]:
         """Return the names of the queues in which something has happened."""
-        return sorted({_parts(field)[1] for _, fields in self.rows for field in fields})
+        return sorted({queue for _, counts in self.rows for _, queue in counts})
 
 
 def _is_settled(number: int, seconds: int, now: float) -> bool:
@@ -143,25 +144,26 @@ def _is_settled(number: int, seconds: int, now: float) -> bool:
     return (number + 1) * seconds + late < now
 
 
-def _counter(answer: object) -> Counter[str]:
+def _counts(answer: object) -> Counts:
     """Return the counts in a hash; none where another program has written to it."""
-    if not isinstance(answer, dict):
-        return Counter()
-    return Counter({decoded(field): int(number) for field, number in answer.items() if number.isdigit()})
+    counts: Counts = {}
+    for field, number in answer.items() if isinstance(answer, dict) else ():
+        job_type, _, rest = decoded(field).partition(":")
+        queue, _, what = rest.rpartition(":")
+        if number.isdigit():
+            counts.setdefault((job_type, queue), Counter())[what] += int(number)
+    return counts
 
 
-def _parts(field: str) -> tuple[str, str, str]:
-    job_type, _, rest = field.partition(":")
-    queue, _, what = rest.rpartition(":")
-    return job_type, queue, what
+def _added(counts: Counts, more: Counts) -> Counts:
+    return {name: counts.get(name, Counter()) + more.get(name, Counter()) for name in counts | more}
 
 
-def _sum(fields: Mapping[str, int], job_type: str | None, queue: str | None) -> Counter[str]:
+def _sum(counts: Counts, job_type: str | None, queue: str | None) -> Counter[str]:
     total: Counter[str] = Counter()
-    for field, number in fields.items():
-        its_type, its_queue, what = _parts(field)
+    for (its_type, its_queue), events in counts.items():
         if job_type in (None, its_type) and queue in (None, its_queue):
-            total[what] += number
+            total.update(events)
     return total
 
 
@@ -182,8 +184,3 @@ def _point(at: int, counts: Counter[str]) -> Point:
 
 def _average(milliseconds: int, number: int) -> float | None:
     return round(milliseconds / 1000 / number, 3) if number else None
-
-
-def events_per_second(points: Iterable[Point], seconds: int) -> float:
-    """Return how many runs ended in a second, on average over these points of `seconds` each in all."""
-    return sum(point.complete + point.failed + point.canceled for point in points) / seconds

@@ -5,11 +5,12 @@ api/         the addresses, one file each
 openapi/     the API document, made from the views
 docs/        the API document as a page
 dashboard/   rq-dashboard at /rq
+console/     the console at /console
 
 Only this folder imports Flask, and nothing in it imports the worker.
 """
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -39,7 +40,7 @@ from taskqueue.store.connection import (
 )
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
-from taskqueue.web import dashboard, docs
+from taskqueue.web import console, dashboard, docs
 from taskqueue.web.api import (
     batches,
     cluster,
@@ -82,12 +83,11 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     queue = TaskQueue(connection, settings, job_types)
 
     changes = Changes(connection)
-
     tracing.register(app)
     problems.register(app)
     body.register(app, settings)
-    browsers.register(app, settings, except_blueprint=dashboard.NAME)
-    access.register(app, queue, except_blueprint=dashboard.NAME)
+    browsers.register(app, settings, except_blueprints=(dashboard.NAME, console.NAME))
+    access.register(app, queue, except_blueprints=(dashboard.NAME, console.NAME))
     change_record.register(app, changes, dashboard=dashboard.NAME)
     if settings.rate_limit:
         rate_limit.register(app, rate_limit.Quotas(connection, settings.rate_limit))
@@ -101,17 +101,22 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     cluster_state = ClusterState(connection, settings.queues, series)
     batch_store = Batches(connect_for_bulk(connection), queue.submissions, job_types)
     schedule_store = Schedules(connection, queue.submissions, job_types)
+    listing = Listing(connection, settings.queues)
+    operations = Operations(connection, settings.failure_ttl_seconds)
+    pauses = Pauses(connection, settings)
+    checkup = Checkup(settings)
+    explainer = Explainer(connection, queue, cluster_state, settings)
 
     for blueprint in (
         submit.views(queue, result_waiter, queue_warnings),
         task.views(queue),
         logs.views(queue),
         events.views(queue, subscriptions),
-        task_list.views(Listing(connection, settings.queues)),
-        task.operation_views(queue, Operations(connection, settings.failure_ttl_seconds)),
+        task_list.views(listing),
+        task.operation_views(queue, operations),
         failures.views(failed_tasks),
         requeue.views(queue, failed_tasks),
-        cluster.pause_views(Pauses(connection, settings)),
+        cluster.pause_views(pauses),
         batches.views(batch_store, settings, queue_warnings),
         schedules.views(schedule_store, job_types),
         task_types.views(job_types),
@@ -121,17 +126,46 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         metrics.views(PrometheusReport(connect_for_probes(connection), settings.queues)),
         cluster.views(cluster_state),
         changes_view.views(changes),
-        findings.views(Checkup(settings)),
+        findings.views(checkup),
         series_view.views(series),
-        explain.views(Explainer(connection, queue, cluster_state, settings)),
+        explain.views(explainer),
     ):
         app.register_blueprint(blueprint)
     dashboard.mount(app, settings)
+    console.mount(
+        app,
+        console.Services(
+            connection=connection,
+            settings=settings,
+            job_types=job_types,
+            queue=queue,
+            listing=listing,
+            cluster_state=cluster_state,
+            series=series,
+            changes=changes,
+            checkup=checkup,
+            operations=operations,
+            failed_tasks=failed_tasks,
+            pauses=pauses,
+            schedules=schedule_store,
+            batches=batch_store,
+            explainer=explainer,
+        ),
+    )
 
     @app.get("/")
     @endpoint("List the main addresses", scope=None, answers={200: dict[str, str]})
     def index() -> ResponseReturnValue:
-        addresses = {"docs": "/docs", "task_types": "/task-types", "dashboard": "/rq", "health": "/health"}
+        """A browser is led to the console."""
+        if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+            return redirect(url_for("console.now"))
+        addresses = {
+            "console": "/console/",
+            "docs": "/docs",
+            "task_types": "/task-types",
+            "dashboard": "/rq",
+            "health": "/health",
+        }
         return jsonify({name: request.script_root + path for name, path in addresses.items()})
 
     @app.after_request

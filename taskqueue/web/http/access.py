@@ -14,8 +14,8 @@ SAFE_METHODS = ("GET", "HEAD")
 OPEN = "open"  # the header X-Access while there are no keys
 
 
-def register(app: Flask, queue: TaskQueue, *, except_blueprint: str) -> None:
-    """Check every request, except those to the blueprint `except_blueprint`, which has a check of its own.
+def register(app: Flask, queue: TaskQueue, *, except_blueprints: tuple[str, ...]) -> None:
+    """Check every request, except those to the blueprints `except_blueprints`, which have checks of their own.
 
     Raises `InvalidSetting` if a key in API_KEYS names a task type that does not exist.
     """
@@ -38,7 +38,7 @@ def register(app: Flask, queue: TaskQueue, *, except_blueprint: str) -> None:
 
     @app.before_request
     def check_access() -> Response | None:
-        if request.endpoint is None or request.blueprint == except_blueprint:
+        if request.endpoint is None or request.blueprint in except_blueprints:
             return None  # a 404 or 405, or not checked here
         declared = endpoint_of(app, request.endpoint)
         if declared is not None and declared.scope is None:
