@@ -22,6 +22,7 @@ A work-horse
     outcomes.py         makes the outcome of a run from how it ended
     job.py              a job that can only call a registered job type
     capture.py          what a job logs, prints and reports as its progress
+    live_tally.py       sends the counts of runs to the parent, also while a long job runs
     log_setup.py        puts logging back after a job that has configured it
     error.py            the text that is stored of an exception
     by_rq.py            RQ's own code, for jobs that use more of RQ; settles_by_rq.py changes what that code does

@@ -15,13 +15,13 @@ from rq.job import _current_job
 from rq.timeouts import JobTimeoutException
 
 from taskqueue.settings import Settings
-from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.trace import Trace, current_trace
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.capture import Capture
 from taskqueue.worker.horse_channel import IDLE, IDLE_OTHERS, SUSPENDED, HorseChannel, Phase, State
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
+from taskqueue.worker.live_tally import LiveTally
 from taskqueue.worker.outcomes import Outcomes
 from taskqueue.worker.settle_and_claim import Claimed, Outcome, SettleAndClaim
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
 HARD_LIMIT_SECONDS = 1.5  # after its timeout the worker kills a job that has swallowed the exception
-HOUSEKEEPING_SECONDS = 1.0  # how often a horse checks its memory, and sends its counts
+HOUSEKEEPING_SECONDS = 1.0  # how often a horse checks its memory
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Horse:
         self._max_memory_kib = limits.memory_mib * 1024 or sys.maxsize
         self._kept_house_at = time.monotonic()
         self._job_log = JobLog()
-        self._tally = Tally()
+        self._tally = LiveTally(channel.send)
         self._outcomes = Outcomes(connection, settings, by_rq, self._tally)
         self._time_limit = TimeLimit()
         self._capture = Capture(connection, settings.failure_ttl_seconds, channel.note_line)
@@ -103,7 +103,7 @@ class Horse:
             elif answer.claim == "others":
                 self._sleep(IDLE_OTHERS)
             elif not claim:
-                self._send_tally()
+                self._tally.send()
                 return
 
     def _stopping(self) -> bool:
@@ -114,12 +114,8 @@ class Horse:
         if now - self._kept_house_at < HOUSEKEEPING_SECONDS:
             return
         self._kept_house_at = now
-        self._send_tally()
         if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._max_memory_kib:
             self._jobs_left = 0
-
-    def _send_tally(self) -> None:
-        self._channel.send(self._tally.take().encode())
 
     def _next_claim(self) -> str:
         """Return the id of a new execution."""
@@ -128,7 +124,7 @@ class Horse:
 
     def _sleep(self, why: bytes) -> None:
         self._channel.write(State(Phase.RESTING))
-        self._send_tally()
+        self._tally.send()
         self._channel.send(why)
         if not self._channel.horse_end.recv(1):  # the worker has closed its end
             sys.exit(0)

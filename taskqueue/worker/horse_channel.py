@@ -20,6 +20,7 @@ import contextlib
 import mmap
 import socket
 import struct
+import threading
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -64,6 +65,7 @@ class HorseChannel:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self._sending = threading.Lock()
         self.parent_end, self.horse_end = socket.socketpair()
 
     def write(self, state: State) -> None:
@@ -112,8 +114,9 @@ class HorseChannel:
         self.last_line = line
 
     def send(self, line: bytes) -> None:
-        """Send a line from the horse to the worker."""
-        self.horse_end.sendall(line + b"\n")
+        """Send a line from the horse to the worker; any thread may."""
+        with self._sending:
+            self.horse_end.sendall(line + b"\n")
 
     def send_refusal(self, message: str) -> None:
         """Tell the worker what Redis says when it refuses the horse; a message that finds no room is left out."""

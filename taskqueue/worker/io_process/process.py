@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 
 from taskqueue.jobtypes import event_loop
 from taskqueue.settings import Settings
-from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.capture import SharedCapture
 from taskqueue.worker.io_process.io_channel import IOChannel
@@ -20,6 +19,7 @@ from taskqueue.worker.io_process.run import Runs
 from taskqueue.worker.io_process.threads import inherit_context, spare_memory
 from taskqueue.worker.io_process.turns import Turns
 from taskqueue.worker.io_process.watch import Watch
+from taskqueue.worker.live_tally import LiveTally
 from taskqueue.worker.outcomes import Outcomes
 from taskqueue.worker.settle_and_claim import SettleAndClaim
 
@@ -42,15 +42,13 @@ class IOProcess:
         max_memory_mib: int,
     ) -> None:
         self._channel = channel
-        self._tally = Tally()
+        self._tally = LiveTally(channel.send)
         self._loop = asyncio.new_event_loop()
         self._capture = SharedCapture(connection, settings.failure_ttl_seconds)
         outcomes = Outcomes(connection, settings, by_rq, self._tally)
         self._turns = Turns(channel, connection, settle_and_claim, outcomes, self._capture, worker_name)
         self._runs = Runs(self._loop, outcomes, self._turns.report)
-        self._watch = Watch(
-            channel, self._loop, self._runs, self._turns, outcomes, self._capture, self._tally, max_memory_mib
-        )
+        self._watch = Watch(channel, self._loop, self._runs, self._turns, outcomes, self._capture, max_memory_mib)
         self._is_done = False
 
     def run(self) -> None:
@@ -70,7 +68,7 @@ class IOProcess:
                 self._loop.run_forever()
             except BaseException:  # sys.exit() in a task that a job has left in the loop
                 log.exception("What a job has left in the event loop has failed")
-        self._channel.send(self._tally.take().encode())
+        self._tally.send()
 
     def _make_turns(self) -> None:
         code = 1
@@ -86,5 +84,5 @@ class IOProcess:
         self._is_done = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         time.sleep(LAST_SECONDS)  # a daemon's: it ends with the process
-        self._channel.send(self._tally.take().encode())
+        self._tally.send()
         os._exit(0)

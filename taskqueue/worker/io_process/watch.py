@@ -12,7 +12,6 @@ from asyncio import AbstractEventLoop
 from threading import main_thread
 from types import FrameType
 
-from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import about
 from taskqueue.worker.capture import SharedCapture
 from taskqueue.worker.horse_channel import WAKE
@@ -26,7 +25,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1  # how exactly a time limit is kept
 BLOCKED_SECONDS = 0.5  # a loop that has not turned for so long is blocked
-HOUSEKEEPING_SECONDS = 1.0  # how often the process checks its memory, and sends its counts
+HOUSEKEEPING_SECONDS = 1.0  # how often the process checks its memory
 
 
 class Watch:
@@ -40,7 +39,6 @@ class Watch:
         turns: Turns,
         outcomes: Outcomes,
         capture: SharedCapture,
-        tally: Tally,
         max_memory_mib: int,
     ) -> None:
         self._channel = channel
@@ -49,7 +47,6 @@ class Watch:
         self._turns = turns
         self._outcomes = outcomes
         self._capture = capture
-        self._tally = tally
         self._max_memory_kib = max_memory_mib * 1024 or sys.maxsize
         self._received = b""
         self._turned_at = time.monotonic()  # when the loop was last seen to turn
@@ -94,7 +91,6 @@ class Watch:
             self._turns.nudge()
         if now >= self._kept_house_at + HOUSEKEEPING_SECONDS:
             self._kept_house_at = now
-            self._channel.send(self._tally.take().encode())
             if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._max_memory_kib:
                 self._turns.retire("it has used more memory than --max-horse-memory allows")
 
