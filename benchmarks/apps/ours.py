@@ -28,5 +28,15 @@ def enqueue_noops(count: int) -> None:
         queue.submit("noop", {})
 
 
+def enqueue_waits(count: int) -> None:
+    for _ in range(count):
+        queue.submit("wait", {})
+
+
+def enqueue_naps(count: int) -> None:
+    for _ in range(count):
+        queue.submit("nap", {})
+
+
 def enqueue_stamp(at: float) -> None:
     queue.submit("stamp", {"at": at})

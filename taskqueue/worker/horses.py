@@ -98,10 +98,7 @@ class Horses:
         if horse.sleeps == IDLE_OTHERS:
             is_io = isinstance(horse, IOChild)
             self._expects_io = not is_io
-            if is_io:
-                self._wake_idle_horse()
-            else:
-                self._wake_io()
+            self.wake_kind(not is_io)
             self.others_wait()
 
     def _need_io(self) -> None:
@@ -151,6 +148,11 @@ class Horses:
         return any(horse.is_idle for horse in self) or self._lacks_io
 
     @property
+    def is_any_horse_idle(self) -> bool:
+        """Whether a work-horse could begin a job, but none of its kind waits."""
+        return any(horse.is_idle for horse in self._horses)
+
+    @property
     def _lacks_io(self) -> bool:
         return self._io_slots > 0 and self._io is None
 
@@ -183,13 +185,21 @@ class Horses:
         If the job turns out to be of the other kind, the process says so, and one of the other kind is woken.
         """
         if self._expects_io:
-            self._wake_io() or self._wake_idle_horse()
+            is_awake = self._wake_io() or self._wake_idle_horse()
         else:
-            self._wake_idle_horse() or self._wake_io()
+            is_awake = self._wake_idle_horse() or self._wake_io()
+        if not is_awake:  # all horses are busy, and there is no I/O process: does the job need one?
+            self.others_wait()
+
+    def wake_all(self) -> None:
+        """Wake an idle process of each kind: nobody knows what waits."""
+        self._wake_idle_horse()
+        self._wake_io()
 
     def wake_kind(self, is_io: bool) -> None:
         """Wake an idle process of this kind: a job waits for it."""
         if is_io:
+            self._need_io()
             self._wake_io()
         else:
             self._wake_idle_horse()
@@ -201,9 +211,6 @@ class Horses:
         return bool(idle)
 
     def _wake_io(self) -> bool:
-        if self._lacks_io:
-            self._need_io()
-            return True
         if self._io and self._io.is_idle:
             self._io.wake()
             return True

@@ -13,16 +13,18 @@ from redis import Redis
 
 from taskqueue.jobtypes.names import job_type_name
 from taskqueue.store.keys import decoded, job_key
+from taskqueue.worker.horses import Horses
 
-LOOK_SECONDS = 0.015
-SLOW_SECONDS = 0.25  # how often processes look further into a queue that moves
+LOOK_SECONDS = 0.015  # while a work-horse is idle
+LOOK_SELDOM_SECONDS = 0.05  # while only the I/O process could begin a job
+LOOK_FURTHER_SECONDS = 0.25  # how often processes look further into a queue that moves
 TAIL = 10  # jobs; if more are new at once, both kinds are woken
 
 
 class Scout:
     """Looks at the queues while a process is idle that has found only jobs of another kind.
 
-    `wake` is called with the kind of a new job: whether it is io_bound. `is_any_idle` tells whether to look.
+    It wakes `processes` by the kind of a new job.
     """
 
     def __init__(
@@ -30,15 +32,13 @@ class Scout:
         connection: Redis,
         queue_keys: Sequence[str],
         io_types: Collection[str],
-        wake: Callable[[bool], None],
-        is_any_idle: Callable[[], bool],
+        processes: Horses,
         after: Callable[[float, Callable[[], object]], None],
     ) -> None:
         self._connection = connection
         self._queue_keys = queue_keys
         self._io_types = io_types
-        self._wake = wake
-        self._is_any_idle = is_any_idle
+        self._processes = processes
         self._after = after
         self._is_looking = False
         self._seen: dict[str, set[bytes]] = {}  # by queue: the ids at both ends
@@ -58,7 +58,7 @@ class Scout:
         """Look once, and again later. Raises the driver's errors."""
         self._is_looking = False
         self.keys.difference_update(self.muted)
-        if not self._is_any_idle():  # a process that becomes idle begins again, if others' jobs wait
+        if not self._processes.is_any_idle:  # a process that becomes idle begins again, if others' jobs wait
             self.keys.clear()
         if not self.keys:
             self._seen.clear()
@@ -71,7 +71,8 @@ class Scout:
             raise
         if self.keys:
             self._is_looking = True
-            self._after(LOOK_SECONDS, self.look)
+            is_urgent = self._processes.is_any_horse_idle
+            self._after(LOOK_SECONDS if is_urgent else LOOK_SELDOM_SECONDS, self.look)
 
     def _look_at(self, keys: Sequence[str]) -> None:
         with self._connection.pipeline(transaction=False) as pipeline:
@@ -88,23 +89,18 @@ class Scout:
                 self.keys.discard(key)
                 self._seen.pop(key, None)
                 continue
-            seen = self._seen.get(key)
+            seen = self._seen.get(key, set())
             ends = {*head, *tail}
-            if seen is None or (len(tail) == TAIL and not seen & set(tail)):
-                self._wake_both()
-            else:
-                new += ends - seen
+            if len(tail) == TAIL and not seen.intersection(tail):
+                self._processes.wake_all()
+            new += ends - seen
             self._seen[key] = ends
         for is_io in self._kinds(new):
-            self._wake(is_io)
+            self._processes.wake_kind(is_io)
         now = time.monotonic()
-        if lengths != self._lengths and now > self._looked_further_at + SLOW_SECONDS:
+        if lengths != self._lengths and now > self._looked_further_at + LOOK_FURTHER_SECONDS:
             self._lengths, self._looked_further_at = lengths, now
-            self._wake_both()
-
-    def _wake_both(self) -> None:
-        for is_io in (False, True):
-            self._wake(is_io)
+            self._processes.wake_all()
 
     def _kinds(self, ids: Sequence[bytes]) -> set[bool]:
         """Return whether there are io_bound jobs among these, and others. Our script decides in the same way."""

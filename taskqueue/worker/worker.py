@@ -235,11 +235,10 @@ class Worker(SettlesByRQ):
             self.connection,
             self.queue_keys(),
             self._io_types,
-            self._horses.wake_kind,
-            lambda: self._horses.is_any_idle,
+            self._horses,
             self._loop.after,
         )
-        self._horses.others_wait = self._look_for_new_jobs
+        self._horses.others_wait = self._scout.begin
         self._commands = Commands(
             connect_for_requests(self._given_connection), self.name, selector, self._handle_command
         )
@@ -291,9 +290,6 @@ class Worker(SettlesByRQ):
                 self._doorbell.scouted = self._scout.keys
                 self._boundary.attempt(self._doorbell.listen)
             self._loop.run_once()
-
-    def _look_for_new_jobs(self) -> None:
-        self._scout.begin()
 
     def _be_a_horse(self, channel: HorseChannel) -> None:
         self._prepare_child()

@@ -130,8 +130,8 @@ def io_crash() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@job("two_naps", concurrency=2, io_bound=True)
-def two_naps() -> None:
+@job("counted_nap", io_bound=True)
+def counted_nap() -> None:
     """Count how many of these jobs run at the same time."""
     task = current_task()
     assert task
