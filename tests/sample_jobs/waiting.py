@@ -160,3 +160,9 @@ def io_counted() -> None:
 async def aio_counted() -> None:
     """Count the run in Redis."""
     await asyncio.to_thread(io_counted)
+
+
+@job("io_busy_in_c", attempts=1, timeout=1, io_bound=True)
+def io_busy_in_c() -> int:
+    """Count for hours in C code, which holds Python's lock: no other thread of the process can run."""
+    return sum(range(10**13))

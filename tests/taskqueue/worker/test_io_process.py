@@ -17,7 +17,7 @@ from taskqueue.control.operations import Operations
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from tests.conftest import SLACK, Figure, wait_until
-from tests.taskqueue.worker.stage import RunningWorker, is_gone, places_of, registries_of, until
+from tests.taskqueue.worker.stage import STOP_SECONDS, RunningWorker, is_gone, places_of, registries_of, until
 
 Start = Callable[..., RunningWorker]
 BOTH = pytest.mark.parametrize("job_type", ["nap", "wait"])  # a function in a thread, and a coroutine
@@ -250,6 +250,39 @@ def test_at_sigterm_what_ends_in_the_grace_time_is_settled_and_the_rest_is_put_b
     for task_id in long:
         until(queue, task_id, "complete")
         assert attempts_of(queue, task_id) == 1
+
+
+def test_c_code_that_holds_pythons_lock_is_ended_after_its_time_limit(
+    start: Start, queue: TaskQueue, figure: Figure
+) -> None:
+    start()
+    others = [queue.submit("nap", {"seconds": 2}), queue.submit("wait", {"seconds": 2})]
+    for other in others:
+        until(queue, other.id, "processing")
+    task = queue.submit("io_busy_in_c", {})
+    seconds = until(queue, task.id, "failed") - 1
+    figure("I/O process frozen by C code: the job is settled after its limit", seconds)
+    error = queue.get(task.id).error
+    assert error
+    assert "did not end at its time limit" in error.message
+    for other in others:
+        until(queue, other.id, "complete")
+        assert attempts_of(queue, other.id) == 1
+
+
+def test_workers_are_restarted_in_turn_with_a_hundred_jobs_in_flight(start: Start, queue: TaskQueue) -> None:
+    workers = [start(), start()]
+    tasks = [queue.submit("nap" if number % 2 else "wait", {"seconds": 1}).id for number in range(300)]
+    for index in range(2):
+        wait_until(
+            lambda: sum(queue.get(task).status == "processing" for task in tasks) >= 50, what="the jobs to run"
+        )
+        workers[index].process.terminate()
+        workers[index].process.wait(STOP_SECONDS)
+        workers[index] = start()
+    for task in tasks:
+        until(queue, task, "complete")
+        assert attempts_of(queue, task) == 1
 
 
 def test_an_ordinary_job_does_not_wait_for_jobs_that_wait(start: Start, queue: TaskQueue, redis: Redis) -> None:
