@@ -270,7 +270,9 @@ def test_c_code_that_holds_pythons_lock_is_ended_after_its_time_limit(
         assert attempts_of(queue, other.id) == 1
 
 
-def test_workers_are_restarted_in_turn_with_a_hundred_jobs_in_flight(start: Start, queue: TaskQueue) -> None:
+def test_workers_are_restarted_in_turn_with_a_hundred_jobs_in_flight(
+    start: Start, queue: TaskQueue, redis: Redis
+) -> None:
     workers = [start(), start()]
     tasks = [queue.submit("nap" if number % 2 else "wait", {"seconds": 1}).id for number in range(300)]
     for index in range(2):
