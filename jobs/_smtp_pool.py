@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from taskqueue.run import lifetime
 
-MOST_IDLE = 20  # connections with one server
+MOST_IDLE = 100  # connections with one server: as many jobs send at once (WORKER_IO_SLOTS)
 IDLE_SECONDS = 10.0  # then an idle connection is closed
 MOST_MESSAGES = 100  # of one connection; some servers take no more
 GOODBYE_SECONDS = 1.0  # for the answer to QUIT

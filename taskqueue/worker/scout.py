@@ -15,7 +15,7 @@ from taskqueue.jobtypes.names import job_type_name
 from taskqueue.store.keys import decoded, job_key
 from taskqueue.worker.horses import Horses
 
-LOOK_SECONDS = 0.015  # while a work-horse is idle
+LOOK_SECONDS = 0.01  # while a work-horse is idle
 LOOK_SELDOM_SECONDS = 0.05  # while only the I/O process could begin a job
 LOOK_FURTHER_SECONDS = 0.25  # how often processes look further into a queue that moves
 TAIL = 10  # jobs; if more are new at once, both kinds are woken
