@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.child import reap_orphans
 from taskqueue.worker.decision import Ending
-from taskqueue.worker.horse_channel import IDLE_OTHERS, HorseChannel, State
+from taskqueue.worker.horse_channel import IDLE, IDLE_OTHERS, HorseChannel, State
 from taskqueue.worker.horse_process import HorseProcess
 from taskqueue.worker.io_process.io_channel import IOChannel
 from taskqueue.worker.io_process.io_child import IOChild
@@ -44,9 +44,9 @@ class Horses:
         self._run = run
         self._run_io = run_io
         self._expects_io = False  # a job that waits is probably for the I/O process: the last one was
-        self.others_wait: Callable[[], None] = lambda: (
-            None
-        )  # called when a process finds only jobs of another kind
+        # Called when a process finds only jobs of the other kind, or no job at all.
+        self.others_wait: Callable[[], None] = lambda: None
+        self.nothing_waits: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[HorseProcess]:
         return iter([*self._horses, *([self._io] if self._io else []), *self._retired])
@@ -95,7 +95,9 @@ class Horses:
 
     def _receive(self, horse: HorseProcess) -> None:
         horse.receive()
-        if horse.sleeps == IDLE_OTHERS:
+        if horse.sleeps == IDLE:
+            self.nothing_waits()
+        elif horse.sleeps == IDLE_OTHERS:
             is_io = isinstance(horse, IOChild)
             self._expects_io = not is_io
             self.wake_kind(not is_io)
@@ -154,7 +156,8 @@ class Horses:
 
     @property
     def _lacks_io(self) -> bool:
-        return self._io_slots > 0 and self._io is None
+        """Whether there is no I/O process, and no horse could find out that a job needs one."""
+        return self._io_slots > 0 and self._io is None and all(horse.busy for horse in self._horses)
 
     @property
     def is_any_suspended(self) -> bool:
@@ -182,13 +185,11 @@ class Horses:
     def wake_one(self) -> None:
         """Wake an idle process: a queue holds a job. The next ring of the doorbell wakes the next one.
 
-        If the job turns out to be of the other kind, the process says so, and one of the other kind is woken.
+        It is of the kind that the last job was of. If this job turns out to be of the other kind, the process says
+        so, and one of the other kind is woken.
         """
-        if self._expects_io:
-            is_awake = self._wake_io() or self._wake_idle_horse()
-        else:
-            is_awake = self._wake_idle_horse() or self._wake_io()
-        if not is_awake:  # all horses are busy, and there is no I/O process: does the job need one?
+        is_awake = self._wake_io() if self._expects_io else self._wake_idle_horse()
+        if not is_awake:  # maybe the job is for a process of the other kind
             self.others_wait()
 
     def wake_all(self) -> None:

@@ -18,11 +18,11 @@ from taskqueue.tasks.reason import ReasonCode
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import about
 from taskqueue.worker.by_rq import ByRQ
-from taskqueue.worker.capture import CapturedOutput
 from taskqueue.worker.decision import Ending, How, is_unknown_here, postponed_seconds
 from taskqueue.worker.error import current_error
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
+from taskqueue.worker.run_output import CapturedOutput
 from taskqueue.worker.settle_and_claim import Claimed, Outcome, outcome_of, result_text
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Outcomes:
             self._by_rq.settle(outcome)
             self.write_output(outcome.job, outcome.output)
         self._job_log.settled(outcome)
-        if outcome.kind != "postponed":  # nothing has run
+        if outcome.kind != "postponed" and not outcome.alone:  # else nothing has run
             self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began, outcome.origin)
 
     def write_output(self, job_id: str, output: CapturedOutput | None) -> None:

@@ -54,6 +54,10 @@ class Scout:
             self._is_looking = True
             self._after(LOOK_SECONDS, self.look)
 
+    def stop(self) -> None:
+        """Leave the queues to the doorbell: they are empty."""
+        self.keys.clear()
+
     def look(self) -> None:
         """Look once, and again later. Raises the driver's errors."""
         self._is_looking = False

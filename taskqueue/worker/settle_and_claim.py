@@ -20,9 +20,9 @@ from taskqueue.store.times import rq_now
 from taskqueue.store.transaction import packed
 from taskqueue.tasks.failure import failure_text
 from taskqueue.tasks.reason import ReasonCode
-from taskqueue.worker.capture import CapturedOutput
 from taskqueue.worker.decision import Ending, OutcomeKind
 from taskqueue.worker.job import RegisteredJob
+from taskqueue.worker.run_output import CapturedOutput
 
 log = logging.getLogger(__name__)
 

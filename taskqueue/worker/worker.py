@@ -239,6 +239,7 @@ class Worker(SettlesByRQ):
             self._loop.after,
         )
         self._horses.others_wait = self._scout.begin
+        self._horses.nothing_waits = self._scout.stop
         self._commands = Commands(
             connect_for_requests(self._given_connection), self.name, selector, self._handle_command
         )

@@ -16,12 +16,12 @@ from rq.timeouts import JobTimeoutException
 
 from taskqueue.call import Call
 from taskqueue.telemetry.trace import Trace, current_trace
-from taskqueue.worker.capture import RunOutput, current_output
 from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.error import current_error
 from taskqueue.worker.io_process.threads import Threads, raise_in_thread
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.outcomes import Outcomes
+from taskqueue.worker.run_output import RunOutput, current_output
 from taskqueue.worker.settle_and_claim import Outcome
 
 HARD_LIMIT_SECONDS = 1.5  # after its time limit, a run that has swallowed the exception is settled all the same

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from taskqueue.errors import UnknownJobType
 from taskqueue.jobtypes.names import registered_type
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
 MOST_CLAIMED = 25  # in one turn: while a script runs, Redis serves nobody else
-MOST_SETTLED = 50
+MOST_SETTLED = 25
 
 
 class Ended(NamedTuple):
@@ -155,12 +156,17 @@ class Turns:
         settling, self._settling = self._settling, []
         claim = self._next_claim() if most else ""
         self._channel.write_claim(claim)
-        answer = self._settle_and_claim(
-            [outcome for _, outcome in settling],
-            claim,
-            most=most,
-            give_up=lambda: self._channel.hurry or (self._channel.stop and not settling),
-        )
+        try:
+            answer = self._settle_and_claim(
+                [outcome for _, outcome in settling],
+                claim,
+                most=most,
+                give_up=lambda: self._channel.hurry or (self._channel.stop and not settling),
+            )
+        except RedisError:
+            if self._channel.hurry:
+                raise
+            return []  # it must claim nothing more; what it has claimed nevertheless, the parent puts back
         for (slot, outcome), settled in zip(settling, answer.settled, strict=True):
             self._note_settled(outcome, settled)
             self._channel.write_phase(slot, Phase.RESTING)
@@ -180,11 +186,10 @@ class Turns:
     def _note_settled(self, outcome: Outcome, settled: str) -> None:
         try:
             self._outcomes.note_settled(outcome, settled)
-        except ConnectionError:
-            raise
         except Exception:
-            # RQ's own code has settled it, and other programs' data may be odd. The parent puts the job back.
-            log.exception("What follows task %s has failed", outcome.job)
+            # RQ's own code settles a job for whose end others wait, in several steps. The others in this process
+            # must not end with it; the parent puts the job back, if it is not settled.
+            log.exception("Task %s cannot be settled, and runs again", outcome.job)
 
     def _sleep(self, why: bytes) -> None:
         self._is_asleep = True
@@ -199,7 +204,12 @@ class Turns:
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
             must_be_alone = job.needs_rqs_code or not _is_io_bound(job)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the others go on
-            outcome = self._outcomes.unreadable(claimed, began)
+            try:
+                outcome = self._outcomes.unreadable(claimed, began)
+            except RedisError as error:
+                log.warning("Task %s is unreadable, and Redis refuses: %s", job_id, error)
+                self._free.append(slot)
+                return None  # the parent puts it back
             self._channel.write_slot(slot, State(Phase.CLAIMING, "", job_id, execution, outcome.origin, began))
             self._settling.append(Settling(slot, outcome))
             return None
