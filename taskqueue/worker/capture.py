@@ -45,6 +45,7 @@ class Capture(logging.Handler):
         self._ttl = ttl  # seconds; when the job has ended, its lines live as long as it does
         self._note_line = note_line  # called with the beginning of each line
         self._run: RunOutput | None = None
+        self._silent: RunOutput | None = None  # of the last job, if it had no output
         self._with_news: set[RunOutput] = set()
         self._news = threading.Event()
         self._sender: threading.Thread | None = None
@@ -64,7 +65,9 @@ class Capture(logging.Handler):
 
     def begin(self, job: RegisteredJob) -> None:
         """Take all output from now on as this job's."""
-        self._run = RunOutput(job.id, job.attempt)
+        run = self._silent or RunOutput(job.id, job.attempt)  # most jobs have no output: one object serves them all
+        run.task, run.attempt, run.is_over = job.id, job.attempt, False
+        self._run = run
         self._note_line("")
         set_running_job(job)
         self.restore_streams()
@@ -87,6 +90,7 @@ class Capture(logging.Handler):
             printed.end()
         set_running_job(None)
         self._run = None
+        self._silent = None if run.has_any else run
         return self.last_of(run)
 
     def last_of(self, run: RunOutput) -> CapturedOutput | None:
