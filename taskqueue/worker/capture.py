@@ -65,7 +65,7 @@ class Capture(logging.Handler):
 
     def begin(self, job: RegisteredJob) -> None:
         """Take all output from now on as this job's."""
-        run = self._silent or RunOutput(job.id, job.attempt)  # most jobs have no output: one object serves them all
+        run = self._silent or RunOutput(job.id, job.attempt)  # one object serves all jobs without output
         run.task, run.attempt, run.is_over = job.id, job.attempt, False
         self._run = run
         self._note_line("")
