@@ -228,11 +228,10 @@ def _attach(message: EmailMessage, filenames: list[str]) -> None:
         attached_bytes += file.size
         if attached_bytes > MAX_ATTACHED_BYTES:
             raise PermanentFailure(f"The attachments are larger than {MAX_ATTACHED_BYTES:,} bytes.")
-        main, _, sub = file.content_type.strip().partition("/")
+        main, _, sub = file.content_type.partition(";")[0].partition("/")
         if main == "message":  # an .eml: it may not be base64 under its own type (RFC 2046, 5.2.1)
             main, sub = "application", "octet-stream"
-        shown = filename.partition("-")[2] or filename  # without the part that makes it unique
-        message.add_attachment(content, maintype=main, subtype=sub, filename=shown)
+        message.add_attachment(content, maintype=main, subtype=sub, filename=file.name)
         if main == "text" and (charset := _charset(content)):
             attachment = cast(list[EmailMessage], message.get_payload())[-1]
             attachment.set_param("charset", charset)

@@ -27,7 +27,9 @@ MAX_FEED_BYTES = 1024**3  # after decompression; a feed waits on the disk, so th
 ROUNDS = 3  # if other syncs of the same feed come in between
 RETRIED_STATUSES = (408, 425, 429)  # besides 5xx
 
-TableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+# "products", or with its schema "shop.products"
+TableName = Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+RESERVED = re.compile(r"(?i)(^|\.)(_taskqueue|sqlite_|pg_)|^information_schema\.")
 FieldName = Annotated[str, Field(min_length=1, max_length=63)]
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite"}
 
@@ -73,14 +75,15 @@ def sync_table(
 ) -> SyncResult:
     """Fetch a feed of rows and bring a table of the database up to date, in one transaction.
 
-    `key` names the field that identifies a row. A JSON feed is an array of objects, an NDJSON feed has one object
+    `key` names the field that identifies a row: two different rows with one key fail the task, and nothing is
+    written. A JSON feed is an array of objects, an NDJSON feed has one object
     on each line, a CSV feed has its names in the first line; without `format` the answer's media type or the URL's
     ending decides. A missing table or column is created, with columns of text: nested values are stored as JSON.
     In a table that you made, values are converted to the types of its columns; a time with an offset becomes UTC
     in a column without one; a value that its column cannot hold exactly fails the task. Rows that have left the
     feed, and fields that a row does not have, stay unchanged.
     """
-    if re.match(r"(?i)_taskqueue|sqlite_|pg_", table):
+    if RESERVED.search(table):
         raise PermanentFailure(f"The table {table!r} has a reserved name; choose another.")
     settings = SyncSettings.read(os.environ)
     for _ in range(ROUNDS):

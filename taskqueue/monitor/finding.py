@@ -85,6 +85,12 @@ def not_persistent(*, snapshots: bool = False) -> Finding:
     return Finding("not-persistent", message, "Write each change: CONFIG SET appendonly yes")
 
 
+def files_unavailable() -> Finding:
+    """Return the finding that files cannot be stored. It names no bucket: /readyz is for everybody."""
+    message = "The bucket or folder of FILES_URL does not answer, or refuses: tasks that need files fail."
+    return Finding("files-unavailable", message, "The web server's log has the reason.")
+
+
 def duplicate() -> Finding:
     """Return the finding that a dedupe key has found a task that was queued before."""
     message = "A task with this dedupe key is waiting or running already: the answer shows that task."

@@ -10,7 +10,7 @@ have shows them.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -44,6 +44,7 @@ FIELDS = (
     Field.ATTEMPT, Field.ATTEMPTS, Field.PROGRESS, Field.TAGS, Field.FAILURE, Field.EXPIRED,
 )  # fmt: skip
 
+JUST_ABOVE = "!"  # after an id: above this id, and below every other one
 Position = tuple[int, str]  # of a task in the order: when it was created (microseconds since 1970), and its id
 
 
@@ -103,17 +104,19 @@ class Listing:
         wanted: TaskFilter,
         limit: int,
         below: Position | None = None,
-        may_see: Callable[[str], bool] = lambda _: True,
+        job_types: Collection[str] | None = None,
     ) -> Page:
-        """Return at most `limit` tasks below a position, of the job types that `may_see` allows.
+        """Return at most `limit` tasks below a position, of these job types; None: of all types.
 
-        Raises `QueueUnavailable`.
+        The position of the next page says nothing of tasks of other types. Raises `QueueUnavailable`.
         """
+        if job_types is not None and wanted.type is not None and wanted.type not in job_types:
+            return Page([], None)
         with redis_errors():
             ids = self._ids_if_few(wanted)
             if ids is not None:
-                return self._sorted(ids, wanted, limit, below, may_see)
-            return self._walk(wanted, limit, below, may_see)
+                return self._sorted(ids, wanted, limit, below, job_types)
+            return self._walk(wanted, limit, below, job_types)
 
     def tasks(self, ids: Sequence[str]) -> dict[str, Summary]:
         """Return the tasks of these ids by their ids, without those that are gone. Raises `QueueUnavailable`."""
@@ -144,17 +147,17 @@ class Listing:
         wanted: TaskFilter,
         limit: int,
         below: Position | None,
-        may_see: Callable[[str], bool],
+        job_types: Collection[str] | None,
     ) -> Page:
         tasks, _ = self._read(ids)
         fitting = [
-            task for task in tasks if _fits(task, wanted, may_see) and (below is None or task.position < below)
+            task for task in tasks if _fits(task, wanted, job_types) and (below is None or task.position < below)
         ]
         fitting.sort(key=lambda task: task.position, reverse=True)
         return Page(fitting[:limit], fitting[limit - 1].position if len(fitting) > limit else None)
 
     def _walk(
-        self, wanted: TaskFilter, limit: int, below: Position | None, may_see: Callable[[str], bool]
+        self, wanted: TaskFilter, limit: int, below: Position | None, job_types: Collection[str] | None
     ) -> Page:
         key = _index(wanted)
         least = microseconds(wanted.after) if wanted.after else "-inf"
@@ -172,12 +175,29 @@ class Listing:
             if deleted:
                 self._connection.zrem(key, *deleted)
             for task in tasks:
-                if _fits(task, wanted, may_see):
+                if _fits(task, wanted, job_types):
                     fitting.append(task)
                     if len(fitting) == limit:
                         return Page(fitting, task.position)
             position = positions[-1]
+        if position and job_types is not None:
+            position = self._above_next(position, least, job_types)
         return Page(fitting, position)
+
+    def _above_next(self, position: Position, least: int | str, job_types: Collection[str]) -> Position | None:
+        """Return a position just above the next task of these job types; None: there is none below `position`.
+
+        The position itself may be that of a task of another type, whose id is nobody else's business.
+        """
+        next_ones = [
+            positions[0]
+            for job_type in job_types
+            if (positions := self._next(type_index_key(job_type), position, least))
+        ]
+        if not next_ones:
+            return None
+        created, task_id = max(next_ones)
+        return created, f"{task_id}{JUST_ABOVE}"
 
     def _next(self, key: str, position: Position | None, least: int | str) -> list[Position]:
         """Return the next positions of an index, newest first; in one microsecond by their ids, backwards."""
@@ -228,7 +248,7 @@ def _keys_of(status: Status, queue: str) -> Iterable[str]:
         yield registry_key(REGISTRIES["failed"], queue)
 
 
-def _fits(task: Summary, wanted: TaskFilter, may_see: Callable[[str], bool]) -> bool:
+def _fits(task: Summary, wanted: TaskFilter, job_types: Collection[str] | None) -> bool:
     return (
         wanted.status in (None, task.status)
         and wanted.type in (None, task.type)
@@ -236,7 +256,7 @@ def _fits(task: Summary, wanted: TaskFilter, may_see: Callable[[str], bool]) -> 
         and (wanted.tag is None or wanted.tag in task.tags)
         and (wanted.after is None or task.created_at >= wanted.after)
         and (wanted.before is None or task.created_at < wanted.before)
-        and may_see(task.type)
+        and (job_types is None or task.type in job_types)
     )
 
 

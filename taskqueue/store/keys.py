@@ -154,6 +154,16 @@ def file_key(filename: str) -> str:
     return f"tq:file:{filename}"
 
 
+def file_about_key(filename: str) -> str:
+    """Return the key of the hash of what is known of a file that is kept in Redis: its name, its task types."""
+    return f"{file_key(filename)}:about"
+
+
+def file_secret_key(job_type: str, key: str) -> str:
+    """Return the key of the secret part of the filename that a job of this type uses for a `key` of its own."""
+    return f"tq:file:secret:{job_type}:{key}"
+
+
 def calls_key(caller: str) -> str:
     """Return the key of the hash that counts a caller's requests for RATE_LIMIT."""
     return f"tq:calls:{caller}"

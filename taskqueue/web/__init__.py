@@ -63,6 +63,7 @@ from taskqueue.web.api import changes as changes_view
 from taskqueue.web.api import series as series_view
 from taskqueue.web.http import access, body, browsers, change_record, problems, rate_limit, tracing
 from taskqueue.web.http.endpoint import endpoint
+from taskqueue.web.http.guesses import Guesses
 from taskqueue.web.http.json_text import FastJson
 
 MAX_WAITERS = 500  # requests of one process that wait for a result: each holds a connection to Redis
@@ -121,7 +122,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         schedules.views(schedule_store, job_types),
         task_types.views(job_types),
         files.views(open_files(settings, connection), settings),
-        health.views(Probe(settings.redis_url)),
+        health.views(Probe(settings.redis_url), health.FilesWatch(settings)),
         docs.views(app, job_types, settings),
         metrics.views(PrometheusReport(connect_for_probes(connection), settings.queues)),
         cluster.views(cluster_state),
@@ -131,7 +132,8 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         explain.views(explainer),
     ):
         app.register_blueprint(blueprint)
-    dashboard.mount(app, settings)
+    guesses = Guesses()  # of DASHBOARD_AUTH, at both doors
+    dashboard.mount(app, settings, guesses)
     console.mount(
         app,
         console.Services(
@@ -150,6 +152,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
             schedules=schedule_store,
             batches=batch_store,
             explainer=explainer,
+            guesses=guesses,
         ),
     )
 

@@ -12,11 +12,14 @@ from typing import Any
 from taskqueue.cli.api import Api
 from taskqueue.cli.doctor import by_http
 from taskqueue.cli.parser import add_command
-from taskqueue.cli.screen import clean, coloured, print_indented, print_json
+from taskqueue.cli.screen import coloured, print_indented, print_json
+from taskqueue.errors import FilesUnavailable
 from taskqueue.monitor import checkup
 from taskqueue.monitor.checks import Check
+from taskqueue.run.files import check_files
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests
+from taskqueue.telemetry.clean import clean
 
 VERDICTS = {True: "ok", False: "wrong", None: "?"}
 VERDICT_CHARACTERS, ABOUT_CHARACTERS = 5, 13
@@ -52,7 +55,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _over_redis() -> Iterator[Check]:
     settings = Settings.read(os.environ)
-    return checkup.look(settings, connect_for_requests(settings.redis_url))
+    yield from checkup.look(settings, connect_for_requests(settings.redis_url))
+    if settings.files_url:
+        yield _files(settings)
+
+
+def _files(settings: Settings) -> Check:
+    try:
+        check_files(settings)
+    except FilesUnavailable as error:
+        return Check("files", False, str(error), "Check FILES_URL, its credentials and the network.")
+    return Check("files", True, "the bucket or folder of FILES_URL takes files")
 
 
 def _print(check: Check) -> None:

@@ -35,7 +35,7 @@ def look(api: Api) -> Iterator[Check]:
         return
     yield Check("web server", True, api.url)
     yield _clock(alive, before, time.time())
-    yield _ready(api)
+    yield from _ready(api)
     try:
         document = api.ask("GET", "/openapi.json", "info")
     except ApiRefused as refused:
@@ -64,12 +64,15 @@ def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Check:
     return checks.clock(abs(skew) - within < MAX_SKEW_SECONDS, found)
 
 
-def _ready(api: Api) -> Check:
+def _ready(api: Api) -> Iterator[Check]:
     try:
-        api.ask("GET", "/readyz", "status")
+        answer = api.ask("GET", "/readyz", "status")
     except ApiRefused as refused:
-        return _refused("takes tasks", refused)
-    return Check("takes tasks", True, "a task could be queued now")
+        yield _refused("takes tasks", refused)
+        return
+    yield Check("takes tasks", True, "a task could be queued now")
+    for warning in answer.get("warnings", ()):
+        yield Check("files", False, str(warning["message"]))
 
 
 def _access(answer: BaseHTTPResponse, url: str) -> Check:

@@ -17,7 +17,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.http.access import caller, caller_sees, check_may_submit
+from taskqueue.web.http.access import caller, caller_sees, caller_types, check_may_submit
 from taskqueue.web.http.body import json_body
 from taskqueue.web.http.change_record import note_task_type
 from taskqueue.web.http.endpoint import endpoint
@@ -128,7 +128,9 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
     )
     def delete(name: str) -> ResponseReturnValue:
         """Tasks that the schedule has queued stay."""
-        schedules.delete(find(name).name)
+        if caller_types() is not None:
+            find(name)  # raises for a schedule of another type
+        schedules.delete(name)
         return "", 204
 
     @blueprint.post("/schedules/<name>/run")

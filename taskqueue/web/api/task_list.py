@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from taskqueue.enqueue.options import Moment
 from taskqueue.monitor.listing import Listing, Summary, TaskFilter, cursor, position_of
 from taskqueue.store.keys import Status
-from taskqueue.web.http.access import caller_sees
+from taskqueue.web.http.access import caller_types
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
 
 MAX_PAGE = 200
@@ -80,7 +80,9 @@ def views(listing: Listing) -> Blueprint:
             after=asked.created_after,
             before=asked.created_before,
         )
-        page = listing.page(wanted, asked.limit, position_of(asked.cursor) if asked.cursor else None, caller_sees)
+        page = listing.page(
+            wanted, asked.limit, position_of(asked.cursor) if asked.cursor else None, caller_types()
+        )
         address = _address(cursor(page.next)) if page.next else None
         return jsonify(PageJson(page.tasks, address)), 200, {"Link": f'<{address}>; rel="next"'} if address else {}
 

@@ -35,6 +35,7 @@ from taskqueue.monitor.listing import Listing
 from taskqueue.settings import Settings
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
+from taskqueue.web.http.guesses import Guesses
 
 PREFIX = "/console"
 NAME = "console"
@@ -69,6 +70,7 @@ class Services:
     schedules: Schedules
     batches: Batches
     explainer: Explainer
+    guesses: Guesses  # at DASHBOARD_AUTH, here and at /rq
 
 
 def pages() -> list[tuple[str, str, str]]:

@@ -21,6 +21,7 @@ from taskqueue.web.console import PREFIX, Services
 from taskqueue.web.console.sessions import LONGEST_SECONDS, Session, Sessions
 from taskqueue.web.http.access import caller, caller_sees
 from taskqueue.web.http.browsers import SAFE_METHODS, is_from_another_site
+from taskqueue.web.http.client_network import client_network
 
 SESSION_COOKIE, FORM_COOKIE = "tq_session", "tq_form"
 OPEN_VIEWS = ("console.sign_in", "console.static_file")
@@ -66,17 +67,25 @@ def register(blueprint: Blueprint, services: Services) -> None:
             return redirect(url_for("console.now"))
         status = 200
         error = ""
+        seconds = 0
         if request.method == "POST":
-            if entry := _entry(settings, request.form.get("name", ""), request.form.get("secret", "")):
+            name, secret = request.form.get("name", ""), request.form.get("secret", "")
+            seconds = services.guesses.seconds_to_wait(client_network())
+            if entry := _entry(settings, name, secret, may_guess=not seconds):
                 with redis_errors():
                     token = sessions.begin(*entry)
                 response = redirect(_next_page())
                 set_cookie(response, SESSION_COOKIE, token, LONGEST_SECONDS)
                 return response
             status, error = 403, "There is no such key, or its name or password is wrong."
-        return render_template(
+            if seconds:
+                status, error = 429, f"Too many wrong names, passwords or keys. Try again in {seconds} s."
+            else:
+                services.guesses.count_wrong(client_network(), f"{name}\n{secret}")
+        page = render_template(
             "console/sign_in.html", error=error, next=request.values.get("next", ""), settings=settings
-        ), status
+        )
+        return page, status, {"Retry-After": str(seconds)} if seconds else {}
 
     @blueprint.post("/sign-out")
     def sign_out() -> ResponseReturnValue:
@@ -194,12 +203,15 @@ def _has_form_token() -> bool:
     return bool(given) and any(hmac.compare_digest(given.encode(), each.encode()) for each in tokens)
 
 
-def _entry(settings: Settings, name: str, secret: str) -> tuple[str, str] | None:
-    """Return the name and the proof of a session for what was given; None: there is no such key or login."""
+def _entry(settings: Settings, name: str, secret: str, *, may_guess: bool) -> tuple[str, str] | None:
+    """Return the name and the proof of a session for what was given; None: there is no such key or login.
+
+    Without `may_guess` only an API key is taken: nobody can guess one.
+    """
     secret = secret.strip()
     if key := find_key(settings.api_keys, secret):
         return key.name, key.digest
-    login = settings.dashboard_auth
+    login = settings.dashboard_auth if may_guess else None
     if login and hmac.compare_digest(f"{name}\n{secret}".encode(), f"{login[0]}\n{login[1]}".encode()):
         return login[0], _login_proof(login)
     return None

@@ -17,7 +17,7 @@ from taskqueue.telemetry.totals import read_totals
 from taskqueue.web.console import Services
 from taskqueue.web.console.charts import chart, sparkline
 from taskqueue.web.console.guard import sees_all
-from taskqueue.web.http.access import caller_sees
+from taskqueue.web.http.access import caller_sees, caller_types
 
 RUNNING_SHOWN = 50
 CHANGES_MARKED = 100
@@ -79,7 +79,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
 
 def running_rows(services: Services) -> list[RunningRow]:
     """Return the tasks that run, longest first, of the types that the caller sees."""
-    page = services.listing.page(TaskFilter(status="processing"), RUNNING_SHOWN, may_see=caller_sees)
+    page = services.listing.page(TaskFilter(status="processing"), RUNNING_SHOWN, job_types=caller_types())
     usual = usual_of(services.connection)
     now = datetime.now().astimezone()
     rows = [

@@ -15,7 +15,7 @@ from taskqueue.monitor.listing import Summary, TaskFilter
 from taskqueue.web.console import Services
 from taskqueue.web.console.guard import check_may, operates, who
 from taskqueue.web.console.notices import Notice, done
-from taskqueue.web.http.access import caller_sees
+from taskqueue.web.http.access import caller_sees, caller_types
 
 RUNS_SHOWN = 10
 NEXT_SHOWN = 5
@@ -54,7 +54,9 @@ def register(blueprint: Blueprint, services: Services) -> None:
     @blueprint.get("/schedules/<name>")
     def schedule(name: str) -> ResponseReturnValue:
         stored = find(name)
-        runs = services.listing.page(TaskFilter(tag=f"schedule:{name}"), RUNS_SHOWN, may_see=caller_sees).tasks
+        runs = services.listing.page(
+            TaskFilter(tag=f"schedule:{name}"), RUNS_SHOWN, job_types=caller_types()
+        ).tasks
         next_runs = (
             []
             if stored.next_run is None

@@ -12,6 +12,7 @@ from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
+from taskqueue.monitor.finding import files_unavailable
 from taskqueue.monitor.listing import Summary, cursor
 from taskqueue.run.builtin.requeue import NAME as REQUEUE_TYPE
 from taskqueue.run.files import StoredFile
@@ -27,7 +28,7 @@ from taskqueue.web.api.cluster import PauseJson, QueuesJson, WorkersJson
 from taskqueue.web.api.explain import ExplanationJson, ReasonJson
 from taskqueue.web.api.failures import GroupsJson
 from taskqueue.web.api.findings import FindingJson, FindingsJson
-from taskqueue.web.api.health import HealthJson
+from taskqueue.web.api.health import HealthJson, ReadyJson
 from taskqueue.web.api.logs import LogJson
 from taskqueue.web.api.requeue import DryRunJson
 from taskqueue.web.api.schedules import ScheduleJson, SchedulesJson
@@ -134,8 +135,8 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         "text/event-stream": f"id: {line.id}/1/complete\nevent: status\ndata: {event}\n\n",
         "text/plain": f'taskqueue_tasks{{queue="{queue}",status="queued"}} 2.0\n',
         StoredFile: StoredFile(
-            filename="1f0c55d3e8a94b21-photo.jpg", size=20_480, content_type="image/jpeg",
-            expires_at=BEGAN + timedelta(days=3),
+            filename="1f0c55d3e8a94b2180c6f1d2a7e35b94-photo.jpg", name="photo.jpg", size=20_480,
+            content_type="image/jpeg", task_types=None, expires_at=BEGAN + timedelta(days=3),
         ),
         TaskTypeJson: task_type_json(job_type),
         TaskTypesJson: TaskTypesJson(task_types=[task_type_json(job_type)]),
@@ -143,6 +144,7 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         ("pauses.resume", 200): PauseJson(name=queue, paused=False),
         DryRunJson: DryRunJson(matching=1, examples=[OTHER_ID]),
         HealthJson: HealthJson(status="ok"),
+        ReadyJson: ReadyJson(status="ok", warnings=[files_unavailable().json()]),
         dict[str, str]: {"docs": "/docs", "health": "/health"},  # where to look
     }  # fmt: skip
     return {kind: plain(example) for kind, example in examples.items()}

@@ -66,6 +66,24 @@ def test_what_is_wrong_is_found_with_its_fix(run: Run, redis: Redis, queue: Task
     assert "CONFIG SET appendonly yes\n" in shown.out
 
 
+def test_a_bucket_that_does_not_answer_is_found(
+    here: Run, settings: Settings, job_types: JobTypes, env: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "FILES_URL": "s3://files",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test-secret",
+    }.items():
+        env.setenv(name, value)
+    found = checks(here("--json", "doctor"))["files"]
+    assert (found["ok"], "The files at s3://files are unavailable" in found["found"]) == (False, True)
+    with served(create_app(replace(settings, files_url="s3://files"), job_types)) as url:
+        found = checks(here("--json", "--url", url, "doctor"))["files"]
+    assert (found["ok"], "FILES_URL does not answer, or refuses" in found["found"]) == (False, True)
+
+
 def test_what_is_paused_is_found(run: Run, redis: Redis, worker: Callable[[], RunningWorker]) -> None:
     worker()
     redis.sadd("tq:paused", "low")

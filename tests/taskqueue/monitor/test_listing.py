@@ -8,7 +8,7 @@ from redis import Redis
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
-from taskqueue.monitor.listing import MAX_SORTED, Listing, Position, TaskFilter, cursor, position_of
+from taskqueue.monitor.listing import MAX_SORTED, Listing, Page, Position, TaskFilter, cursor, position_of
 from taskqueue.settings import Settings
 from taskqueue.store.keys import INDEX, TAG_INDEXES
 from taskqueue.worker.maintenance.index_pruner import STEP, IndexPruner
@@ -88,6 +88,44 @@ def test_a_page_looks_at_so_many_tasks_and_no_more(
     assert page.tasks == []
     assert page.next
     assert ids(listing, TaskFilter(queue="high")) == [wanted.id]
+
+
+@pytest.mark.parametrize("wanted", [TaskFilter(), TaskFilter(tag="red"), TaskFilter(queue="low")])
+@pytest.mark.parametrize("same_microsecond", [True, False])
+def test_no_cursor_names_a_task_of_another_type(
+    queue: TaskQueue,
+    redis: Redis,
+    listing: Listing,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: TaskFilter,
+    same_microsecond: bool,
+) -> None:
+    monkeypatch.setattr("taskqueue.monitor.listing.STEP", 3)
+    monkeypatch.setattr("taskqueue.monitor.listing.MAX_EXAMINED", 3)
+    options = SubmitOptions(queue="low", tags=("red",))
+    foreign, own = set(), []
+    for number in range(40):
+        if number % 9 == 4:
+            own.append(queue.submit("week", {"of": "2026-11-23"}, options).id)
+        else:
+            foreign.add(queue.submit("generic", {}, options).id)
+    if same_microsecond:
+        for key in (INDEX, f"{INDEX}:tag:red", f"{INDEX}:type:week", f"{INDEX}:type:generic"):
+            redis.zadd(key, dict.fromkeys(redis.zrange(key, 0, -1), 1_790_000_000_000_000))
+        for task_id in (*own, *foreign):
+            redis.hset(f"rq:job:{task_id}", "created_at", "2026-09-21T14:13:20.000000Z")
+    found, cursors, position = [], [], None
+    while True:
+        page = listing.page(wanted, 10, position, {"week", "email"})
+        found += [task.id for task in page.tasks]
+        if page.next is None:
+            break
+        cursors.append(cursor(page.next))
+        position = position_of(cursors[-1])
+    assert sorted(found) == sorted(own)
+    assert cursors
+    assert not [each for each in cursors for task_id in foreign if task_id in each]
+    assert listing.page(TaskFilter(type="generic"), 10, None, {"week"}) == Page([], None)
 
 
 def test_what_is_gone_leaves_the_indexes(

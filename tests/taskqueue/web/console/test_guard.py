@@ -245,3 +245,16 @@ def test_the_root_leads_browsers_to_the_console_and_answers_programs(client: Fla
     assert (browser.status_code, browser.location) == (302, "/console/")
     assert client.get("/", headers={"Accept": "*/*"}).get_json()["console"] == "/console/"
     assert client.get("/", headers={"Accept": "application/json"}).status_code == 200
+
+
+def test_wrong_logins_are_bounded_together_with_those_of_rq(locked: Settings, job_types: JobTypes) -> None:
+    client = create_app(replace(locked, dashboard_auth=("me", "right")), job_types).test_client()
+
+    def status(name: str, secret: str) -> int:
+        return page(client, "/console/sign-in").post("/console/sign-in", name=name, secret=secret).status
+
+    assert [status("me", f"wrong {number}") for number in range(5)] == [403] * 5
+    at_rq = [client.get("/rq/", auth=("me", f"bad {number}")).status_code for number in range(6)]
+    assert at_rq == [401] * 5 + [429]
+    assert [status("me", "wrong again"), status("me", "right")] == [429, 429]
+    assert status("", KEYS["ops"][0]) == 200  # a key is always taken
