@@ -16,7 +16,7 @@ from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.capture import SharedCapture
 from taskqueue.worker.io_process.io_channel import IOChannel
 from taskqueue.worker.io_process.run import Runs
-from taskqueue.worker.io_process.threads import inherit_context, spare_memory
+from taskqueue.worker.io_process.threads import inherit_context, share_fairly, spare_memory
 from taskqueue.worker.io_process.turns import Turns
 from taskqueue.worker.io_process.watch import Watch
 from taskqueue.worker.live_tally import LiveTally
@@ -54,6 +54,7 @@ class IOProcess:
     def run(self) -> None:
         """Run jobs until the parent stops the process, or it must be replaced."""
         spare_memory()
+        share_fairly()
         inherit_context()
         asyncio.set_event_loop(self._loop)
         event_loop.share(self._loop)
