@@ -163,6 +163,7 @@ class Field:
     REASON = "tq:reason"  # the code for why it failed or was stopped (tasks/reason.py)
     UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
+    ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
 

@@ -65,6 +65,7 @@ class Ending(NamedTuple):
 
     how: How
     message: str  # a traceback, or one sentence
+    alone: bool = False  # a job that is put back is never again claimed together with others
 
 
 class Attempts(NamedTuple):

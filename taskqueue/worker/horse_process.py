@@ -4,14 +4,25 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from taskqueue.store.keys import decoded
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.child import fork
 from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import REFUSED, SUSPENDED, WAKE, HorseChannel, Phase
+from taskqueue.worker.horse_channel import (
+    ANNOUNCE_GROUP_SECONDS,
+    GROUPS,
+    REFUSED,
+    SUSPENDED,
+    WAKE,
+    HorseChannel,
+    Phase,
+    State,
+)
+from taskqueue.worker.settle_and_claim import Outcome
 
+LONG_IN_GROUP_SECONDS = 0.025  # after which the other jobs of its group do not wait for a job
 LONGEST_PAUSE_SECONDS = 30  # before a new process, where one after the other crashes: 1 s, 2 s, 4 s …
 
 
@@ -24,6 +35,7 @@ class HorseProcess:
         self.sleeps = b""  # IDLE or SUSPENDED; b"": it is awake
         self.refused = ""  # what Redis said when it refused the horse, last at `refused_at` of the monotonic clock
         self.refused_at = float("-inf")
+        self._groups_until = float("-inf")  # on the monotonic clock: for so long it may claim groups
         self.fork_at = 0.0  # on the monotonic clock: when to start the next process, if there is none
         self._forked_at = 0.0
         self._crashes = 0  # how many processes in a row have ended by themselves, and not in a job
@@ -52,6 +64,8 @@ class HorseProcess:
                     self._tally.merge(line.decode())
                 elif line.startswith(REFUSED):
                     self.refused, self.refused_at = decoded(line[1:]), time.monotonic()
+                elif line == GROUPS:
+                    self._groups_until = time.monotonic() + 2 * ANNOUNCE_GROUP_SECONDS
                 else:
                     self.sleeps = line
 
@@ -94,18 +108,55 @@ class HorseProcess:
             kill_all(self.pid)
 
     def kill_if_still(self, execution: str, ending: Ending) -> bool:
-        """Kill the horse if it still runs this execution; return whether it did.
-
-        The horse is stopped first, so that it cannot begin another job meanwhile.
-        """
-        os.kill(self.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it may have ended just now
-        state = self.channel.read()
-        if state.phase is Phase.RUNNING and state.execution == execution:
+        """Kill the horse if it still runs this execution; return whether it did."""
+        with self._halted() as state:
+            if state.phase is not Phase.RUNNING or state.execution != execution:
+                return False
             self.kill(ending)
             return True
-        os.kill(self.pid, signal.SIGCONT)
-        return False
+
+    @contextlib.contextmanager
+    def _halted(self) -> Iterator[State]:
+        """Stop the horse meanwhile, so that it cannot begin another job; yield its state."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it may have ended just now
+        try:
+            yield self.channel.read()
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def may_have_group(self) -> bool:
+        """Whether the horse has claimed groups lately."""
+        return bool(self.pid) and time.monotonic() < self._groups_until
+
+    def end_long_group(self) -> bool:
+        """Return whether a job of the horse's group runs for long; then the horse begins no other one of them."""
+        if not self._runs_long_in_group(self.channel.read()):
+            return False
+        with self._halted() as state:
+            self.channel.group_over = self._runs_long_in_group(state)
+        return self.channel.group_over
+
+    def _runs_long_in_group(self, state: State) -> bool:
+        return (
+            bool(self.pid)
+            and state.runs_in_group
+            and not self.channel.group_over
+            and time.time() - state.began > LONG_IN_GROUP_SECONDS
+        )
+
+    def has(self, execution: str) -> bool:
+        """Return whether this execution is the horse's: it runs, is being settled, or is still to begin."""
+        state = self.channel.read()
+        if state.runs_in_group and self.channel.group_over:
+            state = state._replace(claim="")
+        return state.has(execution) or execution in (outcome.execution for outcome in self.ended(state))
+
+    def ended(self, state: State) -> Iterator[Outcome]:
+        """Yield the outcomes of a group's jobs that had ended in this state, and are perhaps not settled."""
+        for values in self.channel.read_outcomes(state.ended):
+            yield Outcome._make(values)
 
     def reap(self) -> Ending | None:
         """Return how the horse ended, until that is settled; None while it lives, or once it is settled."""

@@ -77,10 +77,14 @@ class Horses:
         states = [horse.channel.read() for horse in self.alive]
         return [state for state in states if state.phase is not Phase.RESTING]
 
+    def have(self, execution: str) -> bool:
+        """Return whether this execution is that of a horse."""
+        return any(horse.has(execution) for horse in self)
+
     @property
-    def executions(self) -> set[str]:
-        """The ids of all executions that Redis may have for the horses."""
-        return {execution for horse in self for execution in horse.channel.read().executions}
+    def may_have_groups(self) -> bool:
+        """Whether horses have claimed groups of short jobs lately."""
+        return any(horse.may_have_group for horse in self)
 
     @property
     def is_any_idle(self) -> bool:
@@ -137,6 +141,10 @@ class Horses:
         for horse in self:
             if horse.is_overdue:
                 horse.kill_if_still(horse.channel.read().execution, OVERDUE)
+
+    def end_long_groups(self) -> bool:
+        """Return whether horses have groups in which a job runs for long; they begin no other job of those."""
+        return sum(horse.end_long_group() for horse in self) > 0
 
     def reap(self) -> Iterator[tuple[HorseProcess, Ending]]:
         """Yield each horse that has ended and left something to settle, and how it ended."""

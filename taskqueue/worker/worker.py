@@ -57,6 +57,7 @@ from taskqueue.worker.wrong_types import WrongTypes
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.25  # how exactly a time limit is kept
+GROUPS_SECONDS = 0.025  # how soon short jobs do not wait behind one that turns out to be long
 HEARTBEAT_SECONDS = 0.8  # also how soon the worker sees that a job was canceled, if no command tells it
 LOST_JOBS_SECONDS = 1.0
 MAINTENANCE_SECONDS = 1.0
@@ -212,6 +213,7 @@ class Worker(SettlesByRQ):
             connect_for_requests(self._given_connection), self.name, selector, self._handle_command
         )
         self._loop.every(WATCH_SECONDS, self._watch)
+        self._loop.every(GROUPS_SECONDS, self._end_long_groups, lambda: self._horses.may_have_groups)
         self._loop.every(HEARTBEAT_SECONDS, self._heartbeat)
         self._loop.every(LOST_JOBS_SECONDS, lost_jobs.run)
         self._loop.every(MAINTENANCE_SECONDS, self._maintenance.run)
@@ -272,7 +274,8 @@ class Worker(SettlesByRQ):
         """Settle what each ended horse left, and replace the horse."""
         for horse, ending in self._horses.reap():
             try:
-                self._leases.settle_after_horse(horse.channel.read(), ending)
+                state = horse.channel.read()
+                self._leases.settle_after_horse(state, list(horse.ended(state)), ending)
             except RedisError as error:
                 if self._leases.lose_touch():
                     log.warning("Redis does not answer the worker (%s); the job of a dead work-horse waits", error)
@@ -302,7 +305,12 @@ class Worker(SettlesByRQ):
         for state in self._horses.running:
             if state.execution in reply.canceled:
                 self._stop_requests.add("", state.execution)
-        self._leases.give_back_unknown(reply.claims, self._horses.executions)
+        self._leases.give_back_unknown(reply.claims, self._horses.have)
+
+    def _end_long_groups(self) -> None:
+        """Put back the short jobs that would have to wait behind one that turns out to be long."""
+        if self._horses.end_long_groups():
+            self._leases.give_back_unknown(self._leases.claims(), self._horses.have)
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)
