@@ -27,13 +27,16 @@ A work-horse
     live_tally.py       sends the counts of runs to the parent, also while a long job runs
     run_output.py       the output of one run
     log_setup.py        puts logging back after a job that has configured it
+    short_types.py      which job types are short, so that their jobs are claimed in groups
+    time_limit.py       raises an exception in a job that takes too long
     error.py            the text that is stored of an exception
     by_rq.py            RQ's own code, for jobs that use more of RQ; settles_by_rq.py changes what that code does
 In both
     child.py            forks a child process that ends with its parent
     horse_channel.py    what the parent and a horse send each other, without Redis
     decision.py         what becomes of a job whose run did not succeed: retried, failed, stopped, put back
-    settle_and_claim.py settles a job and claims the next, in one round trip: settle_and_claim.lua, limits.lua
+    settle_and_claim.py settles jobs and claims the next ones, in one round trip: settle_and_claim.lua, made of
+                        turn.lua, settle.lua, claim.lua, claim_group.lua and limits.lua
     abandoned_runs.py   settles a run that its horse could not settle
     job_log.py          the log lines about jobs
 """

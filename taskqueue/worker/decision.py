@@ -65,7 +65,7 @@ class Ending(NamedTuple):
 
     how: How
     message: str  # a traceback, or one sentence
-    alone: bool = False  # RETURNED: the job must next run alone in a process, so that its death tells who did it
+    alone: bool = False  # a job that is put back is never again claimed together with others
 
 
 class Attempts(NamedTuple):

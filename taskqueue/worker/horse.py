@@ -2,33 +2,45 @@
 
 import logging
 import resource
-import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 from uuid import uuid4
 
 from redis import Redis
 from redis.exceptions import RedisError
 from rq.job import _current_job
-from rq.timeouts import JobTimeoutException
 
 from taskqueue.settings import Settings
 from taskqueue.telemetry.trace import Trace, current_trace
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.capture import Capture
-from taskqueue.worker.horse_channel import IDLE, IDLE_OTHERS, SUSPENDED, HorseChannel, Phase, State
+from taskqueue.worker.horse_channel import (
+    ANNOUNCE_GROUP_SECONDS,
+    GROUPS,
+    IDLE,
+    IDLE_OTHERS,
+    SUSPENDED,
+    HorseChannel,
+    Phase,
+    State,
+)
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
 from taskqueue.worker.live_tally import LiveTally
 from taskqueue.worker.outcomes import Outcomes
-from taskqueue.worker.settle_and_claim import Claimed, Outcome, SettleAndClaim
+from taskqueue.worker.settle_and_claim import Answer, Claimed, Outcome, SettleAndClaim
+from taskqueue.worker.short_types import ShortTypes
+from taskqueue.worker.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
 HARD_LIMIT_SECONDS = 1.5  # after its timeout the worker kills a job that has swallowed the exception
+MOST_IN_GROUP = 8  # jobs that are claimed together
+GROUP_SECONDS = 0.005  # after which the outcomes of a group are stored
+MAX_NOTED_BYTES = 1000  # of a result that waits in the channel
 HOUSEKEEPING_SECONDS = 1.0  # how often a horse checks its memory
 
 
@@ -69,33 +81,28 @@ class Horse:
         self._capture = Capture(connection, settings.failure_ttl_seconds, channel.note_line)
         self._token = uuid4().hex[:24]
         self._claims = 0
+        self._short_types = ShortTypes()
+        self._ended = 0  # how many bytes of outcomes the channel has that are not settled yet
+        self._announced_group_at = float("-inf")
 
     def run(self) -> None:
         """Settle and claim, again and again. Raises the driver's errors that waiting cannot cure."""
+        try:
+            self._run()
+        except RedisError:
+            if not self._stopping():
+                raise  # else the worker settles what the channel names
+
+    def _run(self) -> None:
         self._capture.install()
-        outcome: Outcome | None = None
+        outcomes: list[Outcome] = []
         while True:
             self._keep_house()
             claim = "" if self._stopping() or self._jobs_left <= 0 else self._next_claim()
-            # Keep announcing the previous job until its outcome is stored.
-            previous = (outcome.job, outcome.execution, outcome.origin, outcome.began) if outcome else ()
-            self._channel.write(State(Phase.CLAIMING, claim, *previous))
-            try:
-                answer = self._settle_and_claim(
-                    [outcome] if outcome else [], claim, give_up=_never if outcome else self._stopping
-                )
-            except RedisError:
-                if self._stopping():
-                    return  # the worker settles the job that the channel names
-                raise
-            if outcome:
-                self._outcomes.note_settled(outcome, answer.settled[0])
-                outcome = None
+            answer = self._settle(outcomes, claim)
+            outcomes = []
             if answer.claim == "claimed":
-                outcome = self._perform(answer.jobs[0])
-                if outcome and (output := self._capture.end()):
-                    outcome = outcome._replace(output=output)
-                self._jobs_left -= 1
+                outcomes = self._perform_all(answer.jobs, claim)
             elif answer.claim == "suspended":
                 self._sleep(SUSPENDED)
             elif answer.claim == "empty":
@@ -105,6 +112,64 @@ class Horse:
             elif not claim:
                 self._tally.send()
                 return
+
+    def _settle(self, outcomes: Sequence[Outcome], claim: str, group: str = "") -> Answer:
+        """Settle what has run, and claim the next under `claim`. `group`: the claim of jobs still to run."""
+        # Keep announcing the last job until its outcome is stored; the channel has the outcomes of others.
+        state = State(Phase.CLAIMING, claim or group, ended=self._ended)
+        if outcomes:
+            last = outcomes[-1]
+            state = state._replace(job=last.job, execution=last.execution, origin=last.origin, began=last.began)
+        self._channel.write(state)
+        answer = self._settle_and_claim(
+            outcomes,
+            claim,
+            most=min(MOST_IN_GROUP, self._jobs_left) if self._short_types.text else 1,
+            short=self._short_types.text,
+            give_up=_never if outcomes else self._stopping,
+        )
+        for outcome, settled in zip(outcomes, answer.settled, strict=True):
+            self._outcomes.note_settled(outcome, settled)
+        self._ended = 0
+        return answer
+
+    def _perform_all(self, jobs: Sequence[Claimed], claim: str) -> list[Outcome]:
+        """Run the claimed jobs, of which several are a group; return the outcomes that are not settled yet."""
+        self._channel.group_over = False
+        if len(jobs) > 1:
+            self._announce_group()
+        outcomes: list[Outcome] = []
+        settle_at = time.monotonic() + GROUP_SECONDS
+        for left, claimed in zip(reversed(range(len(jobs))), jobs, strict=True):
+            if self._channel.group_over:
+                break
+            outcome = self._perform(claimed, claim)
+            self._jobs_left -= 1
+            if not outcome:
+                continue
+            if output := self._capture.end():
+                outcome = outcome._replace(output=output)
+            self._short_types.add(outcome.job_type, outcome.ended - outcome.began)
+            outcomes.append(outcome)
+            if left and (not self._note_ended(outcome) or time.monotonic() > settle_at):
+                self._settle(outcomes, "", group=claim)
+                outcomes = []
+                settle_at = time.monotonic() + GROUP_SECONDS
+        return outcomes
+
+    def _announce_group(self) -> None:
+        """Let the worker look for a while whether a job of a group turns out to be long."""
+        now = time.monotonic()
+        if now > self._announced_group_at + ANNOUNCE_GROUP_SECONDS:
+            self._announced_group_at = now
+            self._channel.send(GROUPS)
+
+    def _note_ended(self, outcome: Outcome) -> bool:
+        """Write an outcome to the channel; return False if it must be settled at once."""
+        is_plain = outcome.kind == "finished" and outcome.output is None and len(outcome.result) <= MAX_NOTED_BYTES
+        ended = self._channel.write_outcome(tuple(outcome), self._ended) if is_plain else 0
+        self._ended = ended or self._ended
+        return bool(ended)
 
     def _stopping(self) -> bool:
         return self._channel.stop
@@ -129,7 +194,7 @@ class Horse:
         if not self._channel.horse_end.recv(1):  # the worker has closed its end
             sys.exit(0)
 
-    def _perform(self, claimed: Claimed) -> Outcome | None:
+    def _perform(self, claimed: Claimed, claim: str) -> Outcome | None:
         """Run the claimed job; return what becomes of it, or None if RQ's own code has settled it."""
         execution, began = claimed.execution, time.time()
         limit = 0.0
@@ -140,7 +205,9 @@ class Horse:
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the horse goes on
             return self._outcomes.unreadable(claimed, began)
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
-        self._channel.write(State(Phase.RUNNING, execution, claimed.id, execution, job.origin, began, deadline))
+        self._channel.write(
+            State(Phase.RUNNING, claim, claimed.id, execution, job.origin, began, deadline, self._ended)
+        )
         self._job_log.begins(job)
         self._outcomes.count_wait(job, claimed.fields, began)
         self._capture.begin(job)
@@ -164,27 +231,3 @@ class Horse:
 
 def _never() -> bool:
     return False
-
-
-class TimeLimit:
-    """Raises RQ's `JobTimeoutException` in code that runs longer than so many seconds; -1: never."""
-
-    def __init__(self) -> None:
-        self._seconds = 0.0
-
-    def __call__(self, seconds: float) -> "TimeLimit":
-        """Set the limit for the next `with` block."""
-        self._seconds = seconds
-        return self
-
-    def __enter__(self) -> None:
-        if self._seconds > 0:
-            if signal.getsignal(signal.SIGALRM) != self._expire:  # set once, or after a job's own
-                signal.signal(signal.SIGALRM, self._expire)
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)
-
-    def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-    def _expire(self, number: int, frame: FrameType | None) -> None:
-        raise JobTimeoutException(f"Task exceeded maximum timeout value ({self._seconds:g} seconds)")

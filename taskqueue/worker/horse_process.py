@@ -4,17 +4,31 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from taskqueue.store.keys import decoded
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.child import fork
 from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import IDLE, IDLE_OTHERS, REFUSED, SUSPENDED, WAKE, HorseChannel, Phase, State
+from taskqueue.worker.horse_channel import (
+    ANNOUNCE_GROUP_SECONDS,
+    GROUPS,
+    IDLE,
+    IDLE_OTHERS,
+    REFUSED,
+    SUSPENDED,
+    WAKE,
+    HorseChannel,
+    Phase,
+    State,
+    is_of_claim,
+)
+from taskqueue.worker.settle_and_claim import Outcome
 
 RETURNED = Ending(How.RETURNED, "It is put back to its queue.")
 STOPPED = Ending(How.STOPPED, "Stopped on request.")
 OVERDUE = Ending(How.TIMED_OUT, "It did not end at its time limit, and was killed.")
+LONG_IN_GROUP_SECONDS = 0.025  # after which the other jobs of its group do not wait for a job
 LONGEST_PAUSE_SECONDS = 30  # before a new process, where one after the other crashes: 1 s, 2 s, 4 s …
 
 
@@ -29,6 +43,7 @@ class HorseProcess:
         self.sleeps = b""  # IDLE or SUSPENDED; b"": it is awake
         self.refused = ""  # what Redis said when it refused the horse, last at `refused_at` of the monotonic clock
         self.refused_at = float("-inf")
+        self._groups_until = float("-inf")  # on the monotonic clock: for so long it may claim groups
         self.fork_at = 0.0  # on the monotonic clock: when to start the next process, if there is none
         self._forked_at = 0.0
         self._crashes = 0  # how many processes in a row have ended by themselves, and not in a job
@@ -60,6 +75,8 @@ class HorseProcess:
                     self._tally.merge(line.decode())
                 elif line.startswith(REFUSED):
                     self.refused, self.refused_at = decoded(line[1:]), time.monotonic()
+                elif line == GROUPS:
+                    self._groups_until = time.monotonic() + 2 * ANNOUNCE_GROUP_SECONDS
                 else:
                     self.sleeps = line
 
@@ -89,15 +106,6 @@ class HorseProcess:
         state = self.channel.read()
         return [] if state.phase is Phase.RESTING or not self.pid else [state]
 
-    def executions(self) -> set[str]:
-        """Return the ids of the executions that Redis may have for the horse."""
-        return set(self.channel.read().executions)
-
-    @property
-    def claim(self) -> str:
-        """How the ids of the executions begin that Redis may have for the horse, and that have not begun."""
-        return self.channel.read().claim
-
     def began(self, execution: str) -> float:
         """Return when an execution of the horse began, in seconds since 1970; 0: it had not begun."""
         state = self.channel.read()
@@ -125,7 +133,7 @@ class HorseProcess:
         state = self.channel.read()
         if state.phase is not Phase.RESTING and execution == state.execution:
             return ending
-        return RETURNED if execution == state.claim else None  # it was claimed, and had not begun
+        return RETURNED if is_of_claim(execution, state.claim) else None  # it was claimed, and had not begun
 
     def kill(self, ending: Ending | None = None) -> None:
         """Kill the horse with all that it has started.
@@ -142,18 +150,60 @@ class HorseProcess:
         self.kill(RETURNED)
 
     def kill_if_still(self, execution: str, ending: Ending) -> bool:
-        """Kill the horse if it still runs this execution; return whether it did.
-
-        The horse is stopped first, so that it cannot begin another job meanwhile.
-        """
-        os.kill(self.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it may have ended just now
-        state = self.channel.read()
-        if state.phase is Phase.RUNNING and state.execution == execution:
+        """Kill the horse if it still runs this execution; return whether it did."""
+        with self._halted() as state:
+            if state.phase is not Phase.RUNNING or state.execution != execution:
+                return False
             self.kill(ending)
             return True
-        os.kill(self.pid, signal.SIGCONT)
-        return False
+
+    @contextlib.contextmanager
+    def _halted(self) -> Iterator[State]:
+        """Stop the horse meanwhile, so that it cannot begin another job; yield its state."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it may have ended just now
+        try:
+            yield self.channel.read()
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def may_have_group(self) -> bool:
+        """Whether the horse has claimed groups lately."""
+        return bool(self.pid) and time.monotonic() < self._groups_until
+
+    def end_long_group(self) -> bool:
+        """Return whether a job of the horse's group runs for long; then the horse begins no other one of them."""
+        if not self._runs_long_in_group(self.channel.read()):
+            return False
+        with self._halted() as state:
+            self.channel.group_over = self._runs_long_in_group(state)
+        return self.channel.group_over
+
+    def _runs_long_in_group(self, state: State) -> bool:
+        return (
+            bool(self.pid)
+            and state.runs_in_group
+            and not self.channel.group_over
+            and time.time() - state.began > LONG_IN_GROUP_SECONDS
+        )
+
+    def knows(self) -> Callable[[str], bool]:
+        """Return a function that tells whether an execution is the horse's: it runs, ends, or is to begin."""
+        state = self.channel.read()
+        if state.runs_in_group and self.channel.group_over:
+            state = state._replace(claim="")
+        ended = {outcome.execution for outcome in self.ended(state)}
+        return lambda execution: state.has(execution) or execution in ended
+
+    def ended_outcomes(self) -> list[Outcome]:
+        """Return the outcomes of runs that had ended before the process did, and that are perhaps not settled."""
+        return list(self.ended(self.channel.read()))
+
+    def ended(self, state: State) -> Iterator[Outcome]:
+        """Yield the outcomes of a group's jobs that had ended in this state, and are perhaps not settled."""
+        for values in self.channel.read_outcomes(state.ended):
+            yield Outcome._make(values)
 
     def reap(self) -> Ending | None:
         """Return how the horse ended, until that is settled; None while it lives, or once it is settled."""

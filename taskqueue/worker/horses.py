@@ -140,9 +140,13 @@ class Horses:
 
     def knows(self) -> Callable[[str], bool]:
         """Return a function that tells whether Redis may have an execution for one of the processes now."""
-        executions = {execution for horse in self for execution in horse.executions()}
-        claims = tuple(horse.claim for horse in self if horse.claim)
-        return lambda execution: execution in executions or execution.startswith(claims)
+        known = [horse.knows() for horse in self]
+        return lambda execution: any(knows(execution) for knows in known)
+
+    @property
+    def may_have_groups(self) -> bool:
+        """Whether horses have claimed groups of short jobs lately."""
+        return any(horse.may_have_group for horse in self)
 
     @property
     def is_any_idle(self) -> bool:
@@ -246,6 +250,10 @@ class Horses:
         """End what runs past its hard limit."""
         for horse in self:
             horse.end_overdue()
+
+    def end_long_groups(self) -> bool:
+        """Return whether horses have groups in which a job runs for long; they begin no other job of those."""
+        return sum(horse.end_long_group() for horse in self) > 0
 
     def reap(self) -> Iterator[tuple[HorseProcess, Ending]]:
         """Yield each process that has ended and left something to settle, and how it ended."""

@@ -5,7 +5,7 @@ maintenance/lost_jobs.py.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
 from redis import Redis
@@ -19,7 +19,7 @@ from taskqueue.store.times import rq_now
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.decision import Ending
-from taskqueue.worker.horse_channel import State
+from taskqueue.worker.horse_channel import State, group_number
 from taskqueue.worker.horse_process import RETURNED, HorseProcess
 
 LEASE_SECONDS = 10  # a job whose worker is silent for so long is given to another
@@ -90,20 +90,36 @@ class Leases:
             self._in_touch_since = time.monotonic()
         return HeartbeatReply(bool(is_known), claims, set(map(decoded, canceled)))
 
+    def claims(self) -> list[bytes]:
+        """Return <job>:<execution> of all that this worker has claimed and not settled.
+
+        Raises the driver's errors.
+        """
+        return list(cast("set[bytes]", self._connection.smembers(self._executions_key)))
+
     def settle_after(self, process: HorseProcess, ending: Ending) -> None:
         """Settle what a process of this worker left behind that ended like this. Raises the driver's errors."""
-        left = []
-        for member in cast("set[bytes]", self._connection.smembers(self._executions_key)):
-            job_id, _, execution = decoded(member).rpartition(":")
-            if of_this := process.ending_of(execution, ending):
-                left.append((process.began(execution), job_id, execution, of_this))
+        runs = _runs(self.claims())
+        outcomes = {outcome.execution: outcome for outcome in process.ended_outcomes()}
+        self._abandoned_runs.settle_ended([outcomes[execution] for _, execution in runs if execution in outcomes])
+        left = [
+            (process.began(execution) or float("inf"), job_id, execution, of_this)
+            for job_id, execution in runs
+            if execution not in outcomes and (of_this := process.ending_of(execution, ending))
+        ]
         # What is put back goes to the front of its queue: the first that began comes last.
-        for _, job_id, execution, of_this in sorted(left, reverse=True):
+        for _, job_id, execution, of_this in sorted(left, key=lambda run: -run[0]):
             self._abandoned_runs.settle(job_id, execution, of_this)
 
     def give_back_unknown(self, claims: Sequence[bytes], is_known: Callable[[str], bool]) -> None:
-        """Put back the jobs of those claims that no process knows of: a claim came late, or twice."""
-        for member in claims:
-            job_id, _, execution = decoded(member).rpartition(":")
+        """Put back the jobs of those claims that no process knows of: a claim came twice, or a group is over."""
+        for job_id, execution in _runs(claims):
             if not is_known(execution) and not self._abandoned_runs.settle(job_id, execution, RETURNED):
-                self._connection.srem(self._executions_key, member)
+                self._connection.srem(self._executions_key, f"{job_id}:{execution}")
+
+
+def _runs(members: Iterable[bytes]) -> list[tuple[str, str]]:
+    """Return job and execution of each <job>:<execution>: the last of a group first, to be put back."""
+    parts = (decoded(member).rpartition(":") for member in members)
+    runs = [(job_id, execution) for job_id, _, execution in parts]
+    return sorted(runs, key=lambda run: -group_number(run[1]))

@@ -61,6 +61,7 @@ from taskqueue.worker.wrong_types import WrongTypes
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.25  # how exactly a time limit is kept
+GROUPS_SECONDS = 0.025  # how soon short jobs do not wait behind one that turns out to be long
 HEARTBEAT_SECONDS = 0.8  # also how soon the worker sees that a job was canceled, if no command tells it
 LOST_JOBS_SECONDS = 1.0
 MAINTENANCE_SECONDS = 1.0
@@ -244,6 +245,7 @@ class Worker(SettlesByRQ):
             connect_for_requests(self._given_connection), self.name, selector, self._handle_command
         )
         self._loop.every(WATCH_SECONDS, self._watch)
+        self._loop.every(GROUPS_SECONDS, self._end_long_groups, lambda: self._horses.may_have_groups)
         self._loop.every(HEARTBEAT_SECONDS, self._heartbeat)
         self._loop.every(LOST_JOBS_SECONDS, lost_jobs.run)
         self._loop.every(MAINTENANCE_SECONDS, self._maintenance.run)
@@ -372,6 +374,11 @@ class Worker(SettlesByRQ):
         for execution in reply.canceled:
             self._stop_requests.add("", execution)
         self._leases.give_back_unknown(reply.claims, lambda claimed: was_known(claimed) or is_known(claimed))
+
+    def _end_long_groups(self) -> None:
+        """Put back the short jobs that would have to wait behind one that turns out to be long."""
+        if self._horses.end_long_groups():
+            self._leases.give_back_unknown(self._leases.claims(), self._horses.knows())
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)

@@ -364,3 +364,19 @@ def sets_up_logging(how: str) -> None:
         case "basicConfig":
             logging.basicConfig(force=True)
     raise ValueError(f"after {how}")
+
+
+@job("brief", attempts=3, retry_delay=0)
+def brief(file: str, act: str = "") -> None:
+    """Write the task's id to a file; in the first run, also kill the horse or its worker, or take seconds."""
+    task = current_task()
+    assert task
+    with Path(file).open("a") as lines:
+        lines.write(f"{task.id}\n")
+    if not act or Path(file).read_text().count(task.id) > 1:
+        return
+    if act == "kill the horse":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if act == "kill the worker":
+        os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(3)

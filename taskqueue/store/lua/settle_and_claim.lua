@@ -52,7 +52,8 @@
 --   jobs     job, execution, fields; job, execution, fields …: what was claimed
 --            execution: `claim` for one job, <claim>-1, <claim>-2 … for several that begin at once, <claim>.1,
 --            <claim>.2 … for a group
---            fields: the job's hash as HGETALL gives it, before the claim; after it, if the call was sent again
+--            fields: the job's hash as HGETALL gives it, before the claim; if the call was sent again, only
+--            tq:attempt is as before
 --   moved    what was moved aside because of its type, in words
 
 -- Takes back a half of this call, if Redis refuses the rest to everybody: a right was taken away, say. So the next
@@ -83,10 +84,15 @@ if claim == '' or has_dependents then return { settled, 'skipped', {}, moved_asi
 if again == '1' then -- the answer to an earlier call may have been lost: find the jobs that have this claim already
     for _, member in ipairs(with_care().careful('SMEMBERS', executions_key)) do
         local job, execution = member:match('^(.*):(.*)$')
-        if execution and execution:sub(1, #claim) == claim then
+        local more = execution and execution:sub(1, #claim) == claim and execution:sub(#claim + 1)
+        if more and (more == '' or more:find('^[.-]%d+$')) then
             claimed[#claimed + 1] = job
             claimed[#claimed + 1] = execution
-            claimed[#claimed + 1] = redis.call('HGETALL', prefix .. ':job:' .. job)
+            local fields = redis.call('HGETALL', prefix .. ':job:' .. job)
+            fields[#fields + 1] = 'tq:attempt' -- as it was before the claim
+            fields[#fields + 1] = string.format('%d',
+                (tonumber(redis.call('HGET', prefix .. ':job:' .. job, 'tq:attempt')) or 1) - 1)
+            claimed[#claimed + 1] = fields
         end
     end
     if #claimed > 0 then return { settled, 'claimed', claimed, moved_aside } end

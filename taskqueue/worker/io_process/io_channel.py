@@ -55,9 +55,8 @@ class IOChannel(HorseChannel):
     def write_slot(self, slot: int, state: State) -> None:
         """Write what a run is about to do."""
         offset = _SLOTS_OFFSET + slot * _STATE.size
-        _, _, job, execution, origin, began, deadline = state
-        texts = (job.encode(), execution.encode(), origin.encode())
-        _STATE.pack_into(self._table, offset, Phase.RESTING, *texts, began, deadline)
+        texts = (state.job.encode(), state.execution.encode(), state.origin.encode())
+        _STATE.pack_into(self._table, offset, Phase.RESTING, *texts, state.began, state.deadline)
         _PHASE.pack_into(self._table, offset, state.phase)
 
     def write_phase(self, slot: int, phase: Phase) -> None:

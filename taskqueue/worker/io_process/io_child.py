@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.decision import Ending
 from taskqueue.worker.horse_channel import Phase, State
 from taskqueue.worker.horse_process import OVERDUE, RETURNED, HorseProcess
 from taskqueue.worker.io_process.io_channel import RETIRES, STOP_RUN, IOChannel
+from taskqueue.worker.settle_and_claim import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +55,14 @@ class IOChild(HorseProcess):
         """Return the state of each run that Redis may have for the process."""
         return list(self.channel.states()) if self.pid else []
 
-    def executions(self) -> set[str]:
-        """Return the ids of the executions that Redis may have for the process, but for those of its claim."""
-        return {state.execution for state in self.channel.states()}
+    def knows(self) -> Callable[[str], bool]:
+        """Return a function that tells whether Redis may have an execution for the process now."""
+        claim, executions = self.channel.claim, {state.execution for state in self.channel.states()}
+        return lambda execution: execution in executions or (bool(claim) and execution.startswith(claim))
 
-    @property
-    def claim(self) -> str:
-        """How the ids of the executions begin that Redis may have for the process, and that have not begun."""
-        return self.channel.claim
+    def ended_outcomes(self) -> list[Outcome]:
+        """Return nothing: the outcomes of ended runs are in the process only."""
+        return []
 
     def reap(self) -> Ending | None:
         """Return how the process ended, until that is settled; None while it lives, or once it is settled."""
@@ -114,7 +116,9 @@ class IOChild(HorseProcess):
         """
         state = self._left.get(execution)
         if state is None:
-            return RETURNED if self.claim and execution.startswith(self.claim) else None  # it had not begun
+            return (
+                RETURNED if self.channel.claim and execution.startswith(self.channel.claim) else None
+            )  # it had not begun
         if state.phase is not Phase.RUNNING:
             return RETURNED  # it had ended, and Redis may not have its outcome
         if ending is OVERDUE:
