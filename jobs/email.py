@@ -179,6 +179,8 @@ def send_email(
     sends the message only to the recipients that do not have it yet. After a permanent one (5xx) there is none.
     """
     settings = EmailSettings.read(os.environ)
+    if settings.server:
+        settings.server.check()  # before the attachments are read
     shown_to, shown_cc = [_mailbox(each) for each in _list(to)], [_mailbox(each) for each in _list(cc)]
     reply_box = _mailbox(reply_to) if reply_to else None
     every = [*shown_to, *shown_cc, *(_mailbox(each) for each in _list(bcc))]

@@ -1,6 +1,7 @@
 """Checks Redis and, through it, the workers: the doctor prints the checks, `GET /findings` answers them."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from threading import Lock
@@ -13,12 +14,15 @@ from taskqueue.errors import QueueUnavailable
 from taskqueue.monitor import checks
 from taskqueue.monitor.checks import MAX_SKEW_SECONDS, Check
 from taskqueue.monitor.cluster_state import ClusterState
+from taskqueue.monitor.finding import host_paused
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_probes, redis_errors
+from taskqueue.store.hosts import Hosts
 from taskqueue.store.keys import SUSPENDED, scheduler_lock_key
 from taskqueue.store.server import NEEDED, Unusable, why_unusable
 from taskqueue.store.server import info as server_info
 
+MAX_SHOWN_HOSTS = 5
 FRESH_SECONDS = 2.0  # younger checks are answered again, however many ask
 USABLE_SECONDS = 60.0  # how long a Redis that could be used is not tried again: that takes half a second
 
@@ -91,6 +95,15 @@ def _look(
     if connection.exists(SUSPENDED):
         yield checks.workers_suspended()
     yield _scheduler(connection, settings.queues)
+    yield _hosts(connection)
+
+
+def _hosts(connection: Redis) -> Check:
+    hosts = Hosts(connection)
+    paused = hosts.paused()
+    needed = [host for host in paused if host.kind != "callback"][:MAX_SHOWN_HOSTS]
+    details = [host_paused(host, hosts.look(host)).message for host in needed]
+    return checks.hosts(Counter(host.kind for host in paused), details)
 
 
 def _persistence(connection: Redis, info: dict[str, Any]) -> Check:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from typing_extensions import TypedDict
 
-from taskqueue.store.times import timestamp
+from taskqueue.store.hosts import Host, Pause
+from taskqueue.store.times import time_at, timestamp
 
 
 class FindingJson(TypedDict):
@@ -73,6 +74,14 @@ def worker_lost(name: str, last_heartbeat: datetime | str | None, *, taken_over:
     when = "within seconds" if taken_over else "as soon as one can"
     message = f"The worker {name} {state}: it was killed, ran out of memory or was cut off."
     return Finding("worker-lost", message, f"Another worker takes its tasks over {when}.")
+
+
+def host_paused(host: Host, pause: Pause) -> Finding:
+    """Return the finding that no task asks a host now."""
+    since = f"The {host.shown} {pause.why} at {timestamp(time_at(pause.at))}"
+    in_a_row = f" ({pause.failures} times in a row)" if pause.failures > 1 else ""
+    then = "one task is asking it again" if pause.state == "asked" else f"next try in {pause.seconds:.0f} s"
+    return Finding("waits-for-host", f"{since}{in_a_row}; {then}.")
 
 
 def not_persistent(*, snapshots: bool = False) -> Finding:

@@ -14,6 +14,7 @@ from redis import Redis
 
 from taskqueue.jobtypes.limits import held_by_queue
 from taskqueue.store.connection import redis_errors
+from taskqueue.store.hosts import SHOWN, Host, ask_for_paused, paused_hosts
 from taskqueue.store.keys import (
     REGISTRIES,
     SUSPENDED,
@@ -70,7 +71,9 @@ class PrometheusReport:
             for worker in workers:
                 more.ttl(worker)
                 more.hmget(worker, WORKER_FIELDS)
-            answers = iter(more.execute())
+            ask_for_paused(more)
+            *of_tasks_and_workers, hosts = more.execute()
+            answers = iter(of_tasks_and_workers)
             held = held_by_queue(self._connection)
         ages = [oldest_seconds([next(answers) for _ in front]) for front in fronts]
         return exposition(
@@ -80,6 +83,7 @@ class PrometheusReport:
                 *_worker_metrics(
                     [fields for ttl, fields in zip(answers, answers, strict=True) if lives(ttl, fields[0])]
                 ),
+                _host_metric(paused_hosts(hosts)),
                 gauge("taskqueue_suspended", "Whether `rq suspend` holds all workers.", suspended),
                 gauge("taskqueue_scheduler_alive", "Whether a worker moves what is due.", float(all(scheduled))),
                 *_redis_metrics(server),
@@ -133,6 +137,15 @@ def _worker_metrics(workers: Sequence[Sequence[bytes | None]]) -> Iterator[Metri
         "taskqueue_io_slots_busy", "How many io_bound jobs run.", sum(_number(count, 0) for *_, count in workers)
     )
     yield gauge("taskqueue_busy_ratio", "The share of the work-horses that run a job.", busy / max(1, horses))
+
+
+def _host_metric(hosts: Sequence[Host]) -> Metric:
+    metric = GaugeMetricFamily(
+        "taskqueue_hosts_paused", "Hosts that have just failed a task, and that no task asks now.", labels=["kind"]
+    )
+    for kind in SHOWN:
+        metric.add_metric([kind], sum(host.kind == kind for host in hosts))
+    return metric
 
 
 def _number(text: bytes | None, default: int) -> int:

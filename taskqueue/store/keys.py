@@ -81,10 +81,13 @@ LIMITED_TYPES = "tq:limits"  # SET: the job types that have limits, or had limit
 PAUSED = "tq:paused"  # SET: the names of the paused queues
 SCHEDULES = "tq:schedules"  # ZSET: schedules by the time at which they are due next; +inf: paused
 OPEN_BATCHES = "tq:batches"  # ZSET: batches that have not ended, by the time at which they were created
+RECENT_BATCHES = "tq:batches:recent"  # ZSET: the latest 1,000 batches by the time at which they were created
 MISSED_CALLBACKS = "tq:callbacks:owed"  # ZSET: tasks whose end scripts may have missed, by the time to look again
 TOTALS = "tq:totals"  # HASH: "email:finished", "email:runs:0.5" (how many took as long), "email:runs:seconds", …
+HOSTS = "tq:hosts"  # ZSET: hosts that have failed, <kind>:<host>:<port>, by when their pause ends
 ROLLED_UP = "tq:rolled"  # STRING: the last minute whose counts were added to its hour
 CHANGES = "tq:changes"  # STREAM: who changed what, and when (telemetry/changes.py)
+IGNORED_FAILURES = "tq:ignored"  # HASH: groups of failures that are ignored for now (ignored_failures.py)
 RELEASES = "tq:releases"  # HASH: each release that a worker has run: when the first one started
 SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
 
@@ -154,6 +157,11 @@ def file_key(filename: str) -> str:
     return f"tq:file:{filename}"
 
 
+def host_key(member: str) -> str:
+    """Return the key of what is known of a host that has failed; `member` is <kind>:<host>:<port>."""
+    return f"tq:host:{member}"
+
+
 def file_about_key(filename: str) -> str:
     """Return the key of the hash of what is known of a file that is kept in Redis: its name, its task types."""
     return f"{file_key(filename)}:about"
@@ -195,6 +203,7 @@ class Field:
     FAILURE = "tq:failure"  # why it failed for good (tasks/failure.py)
     REASON = "tq:reason"  # the code for why it failed or was stopped (tasks/reason.py)
     UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
+    PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it

@@ -15,6 +15,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskqueue.control.failed_tasks import FailedTasks
+from taskqueue.control.ignored_failures import IgnoredFailures
 from taskqueue.control.operations import Operations
 from taskqueue.control.pauses import Pauses
 from taskqueue.enqueue.batch import Batches
@@ -25,7 +26,6 @@ from taskqueue.monitor.checkup import Checkup
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
 from taskqueue.monitor.health import Probe
-from taskqueue.monitor.listing import Listing
 from taskqueue.monitor.prometheus import PrometheusReport
 from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.monitor.result_waiter import ResultWaiter
@@ -38,11 +38,13 @@ from taskqueue.store.connection import (
     connect_for_requests,
     connect_for_worker,
 )
+from taskqueue.tasks.listing import Listing
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
 from taskqueue.web import console, dashboard, docs
 from taskqueue.web.api import (
     batches,
+    bulk,
     cluster,
     events,
     explain,
@@ -106,6 +108,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     operations = Operations(connection, settings.failure_ttl_seconds)
     pauses = Pauses(connection, settings)
     checkup = Checkup(settings)
+    file_store = open_files(settings, connection)
     explainer = Explainer(connection, queue, cluster_state, settings)
 
     for blueprint in (
@@ -117,11 +120,12 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         task.operation_views(queue, operations),
         failures.views(failed_tasks),
         requeue.views(queue, failed_tasks),
+        bulk.views(queue, listing),
         cluster.pause_views(pauses),
         batches.views(batch_store, settings, queue_warnings),
         schedules.views(schedule_store, job_types),
         task_types.views(job_types),
-        files.views(open_files(settings, connection), settings),
+        files.views(file_store, settings),
         health.views(Probe(settings.redis_url), health.FilesWatch(settings)),
         docs.views(app, job_types, settings),
         metrics.views(PrometheusReport(connect_for_probes(connection), settings.queues)),
@@ -152,6 +156,9 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
             schedules=schedule_store,
             batches=batch_store,
             explainer=explainer,
+            ignored=IgnoredFailures(connection),
+            subscriptions=subscriptions,
+            files=file_store,
             guesses=guesses,
         ),
     )

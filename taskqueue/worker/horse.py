@@ -12,10 +12,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.job import _current_job
 
+from taskqueue.enqueue.job_fields import CALLBACK_TYPE
 from taskqueue.settings import Settings
+from taskqueue.tasks.put_off import CALLBACK_PLACE
 from taskqueue.telemetry.trace import Trace, current_trace
 from taskqueue.worker.by_rq import ByRQ
+from taskqueue.worker.callback_places import PUT_OFF_SECONDS, CallbackPlaces
 from taskqueue.worker.capture import Capture
+from taskqueue.worker.decision import put_off_again
 from taskqueue.worker.horse_channel import (
     ANNOUNCE_GROUP_SECONDS,
     GROUPS,
@@ -64,6 +68,7 @@ class Horse:
         worker_name: str,
         by_rq: ByRQ,
         limits: HorseLimits,
+        callback_places: CallbackPlaces | None = None,
     ) -> None:
         self._channel = channel
         self._connection = connection
@@ -71,6 +76,7 @@ class Horse:
         self._settings = settings
         self._worker_name = worker_name
         self._by_rq = by_rq
+        self._callback_places = callback_places  # None: callbacks may run in all horses, or run elsewhere
         self._jobs_left = limits.jobs or sys.maxsize
         self._max_memory_kib = limits.memory_mib * 1024 or sys.maxsize
         self._kept_house_at = time.monotonic()
@@ -204,6 +210,8 @@ class Horse:
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the horse goes on
             return self._outcomes.unreadable(claimed, began)
+        if without_place := self._without_place(job, execution, began):
+            return without_place
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
         self._channel.write(
             State(Phase.RUNNING, claim, claimed.id, execution, job.origin, began, deadline, self._ended)
@@ -226,7 +234,18 @@ class Horse:
             return self._outcomes.failed(job, execution, began)
         finally:
             _current_job.reset(token)
+            if self._callback_places and job.type_name == CALLBACK_TYPE:
+                self._callback_places.release()
         return self._outcomes.finished(job, execution, began, text)
+
+    def _without_place(self, job: ClaimedJob, execution: str, began: float) -> Outcome | None:
+        """Return an outcome that puts off a callback for which this worker has no place; otherwise None."""
+        if self._callback_places is None or job.type_name != CALLBACK_TYPE:
+            return None
+        put_off = put_off_again(job.put_off, job.attempt, CALLBACK_PLACE, began)
+        if put_off is None or self._callback_places.take(self._connection, began - put_off.since):
+            return None
+        return self._outcomes.postponed(job, execution, began, PUT_OFF_SECONDS, put_off)
 
 
 def _never() -> bool:

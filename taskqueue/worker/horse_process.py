@@ -1,6 +1,7 @@
 """A work-horse as its worker sees it: a child process, forked again after each end."""
 
 import contextlib
+import mmap
 import os
 import signal
 import time
@@ -105,6 +106,17 @@ class HorseProcess:
         """Return the state of each run that Redis may have for the horse."""
         state = self.channel.read()
         return [] if state.phase is Phase.RESTING or not self.pid else [state]
+
+    @property
+    def memory_mib(self) -> int:
+        """The resident memory of the process and of all processes below it; on Linux only, elsewhere 0."""
+        return sum(map(_resident_bytes, (self.pid, *descendants(self.pid)))) // 2**20
+
+    def end_large(self, limit_mib: int) -> None:
+        """Kill the process if what it runs uses more memory than this."""
+        state = self.channel.read()
+        if self.busy and (used := self.memory_mib) > limit_mib:
+            self.kill_if_still(state.execution, too_large(used, limit_mib, "work-horse"))
 
     def began(self, execution: str) -> float:
         """Return when an execution of the horse began, in seconds since 1970; 0: it had not begun."""
@@ -250,6 +262,20 @@ class HorseProcess:
         self.channel.close()
         self.channel = self._new_channel()
         self._begun_line = b""
+
+
+def too_large(used_mib: int, limit_mib: int, process: str) -> Ending:
+    """Return the ending of runs whose process was killed because it used too much memory."""
+    message = f"It used {used_mib:,} MiB of memory, the limit is {limit_mib:,} MiB (HORSE_MEMORY_MIB)"
+    return Ending(How.HORSE_DIED, f"{message}, and its {process} was killed.")
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as statm:  # noqa: PTH123  /proc is no folder of files
+            return int(statm.read().split()[1]) * mmap.PAGESIZE
+    except (OSError, IndexError, ValueError):  # it has ended
+        return 0
 
 
 def descendants(pid: int) -> list[int]:

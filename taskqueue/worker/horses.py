@@ -255,6 +255,11 @@ class Horses:
         """Return whether horses have groups in which a job runs for long; they begin no other job of those."""
         return sum(horse.end_long_group() for horse in self) > 0
 
+    def end_large(self, limit_mib: int) -> None:
+        """Kill the processes whose jobs use more memory than this; 0: no limit."""
+        for horse in self if limit_mib else ():
+            horse.end_large(limit_mib)
+
     def reap(self) -> Iterator[tuple[HorseProcess, Ending]]:
         """Yield each process that has ended and left something to settle, and how it ended."""
         for horse in self:

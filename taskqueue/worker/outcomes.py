@@ -9,16 +9,25 @@ from datetime import datetime
 
 from redis import Redis
 
+from taskqueue.errors import HostPaused
 from taskqueue.run.context import write_progress
 from taskqueue.settings import Settings
 from taskqueue.store.keys import job_key
 from taskqueue.store.times import rq_now
 from taskqueue.tasks.log_lines import write_lines
+from taskqueue.tasks.put_off import PutOff
 from taskqueue.tasks.reason import ReasonCode
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import about
 from taskqueue.worker.by_rq import ByRQ
-from taskqueue.worker.decision import Ending, How, is_unknown_here, postponed_seconds
+from taskqueue.worker.decision import (
+    Ending,
+    How,
+    is_unknown_here,
+    postponed_seconds,
+    put_off_again,
+    seconds_to_wait,
+)
 from taskqueue.worker.error import current_error
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
@@ -63,8 +72,18 @@ class Outcomes:
             and is_unknown_here(error, job.type_name)
             and (delay := postponed_seconds(job.unknown_since, time.time()))
         ):
-            return self._postponed(job, execution, began, delay)
-        return self.ended(job, execution, began, Ending(How.of_error(error), current_error()))
+            if not job.unknown_since:
+                self._job_log.postponed(job, error)
+            return self.postponed(job, execution, began, delay)
+        text = current_error()
+        if isinstance(error, HostPaused):
+            if put_off := put_off_again(job.put_off, job.attempt, error.host, time.time()):
+                self._job_log.put_off(job, str(error))
+                return self.postponed(job, execution, began, max(1, seconds_to_wait(error)), put_off)
+            text = f"{text.rstrip()} The task has waited for it for an hour."
+        return self.ended(
+            job, execution, began, Ending(How.of_error(error), text, retry_after=seconds_to_wait(error))
+        )
 
     def ended(self, job: ClaimedJob, execution: str, began: float, ending: Ending) -> Outcome:
         """Return what becomes of a job whose run ended like this, without success, and log it."""
@@ -78,10 +97,13 @@ class Outcomes:
         ending = Ending(How.RETURNED, "It is put back to its queue, to run alone.", alone=True)
         return outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
 
-    def _postponed(self, job: ClaimedJob, execution: str, began: float, delay: int) -> Outcome:
-        """Return an outcome that leaves the job to a worker with newer code, no attempt used."""
-        if not job.unknown_since:
-            self._job_log.postponed(job, sys.exc_info()[1])
+    def postponed(
+        self, job: ClaimedJob, execution: str, began: float, delay: int, put_off: PutOff | None = None
+    ) -> Outcome:
+        """Return an outcome by which the job comes back after `delay` seconds, no attempt used.
+
+        Without `put_off` it is left to a worker with newer code, and the error that is being handled is stored.
+        """
         return Outcome(
             kind="postponed",
             job=job.id,
@@ -91,8 +113,9 @@ class Outcomes:
             began=began,
             ended=time.time(),
             ttl=self._settings.failure_ttl_seconds,
-            error=current_error(),
+            error="" if put_off else current_error(),
             delay=delay,
+            failure=put_off.text() if put_off else "",
         )
 
     def unreadable(self, claimed: Claimed, began: float) -> Outcome:
@@ -142,7 +165,9 @@ class Outcomes:
                 write_progress(self._connection, job_id, output.progress)
 
     def count_wait(self, job: ClaimedJob, raw: Mapping[bytes, bytes], began: float) -> None:
-        """Count how long a job has waited until its run began."""
+        """Count how long a job has waited until its run began, unless it was put off before."""
+        if job.waits:
+            return
         with contextlib.suppress(KeyError, ValueError):  # another program may have written anything, or nothing
             queued_at = datetime.fromisoformat(raw[b"enqueued_at"].decode()).timestamp()
             waited = max(0.0, began - queued_at)  # the clocks of two machines may differ

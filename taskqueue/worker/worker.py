@@ -37,6 +37,7 @@ from taskqueue.telemetry.totals import Totals
 from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.boundary import Boundary
 from taskqueue.worker.by_rq import ByRQ
+from taskqueue.worker.callback_places import CallbackPlaces
 from taskqueue.worker.commands import Commands
 from taskqueue.worker.doorbell import Doorbell
 from taskqueue.worker.horse import Horse, HorseLimits
@@ -153,6 +154,8 @@ class Worker(SettlesByRQ):
             self._options = self._options._replace(horses=1, io_slots=0, limits=HorseLimits(jobs=max_jobs))
         self._last_horse = bool(max_jobs)
         self._stop_requested, self._grace_ends = False, float("inf")  # an earlier call may have set them
+        # A burst ends when its queues are empty, and must leave no callback that was only put off.
+        self._callback_places = None if burst else CallbackPlaces(self._options.horses, self.queue_keys())
         self._set_up()
         self._loop.wake_on_signals()
         for number in (signal.SIGTERM, signal.SIGINT):  # before it registers: so it also unregisters
@@ -308,6 +311,7 @@ class Worker(SettlesByRQ):
             self.name,
             ByRQ(self, connection),
             self._options.limits,
+            None if self._options.io_slots else self._callback_places,
         ).run()
         lifetime.ends()
         spans.flush()
@@ -360,10 +364,11 @@ class Worker(SettlesByRQ):
     # What the loop calls
 
     def _watch(self) -> None:
-        """Kill what runs past its hard limit, and what is to be stopped."""
+        """Kill what runs past its hard limit or uses too much memory, and what is to be stopped."""
         self._horses.reap_orphans(self._status_server.pid)
         self._stop_requests.fulfil()
         self._horses.end_overdue()
+        self._horses.end_large(self._options.horse_memory_mib)
 
     def _heartbeat(self) -> None:
         was_known = self._horses.knows()

@@ -16,7 +16,7 @@ from jobs._table import transaction
 from jobs.sync import SyncSettings
 from taskqueue import PermanentFailure
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.errors import AddressRefused, InvalidSetting
+from taskqueue.errors import AddressRefused, InvalidSetting, RetryLater
 from tests.conftest import ROOT
 from tests.jobs.conftest import Feed, counts, rows
 
@@ -275,6 +275,17 @@ def test_a_feed_that_is_away_is_tried_again(feed: Feed, database: sa.Engine, sta
     feed.status = status
     with pytest.raises(ConnectionError, match=f"The feed answered {status}"):
         counts(feed)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("after", "seconds"), [("120", 120), ("999999", 8 * 3600)])
+def test_a_feed_that_says_when_to_come_back_is_left_alone_until_then(
+    feed: Feed, database: sa.Engine, status: int, after: str, seconds: int
+) -> None:
+    feed.status, feed.headers = status, {"Retry-After": after}
+    with pytest.raises(RetryLater, match=f"The feed answered {status}") as raised:
+        counts(feed)
+    assert raised.value.seconds == seconds
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -16,6 +16,7 @@ from taskqueue.monitor import checks
 from taskqueue.monitor.checks import MAX_SKEW_SECONDS, Check
 
 API_VERSION = "1"  # of /openapi.json: the version that this command line speaks
+PAUSED_HOSTS = "taskqueue_hosts_paused"  # with the label `kind`
 UNSEEN = Check(
     "the rest",
     None,
@@ -122,10 +123,11 @@ def _cluster(client: HttpClient) -> Iterator[Check]:
 
 
 def _figures(api: Api) -> dict[str, float]:
-    """Return the values of `/metrics` that have no labels."""
+    """Return the values of `/metrics` that have no labels; the paused hosts as PAUSED_HOSTS and their kind."""
     text = api.send("GET", "/metrics", {"Accept": "text/plain"}).data.decode()
-    families = text_string_to_metric_families(text)
-    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    hosts = {f"{PAUSED_HOSTS}{each.labels['kind']}": each.value for each in samples if each.name == PAUSED_HOSTS}
+    return {sample.name: sample.value for sample in samples if not sample.labels} | hosts
 
 
 def _redis(api: Api) -> Iterator[Check]:
@@ -134,6 +136,8 @@ def _redis(api: Api) -> Iterator[Check]:
         yield checks.workers_suspended()
     alive = figures["taskqueue_scheduler_alive"] == 1
     yield checks.scheduler(alive, f"for {'all queues' if alive else 'not all queues'}")
+    kinds = {name.removeprefix(PAUSED_HOSTS): int(figures[name]) for name in figures if PAUSED_HOSTS in name}
+    yield checks.hosts(kinds)
     keeps_all = figures["taskqueue_redis_keeps_all"] == 1
     yield checks.eviction(keeps_all, "noeviction" if keeps_all else "not noeviction")
     appends = figures["taskqueue_redis_append_only"] == 1

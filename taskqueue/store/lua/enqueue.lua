@@ -106,7 +106,6 @@ local function write()
     if option.callback then redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id) end
     if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end
     keep_record('repeated', status, id, created)
-    count_submission()
     -- Last: if Redis refuses one of the commands, nothing is queued.
     if status == 'queued' then
         redis.call(option.front and 'LPUSH' or 'RPUSH', KEYS[2], id)
@@ -125,4 +124,5 @@ if not done then -- Redis does not undo what it has done: take back what would a
     local message = type(error_of_redis) == 'table' and error_of_redis.err or tostring(error_of_redis)
     error({ err = (message:gsub('^user_script:%d+: ', '')) }) -- Lua's pcall puts the place in the script before it
 end
+count_submission()
 return { 'new', status, id, created, blocked_by }

@@ -22,6 +22,7 @@ from redis import Redis
 from werkzeug.exceptions import NotFound
 
 from taskqueue.control.failed_tasks import FailedTasks
+from taskqueue.control.ignored_failures import IgnoredFailures
 from taskqueue.control.operations import Operations
 from taskqueue.control.pauses import Pauses
 from taskqueue.enqueue.batch import Batches
@@ -31,8 +32,10 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.checkup import Checkup
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
-from taskqueue.monitor.listing import Listing
+from taskqueue.monitor.subscriptions import Subscriptions
+from taskqueue.run.files import FileStore
 from taskqueue.settings import Settings
+from taskqueue.tasks.listing import Listing
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
 from taskqueue.web.http.guesses import Guesses
@@ -43,12 +46,26 @@ STATIC = Path(__file__).parent / "static"
 YEAR_SECONDS = 365 * 86_400
 PAGES = (  # the view of each page, its name, and its key behind "g"
     ("console.now", "Now", "n"),
+    ("console.tasks", "Tasks", "t"),
+    ("console.failures", "Failures", "f"),
     ("console.queues", "Queues", "q"),
     ("console.workers", "Workers", "w"),
     ("console.schedule_list", "Schedules", "s"),
+    ("console.batches", "Batches", "a"),
+    ("console.bulk_actions", "Bulk", "b"),
     ("console.changes", "Changes", "c"),
+    ("console.submit_list", "Submit", "u"),
 )
-FOR_ALL_TYPES = frozenset({"console.queues", "console.workers"})  # hidden from keys for some task types
+PAGE_OF = {
+    "console.schedule": "console.schedule_list",
+    "console.edit_schedule": "console.schedule_list",
+    "console.task": "console.tasks",
+    "console.bulk_form": "console.bulk_actions",
+    "console.submit_form": "console.submit_list",
+}
+FOR_ALL_TYPES = frozenset(
+    {"console.queues", "console.workers", "console.batches", "console.bulk_actions"}
+)  # hidden from keys for some task types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +87,9 @@ class Services:
     schedules: Schedules
     batches: Batches
     explainer: Explainer
+    ignored: IgnoredFailures
+    subscriptions: Subscriptions
+    files: FileStore
     guesses: Guesses  # at DASHBOARD_AUTH, here and at /rq
 
 
@@ -82,15 +102,29 @@ def pages() -> list[tuple[str, str, str]]:
 
 def page_of(endpoint: str | None) -> str:
     """Return the view of the page in the navigation that a view belongs to."""
-    return {"console.schedule": "console.schedule_list", "console.edit_schedule": "console.schedule_list"}.get(
-        endpoint or "", endpoint or ""
-    )
+    return PAGE_OF.get(endpoint or "", endpoint or "")
 
 
 def mount(app: Flask, services: Services) -> None:
     """Serve the console. It connects to Redis with the first request."""
     # Imported here: the pages import `Services`, `PREFIX` and `NAME` from this file.
-    from taskqueue.web.console import changes, errors, format, guard, notices, now, queues, schedules, workers  # noqa: A004
+    from taskqueue.web.console import (
+        batches,
+        bulk,
+        changes,
+        errors,
+        failures,
+        format,  # noqa: A004
+        guard,
+        notices,
+        now,
+        queues,
+        schedules,
+        submit,
+        task,
+        tasks,
+        workers,
+    )
 
     blueprint = Blueprint(NAME, __name__, url_prefix=PREFIX, template_folder="templates")
     versions = {file.name: sha256(file.read_bytes()).hexdigest()[:12] for file in STATIC.iterdir()}
@@ -119,6 +153,6 @@ def mount(app: Flask, services: Services) -> None:
             "now": lambda: datetime.now(UTC),
         }
     )
-    for page in (now, queues, workers, schedules, changes):
+    for page in (now, tasks, task, failures, bulk, batches, queues, workers, schedules, changes, submit):
         page.register(blueprint, services)
     app.register_blueprint(blueprint)

@@ -8,10 +8,10 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 from redis import Redis
 
-from taskqueue.monitor.listing import Summary, TaskFilter
 from taskqueue.monitor.usual import Usual, usual_runs
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import TOTALS
+from taskqueue.tasks.task_filter import Summary, TaskFilter
 from taskqueue.telemetry.series import STEPS, Point, Series, Span, Table
 from taskqueue.telemetry.totals import read_totals
 from taskqueue.web.console import Services
@@ -79,7 +79,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
 
 def running_rows(services: Services) -> list[RunningRow]:
     """Return the tasks that run, longest first, of the types that the caller sees."""
-    page = services.listing.page(TaskFilter(status="processing"), RUNNING_SHOWN, job_types=caller_types())
+    page = services.listing.page(TaskFilter(status=("processing",)), RUNNING_SHOWN, job_types=caller_types())
     usual = usual_of(services.connection)
     now = datetime.now().astimezone()
     rows = [

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.enqueue.schedule_store import StoredSchedule, shown_payload
 from taskqueue.errors import InvalidPayload, InvalidScheduleName, TaskQueueError, UnknownSchedule
-from taskqueue.monitor.listing import Summary, TaskFilter
+from taskqueue.tasks.task_filter import Summary, TaskFilter
 from taskqueue.web.console import Services
 from taskqueue.web.console.guard import check_may, operates, who
 from taskqueue.web.console.notices import Notice, done
@@ -55,7 +55,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
     def schedule(name: str) -> ResponseReturnValue:
         stored = find(name)
         runs = services.listing.page(
-            TaskFilter(tag=f"schedule:{name}"), RUNS_SHOWN, job_types=caller_types()
+            TaskFilter(tag=(f"schedule:{name}",)), RUNS_SHOWN, job_types=caller_types()
         ).tasks
         next_runs = (
             []

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.decision import Ending
 from taskqueue.worker.horse_channel import Phase, State
-from taskqueue.worker.horse_process import OVERDUE, RETURNED, HorseProcess
+from taskqueue.worker.horse_process import OVERDUE, RETURNED, HorseProcess, too_large
 from taskqueue.worker.io_process.io_channel import RETIRES, STOP_RUN, IOChannel
 from taskqueue.worker.settle_and_claim import Outcome
 
@@ -108,6 +108,11 @@ class IOChild(HorseProcess):
         now = time.monotonic()
         if any(0 < state.deadline < now for state in self.channel.states() if state.phase is Phase.RUNNING):
             self.kill(OVERDUE)
+
+    def end_large(self, limit_mib: int) -> None:
+        """Kill the process if it uses more memory than this: all its jobs run alone next time."""
+        if self.busy and (used := self.memory_mib) > limit_mib:
+            self.kill(too_large(used, limit_mib, "I/O process"))
 
     def ending_of(self, execution: str, ending: Ending) -> Ending | None:
         """Return what to settle an execution as, after the process has ended like this; None: it is another's.
