@@ -19,7 +19,7 @@ from systems import APPS, AS_IT_COMES, PEERS, PLOT, ROOT, System, environment, i
 
 RESULTS = ROOT / "benchmarks" / "waits"
 LANES = (100, 500)
-SECONDS = 8  # of work, at most
+SECONDS = 5  # of work, at most
 WARM_UP, END = 0.2, 0.95  # of the jobs: what is measured lies between; at the very end fewer run at once
 LIMIT = 0.1  # seconds that each job waits
 
