@@ -274,11 +274,10 @@ def test_workers_are_restarted_in_turn_with_a_hundred_jobs_in_flight(
     start: Start, queue: TaskQueue, redis: Redis
 ) -> None:
     workers = [start(), start()]
-    tasks = [queue.submit("nap" if number % 2 else "wait", {"seconds": 1}).id for number in range(300)]
+    tasks: list[str] = []
     for index in range(2):
-        wait_until(
-            lambda: sum(queue.get(task).status == "processing" for task in tasks) >= 50, what="the jobs to run"
-        )
+        tasks += [queue.submit("nap" if number % 2 else "wait", {"seconds": 1.5}).id for number in range(200)]
+        wait_until(lambda: redis.zcard("rq:wip:default") >= 100, what="the jobs to run")
         workers[index].process.terminate()
         workers[index].process.wait(STOP_SECONDS)
         workers[index] = start()
