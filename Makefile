@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SECONDS ?= 600
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
 .PHONY: help run setup test test-images soak faults check format bench bench-web bench-streams lock clean
 help:                ## list the targets
@@ -45,11 +46,9 @@ format: $(VENV)/ready ## let ruff fix what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 lock:                ## write requirements/*.txt from pyproject.toml (needs uv: pip install uv)
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
-	    --extra web --extra dev pyproject.toml -o requirements/dev.txt
-	@for part in web worker; do \
-	    uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" \
-	        -c requirements/dev.txt $$( [ $$part = web ] && echo --extra web ) pyproject.toml -o requirements/$$part.txt; done
+	@$(COMPILE) --all-extras --group app --group dev pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) -c requirements/dev.txt --extra web --extra files --group app pyproject.toml -o requirements/web.txt
+	@$(COMPILE) -c requirements/dev.txt --extra files --group app pyproject.toml -o requirements/worker.txt
 
 clean:               ## remove .venv, var/ and the caches
 	rm -rf $(VENV) var .mypy_cache .pytest_cache .ruff_cache

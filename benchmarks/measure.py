@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from systems import APPS, System, environment
 
-from deploy.laptop import free_port, redis_command
+from taskqueue.programs.redis_server import free_port, redis_command
 
 WARM_UP = 0.2  # of the jobs, before the clock starts, so that start-up is not measured
 LIMIT_SECONDS = 180

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 from measure import LIMIT_SECONDS, Server, run, table, wait, workers
 from systems import APPS, ENVIRONMENTS, OURS, ROOT, System, environment, install
 
-from deploy.laptop import free_port
+from taskqueue.programs.redis_server import free_port
 from taskqueue.settings.api_keys import new_key
 
 RESULTS = ROOT / "benchmarks" / "serving"
@@ -53,7 +53,7 @@ def _gunicorn(port: int) -> list[str]:
 
 def project(port: int) -> list[str]:
     """Return the command line of this project's web server on this port."""
-    settings = str(ROOT / "web" / "gunicorn_conf.py")
+    settings = str(ROOT / "taskqueue" / "web" / "gunicorn_conf.py")
     return [*_gunicorn(port), "-c", settings, "web.wsgi:app", "--access-logfile", "/dev/null"]
 
 

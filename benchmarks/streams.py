@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 from measure import Server, machine, memory_mib, redis_server, table, wait, workers
 from serving import ADDRESS, POST, PROCESSES, ROOT, answers, load, project
 
-from deploy.laptop import free_port
+from taskqueue.programs.redis_server import free_port
 from taskqueue.store.keys import Field
 from taskqueue.tasks.changes import publish_change
 

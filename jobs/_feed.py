@@ -64,8 +64,13 @@ def format_of(answer: Response) -> Format:
     media_type = _content_type(answer).get_content_type() if answer.headers.get("Content-Type") else ""
     if media_type in WEB_PAGES:
         raise PermanentFailure(f"The answer is a web page ({media_type}), not a feed: perhaps it needs a login.")
-    path = Path(urlsplit(answer.url).path.lower().removesuffix(".gz"))
-    kind = MEDIA_TYPES.get(media_type) or ("json" if media_type.endswith("+json") else ENDINGS.get(path.suffix))
+    kind = MEDIA_TYPES.get(media_type) or ("json" if media_type.endswith("+json") else None)
+    return kind or format_of_name(urlsplit(answer.url).path, media_type)
+
+
+def format_of_name(name: str, media_type: str = "") -> Format:
+    """Return the format of a feed by the ending of its name. Raises `PermanentFailure`."""
+    kind = ENDINGS.get(Path(name.lower().removesuffix(".gz")).suffix)
     if kind is None:
         raise PermanentFailure(
             f"The feed's format is unknown ({media_type or 'no media type'}): set format to json, ndjson or csv."

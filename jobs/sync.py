@@ -1,5 +1,6 @@
 """Copies a feed (JSON, NDJSON or CSV) into a table of a database, if the feed has changed."""
 
+import io
 import logging
 import os
 import re
@@ -12,11 +13,11 @@ from typing import Annotated, Self
 import sqlalchemy as sa
 from pydantic import Field
 
-from jobs._feed import Format, charset_of, format_of, rows_of
+from jobs._feed import Format, charset_of, format_of, format_of_name, rows_of
 from jobs._last_success import last_success, note_success
 from jobs._table import SyncResult, Target, transaction
-from taskqueue import PermanentFailure, job
-from taskqueue.errors import InvalidSetting, RetryLater
+from taskqueue import PermanentFailure, files, job
+from taskqueue.errors import InvalidSetting, RetryLater, UnknownFile
 from taskqueue.run.outbound import OutboundSettings, Response, get, retry_after
 from taskqueue.settings import Environment, text
 
@@ -71,12 +72,14 @@ class SyncSettings:
     settings=SyncSettings.read,
 )
 def sync_table(
-    source: Annotated[str, Field(pattern=r"^https?://", max_length=2000)],
+    source: Annotated[str, Field(pattern=r"^https?://|^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=2000)],
     table: TableName,
     key: FieldName,
     format: Format | None = None,  # noqa: A002  the field's name
 ) -> SyncResult:
     """Fetch a feed of rows and bring a table of the database up to date, in one transaction.
+
+    `source` is the feed's URL, or the filename of a feed that was uploaded with `POST /files`.
 
     `key` names the field that identifies a row: two different rows with one key fail the task, and nothing is
     written. A JSON feed is an array of objects, an NDJSON feed has one object
@@ -89,6 +92,8 @@ def sync_table(
     if RESERVED.search(table):
         raise PermanentFailure(f"The table {table!r} has a reserved name; choose another.")
     settings = SyncSettings.read(os.environ)
+    if "://" not in source:
+        return _write_upload(settings, source, table, key, format)
     deadline = time.monotonic() + FETCH_SECONDS
     for _ in range(ROUNDS):
         result = _fetch_and_write(settings, source, table, key, format, deadline)
@@ -135,6 +140,19 @@ def _fetch_and_write(
                 result = target.upsert(rows, untyped=kind == "csv")
             note_success(db, source, table, key, target, answer)
     return result
+
+
+def _write_upload(settings: SyncSettings, filename: str, table: str, key: str, kind: Format | None) -> SyncResult:
+    """Bring the table up to date with an uploaded feed."""
+    try:
+        _, content = files().read(filename)
+    except UnknownFile as error:
+        raise PermanentFailure(str(error)) from error
+    kind = kind or format_of_name(filename)
+    with transaction(settings.database_url) as db:
+        feed = rows_of(io.BytesIO(content), kind, charset="utf-8", key=key, limit_bytes=MAX_FEED_BYTES)
+        with closing(feed) as rows:
+            return Target(db, table, key).upsert(rows, untyped=kind == "csv")
 
 
 def _check_status(answer: Response) -> None:

@@ -14,8 +14,9 @@ from rq import get_current_job
 
 from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, UnknownJobType
 from taskqueue.jobtypes import event_loop
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.names import function_name, registered_type
-from taskqueue.jobtypes.registry import JobType, discover, registered
+from taskqueue.jobtypes.registry import JobType, registered
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import process_settings
 from taskqueue.store.keys import Field

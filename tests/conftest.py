@@ -21,9 +21,10 @@ import pytest
 from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from deploy.laptop import redis_command
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.jobtypes.registry import JobTypes, discover
+from taskqueue.jobtypes.discovery import discover
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.programs.redis_server import redis_command
 from taskqueue.settings import Settings, process_settings
 from taskqueue.store.connection import connect_for_requests
 from taskqueue.telemetry.trace import current_trace

@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
-from taskqueue.jobtypes.registry import discover
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests, connect_for_worker
 from tests.conftest import ROOT, RedisServer, copy_project, wait_until

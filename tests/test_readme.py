@@ -6,12 +6,10 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from redis import Redis
 
 from taskqueue.enqueue.queue import TaskQueue
@@ -39,7 +37,7 @@ def project_of_the_readme(bare_project: Path) -> Path:
 def address(project_of_the_readme: Path, env: pytest.MonkeyPatch) -> Iterator[str]:
     """Run a web server of the project that the README describes; yield its address."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "-c", "web/gunicorn_conf.py", "web.wsgi:app"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "taskqueue/web/gunicorn_conf.py", "web.wsgi:app"]
     process = subprocess.Popen(
         [*command, "--bind", f"127.0.0.1:{port}"], cwd=project_of_the_readme, stderr=subprocess.DEVNULL
     )
@@ -55,16 +53,14 @@ def address(project_of_the_readme: Path, env: pytest.MonkeyPatch) -> Iterator[st
 
 def run_the_curl_lines(address: str, folder: Path) -> dict[str, str]:
     """Run every curl line of the README against `address`; return the ids of the tasks by their types."""
-    picture = BytesIO()
-    Image.new("RGB", (400, 300), "red").save(picture, "JPEG")
-    (folder / "photo.jpg").write_bytes(picture.getvalue())
+    (folder / "docs").symlink_to(ROOT / "docs")
     filename, task_id = "", ""
     task_ids: dict[str, str] = {}
     lines = re.findall(r"^curl .*$", README, re.MULTILINE)
     assert len(lines) >= 8
     for line in lines:
         command_line = line.replace("http://127.0.0.1:8000", address)
-        command_line = re.sub(r"[0-9a-f]{32}-photo\.jpg", filename, command_line)
+        command_line = re.sub(r"[0-9a-f]{32}-(photo\.jpg|products\.csv)", filename, command_line)
         command_line = re.sub(r"/tasks/[0-9a-f-]{36}", f"/tasks/{task_id}", command_line)
         command = [*shlex.split(command_line), "-s", "-i"]
         answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
@@ -87,10 +83,10 @@ def test_every_curl_line_is_answered_as_the_readme_says(
     work: Callable[..., str],
 ) -> None:
     task_ids = run_the_curl_lines(address, tmp_path)
-    redis.lrem("rq:queue:low", 1, task_ids["sync"])  # its feed is on the internet
     work(cwd=project_of_the_readme)
     assert queue.get(task_ids["greet"]).result == ["Hello, Ada!", "Hello, Ada!"]
     assert queue.get(task_ids["resize"]).result["width"] == 200
+    assert queue.get(task_ids["sync"]).result["inserted"] == 3
     assert queue.get(task_ids["email"]).result["sent"] is False
 
 
@@ -100,7 +96,7 @@ def test_the_table_has_every_setting_and_no_other() -> None:
         name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     code = "".join(path.read_text() for path in SOURCES)
-    functions = "text|url|redis_url|whole_number|names|one_of|credentials|release"
+    functions = "text|url|redis_url|whole_number|names|modules|one_of|credentials|release"
     readers = rf"(?:{functions})\(\s*(?:env|os\.environ), \"([A-Z_]+)\""
     assert documented == set(re.findall(readers, code))
 
@@ -127,8 +123,10 @@ def test_the_environment_of_the_tests_is_the_lock() -> None:
     assert [
         (package, versions) for package, versions in pins.items() if len(versions) > 1 and package != "networkx"
     ] == []
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = pyproject["project"]
     needs = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    wanted = {re.split(r"[^\w.-]", need)[0] for need in needs}
+    needs += chain(*pyproject["dependency-groups"].values())
+    wanted = {re.split(r"[^\w.-]", need)[0] for need in needs} - {project["name"]}
     assert len(wanted) > 30
     assert wanted - pins.keys() == set()

@@ -6,7 +6,7 @@ from redis import Redis
 
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.jobtypes.registry import discover
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.settings import Settings
 
 MANY = 100_000  # jobs; above this they are queued in batches, which is faster

@@ -13,7 +13,8 @@ screen.py        prints answers: text and colour on a terminal, JSON for a progr
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from taskqueue.cli import cluster, doctor, key, tasks
 from taskqueue.cli.parser import PROGRAM
@@ -33,21 +34,32 @@ exit codes:
   2  not done: wrong arguments, no such task, no answer, a key without permission"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name, and return the exit code."""
+Program = Callable[[Sequence[str]], int]
+
+
+def main(arguments: Sequence[str] | None = None, programs: Mapping[str, tuple[str, Program]] | None = None) -> int:
+    """Run the command that the arguments name, and return the exit code.
+
+    `programs`: further commands, each with a line about it, and with a parser of its own.
+    """
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Submit and watch tasks, list queues and workers, find what is wrong, make API keys.",
+        description="Start workers and the web server, submit and watch tasks, list queues and workers, find what"
+        " is wrong, make API keys.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for module in (tasks, cluster, doctor, key):
         module.add(commands)
-    _add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False)
+    _add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False, jobs=None)
     for command in commands.choices.values():  # so that they may follow the command, too
-        _add_shared(command, url=argparse.SUPPRESS, json=argparse.SUPPRESS)
+        _add_shared(command, url=argparse.SUPPRESS, json=argparse.SUPPRESS, jobs=argparse.SUPPRESS)
+    for name, (summary, program) in (programs or {}).items():
+        _add_program(commands, name, summary, program)
     args = parser.parse_args(arguments)
+    if args.jobs is not None:
+        os.environ["JOBS"] = args.jobs
     try:
         code: int = args.run(args)
     except TaskQueueError as error:
@@ -61,9 +73,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _add_shared(parser: argparse.ArgumentParser, *, url: str | None, json: bool | str) -> None:
+def _add_program(commands: Any, name: str, summary: str, program: Program) -> None:
+    """Add a command that reads its own arguments, options included: `prefix_chars` leaves them alone."""
+    parser = commands.add_parser(name, help=summary, add_help=False, prefix_chars="\0")
+    parser.add_argument("arguments", nargs="*")
+    parser.set_defaults(run=lambda args: program(args.arguments))
+
+
+def _add_shared(parser: argparse.ArgumentParser, *, url: str | None, json: bool | str, jobs: str | None) -> None:
     parser.add_argument("--url", default=url, help="use the HTTP API at this URL instead of Redis")
     parser.add_argument("--json", action="store_true", default=json, help="print JSON, for a program")
+    parser.add_argument("--jobs", default=jobs, metavar="MODULES", help="where the job types are (JOBS)")
 
 
 def _message(error: TaskQueueError) -> str:

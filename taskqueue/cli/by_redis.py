@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from taskqueue.control.operations import Operations
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import InvalidPayload, PayloadError, UnknownTask
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.events import EventCursor, follow
@@ -29,12 +31,20 @@ from taskqueue.telemetry.changes import Changes, person
 class RedisClient:
     """A client over Redis: see `taskqueue.cli.client.Client`."""
 
-    def __init__(self, settings: Settings, job_types: JobTypes) -> None:
+    def __init__(self, settings: Settings, job_types: JobTypes | None = None) -> None:
+        self._settings, self._job_types = settings, job_types
         self._connection: Redis = connect_for_requests(settings.redis_url)
-        self._queue = TaskQueue(self._connection, settings, job_types)
         self._operations = Operations(self._connection, settings.failure_ttl_seconds)
         self._changes = Changes(self._connection)
         self._cluster_state = ClusterState(self._connection, settings.queues)
+
+    @cached_property
+    def _queue(self) -> TaskQueue:
+        """The queue. It needs the job types; the lists of queues and workers do not."""
+        job_types = self._job_types
+        if job_types is None:
+            job_types = discover(*self._settings.jobs, queues=self._settings.queues)
+        return TaskQueue(self._connection, self._settings, job_types)
 
     def submit(self, task_type: str, payload: Any, options: Mapping[str, str]) -> dict[str, Any]:
         """Queue a task."""

@@ -8,7 +8,6 @@ from typing import Protocol
 from taskqueue.cli.api import Api
 from taskqueue.cli.by_http import HttpClient
 from taskqueue.cli.by_redis import RedisClient
-from taskqueue.jobtypes.registry import discover
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
 
@@ -50,5 +49,4 @@ def client_for(args: argparse.Namespace) -> Client:
     """
     if args.url:
         return HttpClient(Api(args.url, os.environ.get("TASK_QUEUE_KEY")))
-    settings = Settings.read(os.environ)
-    return RedisClient(settings, discover(queues=settings.queues))
+    return RedisClient(Settings.read(os.environ))

@@ -38,5 +38,7 @@ def queues(args: argparse.Namespace) -> int:
 def workers(args: argparse.Namespace) -> int:
     """List the workers."""
     rows = client_for(args).workers()
-    print_json(rows) if args.json else print_table(rows, "No worker is running. Start one: python worker.py")
+    print_json(rows) if args.json else print_table(
+        rows, "No worker is running. Start one: python -m taskqueue worker"
+    )
     return 0

@@ -1,11 +1,13 @@
 """Builds the parsers of the commands, so that every `--help` has the same parts."""
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-PROGRAM = "python -m taskqueue"
+PROGRAM = "taskqueue" if Path(sys.argv[0]).name == "taskqueue" else "python -m taskqueue"
 HELP_COLUMNS = 78
 
 

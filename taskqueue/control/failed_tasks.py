@@ -107,6 +107,12 @@ class FailedTasks:
             groups, complete = self._groups
         return [group for group in groups if sees(group.type)], complete
 
+    def in_group(self, group: str) -> list[str]:
+        """Return the ids of the latest failures of a group, as `groups` counts them. Raises `QueueUnavailable`."""
+        self.groups()
+        with self._lock:
+            return [task.id for task in self._known.values() if task and task.group == group]
+
     def _read_groups(self) -> tuple[list[Group], bool]:
         """Read which tasks have failed, and how those did that are new; another failure has another score."""
         entries: list[tuple[str, float]] = []

@@ -1,11 +1,7 @@
-"""Job types: the `@job` decorator that registers a function, and `discover()`, which finds them all."""
+"""Job types: the `@job` decorator, which registers a function. discovery.py finds them all."""
 
-import importlib
 import inspect
-import logging
-import pkgutil
 import re
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +15,6 @@ from taskqueue.jobtypes.masking import Masking
 from taskqueue.jobtypes.retry import RetryDelays
 from taskqueue.jobtypes.signature import Json, Signature, SignatureError, payload_errors
 from taskqueue.settings import Environment
-
-log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 SYSTEM, SYSTEM_PREFIX = "taskqueue.run.builtin", "tq-"
@@ -82,8 +76,8 @@ class JobTypes(Mapping[str, JobType]):
         # The same function again: its module was reloaded.
         if other is not None and other.path != job_type.path:
             raise InvalidJobType(
-                f"{_location(job_type.function)}: the job type {job_type.name!r} is already"
-                f" {_location(other.function)}; give one of them another name"
+                f"{location(job_type.function)}: the job type {job_type.name!r} is already"
+                f" {location(other.function)}; give one of them another name"
             )
         self._by_name[job_type.name] = job_type
 
@@ -105,7 +99,7 @@ class JobTypes(Mapping[str, JobType]):
 
 
 registered = JobTypes()
-"""The job types of this process: `@job` fills it, as `discover()` imports the files of `jobs/`."""
+"""The job types of this process: `@job` fills it, as `discover()` imports the modules of JOBS."""
 
 system = JobTypes()
 """The built-in job types: see run/builtin."""
@@ -156,7 +150,7 @@ def job(
 
     def register(function: Function) -> Function:
         def refuse(what: str) -> InvalidJobType:
-            return InvalidJobType(f"{_location(function)}: {what}")
+            return InvalidJobType(f"{location(function)}: {what}")
 
         if not inspect.isfunction(inspect.unwrap(function)):
             raise refuse("a job type is a plain function")
@@ -208,48 +202,16 @@ def job(
     return register
 
 
-def discover(package: str = "jobs", *, queues: tuple[str, ...] | None = None) -> JobTypes:
-    """Import every module of `package`, and return the job types that they register.
-
-    It skips modules whose name starts with "_" and sub-folders. If `queues` is given, a job type must name one of
-    them. Raises `InvalidJobType`, and any error of importing a file unchanged.
-    """
-    for each in (SYSTEM, package):
-        folder = importlib.import_module(each)
-        for module in pkgutil.iter_modules(folder.__path__):
-            if not module.name.startswith("_"):
-                _import(f"{each}.{module.name}")
-    for job_type in registered.values():
-        if queues is not None and job_type.queue not in queues:
-            raise InvalidJobType(
-                f"{_location(job_type.function)}: there is no queue {job_type.queue!r};"
-                f" use one of {', '.join(queues)}, or add it to QUEUES"
-            )
-    log.debug("job types: %s", ", ".join(sorted(registered)))
-    return registered
-
-
 def known_types() -> Mapping[str, JobType]:
     """Return the job types of this process, the built-in ones included."""
     return {**registered, **system}
 
 
-def _import(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except SystemExit as error:  # it would end the program without a message
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise InvalidJobType(
-            f"{last.filename}:{last.lineno}: the import of {module} ends the program (exit code {error.code!r});"
-            ' take that out, or put it behind `if __name__ == "__main__":`'
-        ) from error
-
-
 def _nameless(function: Callable[..., Any]) -> InvalidJobType:
-    return InvalidJobType(f'{_location(function)}: `@job` needs a name; write @job("{function.__name__}")')
+    return InvalidJobType(f'{location(function)}: `@job` needs a name; write @job("{function.__name__}")')
 
 
-def _location(function: Callable[..., Any]) -> str:
+def location(function: Callable[..., Any]) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)  # a class has none
     where = f"{code.co_filename}:{code.co_firstlineno}" if code else function.__module__
     return f"{where} ({function.__qualname__})"

@@ -54,7 +54,7 @@ def workers(rows: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
     live = [worker for worker in rows if worker["state"] != LOST]
     horses, busy = sum(worker["horses"] for worker in live), sum(len(worker["tasks"]) for worker in live)
     found = f"{len(live)} live; {busy} of {counted(horses, 'work-horse')} busy"
-    yield Check("workers", bool(live), found, "Start one: python worker.py")
+    yield Check("workers", bool(live), found, "Start one: python -m taskqueue worker")
     for lost in (worker for worker in rows if worker["state"] == LOST):
         yield failed("lost worker", worker_lost(lost["name"], lost["last_heartbeat"], taken_over=bool(live)))
 

@@ -52,7 +52,7 @@ def queue_paused(queue: str) -> Finding:
 def no_worker(queue: str) -> Finding:
     """Return the finding that no live worker takes tasks from a queue."""
     message = f"No worker takes tasks from the queue {queue!r}."
-    return Finding("no-worker", message, f"Start one: python worker.py --queues {queue}")
+    return Finding("no-worker", message, f"Start one: python -m taskqueue worker --queues {queue}")
 
 
 def no_scheduler(*queues: str) -> Finding:
@@ -60,7 +60,7 @@ def no_scheduler(*queues: str) -> Finding:
     names = ", ".join(map(repr, queues))
     where = f"the queue{'s' if len(queues) > 1 else ''} {names}" if queues else "some queues"
     message = f"No worker moves delayed tasks and retries to {where} when they are due."
-    return Finding("no-scheduler", message, "Start one: python worker.py")
+    return Finding("no-scheduler", message, "Start one: python -m taskqueue worker")
 
 
 def worker_lost(name: str, last_heartbeat: datetime | str | None, *, taken_over: bool) -> Finding:

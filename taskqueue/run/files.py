@@ -1,21 +1,16 @@
 """Stores files of requests and jobs: in Redis with a lifetime, or in a bucket or a folder (FILES_URL)."""
 
-import os
-import re
+import importlib
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, Self
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from types import ModuleType
+from typing import Any, Protocol, Self, cast
+from urllib.parse import quote, unquote
 
-import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError
-from obstore.store import LocalStore, ObjectStore, from_url
 from redis import Redis
 
-from taskqueue.errors import FilesUnavailable, FileTooLarge, UnknownFile
+from taskqueue.errors import FileTooLarge, InvalidSetting, UnknownFile
 from taskqueue.run import file_names
 from taskqueue.run.media_type import content_type
 from taskqueue.settings import Settings
@@ -23,17 +18,6 @@ from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import decoded, file_about_key, file_key, file_secret_key
 
 SECRET_BYTES = 16  # of a filename: who knows it may read the file
-ABOUT = "about/"  # a folder for what is known of each file; FILENAME allows no slash, so nobody can ask for it
-MAX_ERROR_CHARACTERS = 300  # of the library's message
-# A bucket that answers at all does so within milliseconds. 16 MiB in 8 seconds are 17 Mbit/s.
-BUCKET_TIMEOUT = timedelta(seconds=8)  # of one request
-BUCKET_CONNECT_TIMEOUT = timedelta(seconds=3)
-PROBE = ".probe"  # an empty file; FILENAME does not allow this name
-PROBE_TIMEOUT = timedelta(seconds=1.5)  # of one request; there are at most two
-BUCKET_RETRY_TIMEOUT = timedelta(
-    seconds=2
-)  # after this time, an error of the bucket is not followed by a second try
-QUERY = re.compile(r"\?[^\s\"')]*")  # of a URL in a message: Azure's keys may be in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +55,14 @@ class FileStore(Protocol):
 
 
 def open_files(settings: Settings, connection: Redis, task_type: str | None = None) -> FileStore:
-    """Return the file store that the settings name; `task_type` is the type of the job that uses it."""
-    names = _Filenames(connection, settings, task_type)
+    """Return the file store that the settings name; `task_type` is the type of the job that uses it.
+
+    Raises `InvalidSetting` if FILES_URL needs a package that is not installed.
+    """
+    names = Filenames(connection, settings, task_type)
     if settings.files_url is None:
         return RedisFiles(connection, settings, names)
-    bucket = _bucket(settings.files_url, BUCKET_TIMEOUT, BUCKET_CONNECT_TIMEOUT, retries=1)
-    return ObjectFiles(bucket, settings, names)
+    return cast("FileStore", _objects().open_bucket(settings, names))
 
 
 def check_files(settings: Settings) -> None:
@@ -84,33 +70,22 @@ def check_files(settings: Settings) -> None:
 
     Raises `FilesUnavailable`. Without FILES_URL there is nothing to look at.
     """
-    if settings.files_url is None:
-        return
-    with _storing(settings):
-        bucket = _bucket(settings.files_url, PROBE_TIMEOUT, PROBE_TIMEOUT, retries=0)
-        try:
-            obstore.head(bucket, PROBE)
-        except (FileNotFoundError, PermissionDeniedError):  # S3 says 403 for 404 to a user who may not list
-            obstore.put(bucket, PROBE, b"")
+    if settings.files_url is not None:
+        _objects().check_bucket(settings)
 
 
-def _bucket(files_url: str, timeout: timedelta, connect_timeout: timedelta, *, retries: int) -> ObjectStore:
-    if files_url.startswith("file:"):
-        return from_url(files_url, mkdir=True)
-    return from_url(
-        files_url,
-        client_options={
-            "timeout": timeout,
-            "connect_timeout": connect_timeout,
-            # The library reads it itself only where it is given no options.
-            "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "yes", "on"),
-        },
-        retry_config={"max_retries": retries, "retry_timeout": BUCKET_RETRY_TIMEOUT},
-    )
+def _objects() -> ModuleType:
+    """Return the module for buckets and folders. Raises `InvalidSetting` if its package is not installed."""
+    try:
+        return importlib.import_module("taskqueue.run.object_files")
+    except ModuleNotFoundError as error:
+        if error.name != "obstore":
+            raise
+        raise InvalidSetting("FILES_URL needs obstore: pip install 'taskqueue-rq[files]'") from None
 
 
 @dataclass(frozen=True)
-class _About:
+class About:
     """What is known of a file besides its content."""
 
     name: str
@@ -129,7 +104,7 @@ class _About:
         return cls(name, None if types is None else tuple(types.split(",")))
 
 
-class _Filenames:
+class Filenames:
     """Makes up filenames. Redis keeps the secret that belongs to a key, for as long as a file lives."""
 
     def __init__(self, connection: Redis, settings: Settings, task_type: str | None) -> None:
@@ -137,12 +112,12 @@ class _Filenames:
         self._lifetime = settings.file_ttl_seconds
         self._task_type = task_type
 
-    def new(self, name: str, key: str | None, task_types: tuple[str, ...] | None) -> tuple[str, _About]:
+    def new(self, name: str, key: str | None, task_types: tuple[str, ...] | None) -> tuple[str, About]:
         """Return the filename for a file, and what is known of the file. Raises `QueueUnavailable`."""
         if task_types is None and self._task_type:
             task_types = (self._task_type,)
         name = file_names.shown_name(name)
-        return file_names.filename(self._secret(key), name), _About(name, task_types)
+        return file_names.filename(self._secret(key), name), About(name, task_types)
 
     def _secret(self, key: str | None) -> str:
         secret = secrets.token_hex(SECRET_BYTES)
@@ -159,7 +134,7 @@ class _Filenames:
 class RedisFiles:
     """Stores files as strings in Redis, which deletes them when they expire."""
 
-    def __init__(self, connection: Redis, settings: Settings, names: _Filenames) -> None:
+    def __init__(self, connection: Redis, settings: Settings, names: Filenames) -> None:
         self._connection = connection
         self._settings = settings
         self._names = names
@@ -172,7 +147,7 @@ class RedisFiles:
         key: str | None = None,
         task_types: tuple[str, ...] | None = None,
     ) -> StoredFile:
-        _check_size(len(content), self._settings)
+        check_size(len(content), self._settings)
         filename, about = self._names.new(name, key, task_types)
         lifetime = self._settings.file_ttl_seconds
         with redis_errors(), self._connection.pipeline() as pipeline:
@@ -181,7 +156,7 @@ class RedisFiles:
             pipeline.expire(file_about_key(filename), lifetime)
             pipeline.set(file_key(filename), content, ex=lifetime)
             pipeline.execute()
-        return _stored(filename, about, content, datetime.now(UTC) + timedelta(seconds=lifetime))
+        return stored_file(filename, about, content, datetime.now(UTC) + timedelta(seconds=lifetime))
 
     def read(self, filename: str) -> tuple[StoredFile, bytes]:
         if not file_names.FILENAME.fullmatch(filename):
@@ -193,100 +168,16 @@ class RedisFiles:
             content, left_ms, fields = pipeline.execute()
         if content is None:
             raise UnknownFile(filename)
-        about = _About.read(filename, {decoded(name): decoded(value) for name, value in fields.items()})
-        return _stored(filename, about, content, datetime.now(UTC) + timedelta(milliseconds=left_ms)), content
+        about = About.read(filename, {decoded(name): decoded(value) for name, value in fields.items()})
+        return stored_file(filename, about, content, datetime.now(UTC) + timedelta(milliseconds=left_ms)), content
 
 
-class ObjectFiles:
-    """Stores files in a bucket or a folder. Expired files are not read; a rule of the bucket must delete them."""
-
-    def __init__(self, store: ObjectStore, settings: Settings, names: _Filenames) -> None:
-        self._store = store
-        self._settings = settings
-        self._names = names
-        self._is_folder = isinstance(store, LocalStore)  # its objects have no metadata
-
-    def write(
-        self,
-        content: bytes,
-        name: str = "file",
-        *,
-        key: str | None = None,
-        task_types: tuple[str, ...] | None = None,
-    ) -> StoredFile:
-        _check_size(len(content), self._settings)
-        filename, about = self._names.new(name, key, task_types)
-        with _storing(self._settings):
-            if self._is_folder:
-                obstore.put(self._store, ABOUT + filename, urlencode(about.fields()).encode())
-                obstore.put(self._store, filename, content)
-            else:
-                obstore.put(self._store, filename, content, attributes=about.fields())
-        return _stored(filename, about, content, self._expiry(datetime.now(UTC)))
-
-    def read(self, filename: str) -> tuple[StoredFile, bytes]:
-        if not file_names.FILENAME.fullmatch(filename):
-            raise UnknownFile(filename)
-        try:
-            with _bucket_errors(self._settings):
-                stored = obstore.get(self._store, filename)
-        except FileNotFoundError:
-            raise UnknownFile(filename) from None
-        expires_at = self._expiry(stored.meta["last_modified"])
-        if expires_at <= datetime.now(UTC):
-            raise UnknownFile(filename)
-        # Another program may have put it there, so the limit applies to reading, too.
-        _check_size(stored.meta["size"], self._settings)
-        with _bucket_errors(self._settings):
-            content = bytes(stored.bytes())
-            fields = self._fields_of_folder(filename) if self._is_folder else dict(stored.attributes)
-        return _stored(filename, _About.read(filename, fields), content, expires_at), content
-
-    def _fields_of_folder(self, filename: str) -> dict[str, str]:
-        try:
-            fields = bytes(obstore.get(self._store, ABOUT + filename).bytes())
-        except FileNotFoundError:
-            return {}
-        return dict(parse_qsl(fields.decode(errors="replace")))
-
-    def _expiry(self, written_at: datetime) -> datetime:
-        return written_at + timedelta(seconds=self._settings.file_ttl_seconds)
-
-
-@contextmanager
-def _bucket_errors(settings: Settings) -> Iterator[None]:
-    """Raise `FilesUnavailable` for the library's errors, but `FileNotFoundError` as it is."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (BaseError, OSError) as error:
-        raise _unavailable(settings, str(error).partition("\n")[0]) from None
-
-
-@contextmanager
-def _storing(settings: Settings) -> Iterator[None]:
-    """Raise `FilesUnavailable` for the library's errors while something is stored."""
-    try:
-        with _bucket_errors(settings):
-            yield
-    except FileNotFoundError:
-        raise _unavailable(settings, "there is no such bucket.") from None
-
-
-def _unavailable(settings: Settings, reason: str) -> FilesUnavailable:
-    url = QUERY.sub("", settings.files_url or "")
-    return FilesUnavailable(
-        f"The files at {url} are unavailable: {QUERY.sub('?…', reason)[:MAX_ERROR_CHARACTERS]}"
-    )
-
-
-def _check_size(size: int, settings: Settings) -> None:
+def check_size(size: int, settings: Settings) -> None:
     if size > settings.max_file_bytes:
         raise FileTooLarge(settings.max_file_bytes)
 
 
-def _stored(filename: str, about: _About, content: bytes, expires_at: datetime) -> StoredFile:
+def stored_file(filename: str, about: About, content: bytes, expires_at: datetime) -> StoredFile:
     return StoredFile(
         filename=filename,
         name=about.name,

@@ -2,6 +2,7 @@
 
 from taskqueue.settings.settings import DAY_SECONDS, MIB, Settings, process_settings
 from taskqueue.settings.variables import (
+    ALL_BELOW,
     Environment,
     credentials,
     names,
@@ -13,6 +14,7 @@ from taskqueue.settings.variables import (
 )
 
 __all__ = [
+    "ALL_BELOW",
     "DAY_SECONDS",
     "MIB",
     "Environment",

@@ -6,10 +6,12 @@ from functools import cache
 
 from taskqueue.settings.api_keys import ApiKey, read_keys
 from taskqueue.settings.browsers import read_hosts, read_origins
+from taskqueue.settings.local_redis import local_redis_url
 from taskqueue.settings.quota import Quota
 from taskqueue.settings.variables import (
     Environment,
     credentials,
+    modules,
     names,
     one_of,
     redis_url,
@@ -29,6 +31,7 @@ class Settings:
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     queues: tuple[str, ...] = ("high", "default", "low")  # workers take jobs in this order
+    jobs: tuple[str, ...] = ("jobs",)  # the modules and packages with the job types
     result_ttl_seconds: int = DAY_SECONDS  # a client that polls overnight still finds its answer
     failure_ttl_seconds: int = 30 * DAY_SECONDS  # a failure outlives the holidays of whom it concerns
     max_payload_bytes: int = MIB
@@ -51,8 +54,9 @@ class Settings:
     def read(cls, env: Environment) -> "Settings":
         """Return the settings in `env`, usually `os.environ`. Raises `InvalidSetting`."""
         return cls(
-            redis_url=redis_url(env, "TASK_QUEUE_URL", cls.redis_url),
+            redis_url=redis_url(env, "TASK_QUEUE_URL", local_redis_url() or cls.redis_url),
             queues=names(env, "QUEUES", cls.queues),
+            jobs=modules(env, "JOBS", cls.jobs),
             result_ttl_seconds=whole_number(env, "RESULT_TTL_SECONDS", cls.result_ttl_seconds, "of seconds"),
             failure_ttl_seconds=whole_number(env, "FAILURE_TTL_SECONDS", cls.failure_ttl_seconds, "of seconds"),
             max_payload_bytes=whole_number(env, "MAX_PAYLOAD_BYTES", cls.max_payload_bytes, "of bytes"),

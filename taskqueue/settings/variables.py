@@ -13,6 +13,8 @@ from taskqueue.store.sentinel import SCHEMES as SENTINEL_SCHEMES
 from taskqueue.store.url import check_url
 
 Environment = Mapping[str, str]
+ALL_BELOW = ".**"  # behind a package: with all packages below it
+PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\.\*\*)?")
 RELEASE = re.compile(r"[A-Za-z0-9._+/:@-]{1,64}")
 
 
@@ -58,6 +60,20 @@ def names(env: Environment, name: str, default: tuple[str, ...]) -> tuple[str, .
         raise InvalidSetting(f"{name} must be names with commas between them, such as high,low; got {value!r}")
     if len(set(listed)) < len(listed):
         raise InvalidSetting(f"{name} names one twice: {value!r}")
+    return listed
+
+
+def modules(env: Environment, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the modules in a list with commas: "myapp.jobs,shop.tasks.**"."""
+    value = text(env, name, None)
+    if value is None:
+        return default
+    listed = tuple(part.strip() for part in value.split(","))
+    if not all(map(PLACE.fullmatch, listed)):
+        raise InvalidSetting(
+            f"{name} must be modules or packages with commas between them, such as myapp.jobs,shop.tasks, or"
+            f" myapp.jobs{ALL_BELOW} with all packages below it; got {value!r}"
+        )
     return listed
 
 

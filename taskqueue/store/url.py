@@ -54,6 +54,15 @@ def check_url(url: str) -> None:
             raise ValueError(f"one of its options cannot be used: {error}") from error
 
 
+def server_of(url: str) -> str:
+    """Return the host and the database of a Redis URL, for people.
+
+    The rest is left out: a URL may have its password in several places.
+    """
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path
+
+
 def _check_option(name: str, value: str, known: set[str]) -> None:
     if name in SET_HERE:
         raise ValueError(f"the option {name!r} is set by the task queue itself; take it out")

@@ -47,8 +47,8 @@ FIELDS = (
     Field.ATTEMPT, Field.ATTEMPTS, Field.PROGRESS, Field.TAGS, Field.FAILURE, Field.EXPIRED,
 )  # fmt: skip
 
-IDS_STEP = 5000  # ids that are compared in one round trip …
-MAX_IDS_EXAMINED = 100_000  # … and for one page, which takes a tenth of a second
+IDS_STEP = 10_000  # ids that are compared in one round trip …
+MAX_IDS_EXAMINED = 30_000  # … and for one page, in less than a tenth of a second
 FULL_ID = 36  # characters of an id that this library made
 NEVER = 9e15  # the score of a task that RQ never forgets, in microseconds
 LAST_OF_ALL = "\x7f"  # as an id: above every other one
@@ -76,16 +76,20 @@ class Listing:
         limit: int,
         below: Position | None = None,
         job_types: Collection[str] | None = None,
+        among: Sequence[str] | None = None,
     ) -> Page:
         """Return at most `limit` tasks below a position, of these job types; None: of all types.
 
-        The position of the next page says nothing of tasks of other types. Raises `QueueUnavailable`.
+        `among`: the ids of all tasks that may pass, where the caller knows them. The position of the next page
+        says nothing of tasks of other types. Raises `QueueUnavailable`.
         """
         if job_types is not None:
             wanted = replace(wanted, type=tuple(set(wanted.type or job_types) & set(job_types)))
             if not wanted.type:
                 return Page([], None)
         with redis_errors():
+            if among is not None:
+                return self._sorted(list(among), wanted, limit, below)
             if wanted.order == "ended":
                 return self._walk_ended(wanted, limit, below, is_limited=job_types is not None)
             ids = self._ids_if_few(wanted)

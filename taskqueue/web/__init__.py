@@ -7,12 +7,16 @@ docs/        the API document as a page
 dashboard/   rq-dashboard at /rq
 console/     the console at /console
 
+wsgi.py and start.py make the application in each process of gunicorn, whose settings are gunicorn_conf.py.
+
 Only this folder imports Flask, and nothing in it imports the worker.
 """
 
+import os
+from weakref import WeakSet
+
 from flask import Flask, Response, jsonify, redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskqueue.control.failed_tasks import FailedTasks
 from taskqueue.control.ignored_failures import IgnoredFailures
@@ -21,6 +25,7 @@ from taskqueue.control.pauses import Pauses
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.schedule_store import Schedules
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.checkup import Checkup
 from taskqueue.monitor.cluster_state import ClusterState
@@ -67,19 +72,43 @@ from taskqueue.web.http import access, body, browsers, change_record, problems, 
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.guesses import Guesses
 from taskqueue.web.http.json_text import FastJson
+from taskqueue.web.http.path_prefix import ForwardedPrefix
 
 MAX_WAITERS = 500  # requests of one process that wait for a result: each holds a connection to Redis
 
 
+open_streams: WeakSet[Subscriptions] = WeakSet()
+"""What the event streams of this process follow. It is closed when the process stops: gunicorn_conf.py."""
+
+
+def create_app(settings: Settings | None = None, job_types: JobTypes | None = None) -> Flask:
+    """Return an application that has the API, its documents and the dashboard, and nothing else.
+
+    It is a WSGI application: serve it by itself, or mount it under a path of an application of your own.
+
+        flask_app.wsgi_app = DispatcherMiddleware(flask_app.wsgi_app, {"/jobs": create_app()})
+
+    Without arguments it reads the environment, and finds the job types by JOBS. Nothing connects to Redis before
+    the first request. Raises `InvalidSetting`, `InvalidJobType`.
+    """
+    app = Flask(__name__, static_folder=None)
+    settings = settings or Settings.read(os.environ)
+    if job_types is None:
+        job_types = discover(*settings.jobs, queues=settings.queues)
+    mount(app, settings, job_types)
+    return app
+
+
 def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
-    """Add the API, its documents and the dashboard to an application.
+    """Add the API, its documents and the dashboard to an application that has views of its own.
+
+    Errors and access of its own views are then handled as the API's; `create_app` leaves them alone.
 
     Nothing connects to Redis before the first request. Raises `InvalidSetting` if a key in API_KEYS names a
     task type that does not exist.
     """
     if settings.trust_forwarded_prefix:
-        # Nothing else of X-Forwarded-…: with a host from there, any page could give this server a known name.
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]
+        app.wsgi_app = ForwardedPrefix(app.wsgi_app)  # type: ignore[method-assign]
     app.json = FastJson(app)
     app.url_map.converters["task"] = task.TaskId
     connection = connect_for_requests(settings.redis_url)
@@ -98,7 +127,8 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     result_waiter = ResultWaiter(connection, queue.get, MAX_WAITERS)
     queue_warnings = QueueWarnings(connect_for_probes(connection), settings.queues)
     subscriptions = Subscriptions(connection, connect_for_worker(connection))
-    app.extensions["subscriptions"] = subscriptions  # closed when a process stops: web/gunicorn_conf.py
+    app.extensions["subscriptions"] = subscriptions
+    open_streams.add(subscriptions)
     failed_tasks = FailedTasks(connection, settings.queues)
     series = Series(connection)
     cluster_state = ClusterState(connection, settings.queues, series)

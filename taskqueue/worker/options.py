@@ -13,7 +13,7 @@ NO_LIMIT_BYTES = 2**60  # cgroup v1 has a number even without a limit
 
 
 class Options(NamedTuple):
-    """The options of one worker; `python worker.py --help` describes each."""
+    """The options of one worker; `taskqueue worker --help` describes each."""
 
     horses: int = 1
     limits: HorseLimits = HorseLimits()

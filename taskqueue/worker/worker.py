@@ -23,8 +23,9 @@ from rq.worker.base import DequeueStrategy
 
 from taskqueue.control.pauses import paused
 from taskqueue.errors import InvalidSetting
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.limits import declare
-from taskqueue.jobtypes.registry import discover, known_types, registered
+from taskqueue.jobtypes.registry import known_types, registered
 from taskqueue.run import lifetime
 from taskqueue.settings import process_settings
 from taskqueue.store.connection import connect_for_requests, connect_for_worker

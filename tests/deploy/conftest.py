@@ -30,7 +30,7 @@ def fresh() -> None:
 def editable_project(tmp_path: Path) -> Path:
     """The programs as real files, with the tests' own job types."""
     folder = tmp_path / "project"
-    for package in ("taskqueue", "jobs", "web", "deploy"):
+    for package in ("taskqueue", "jobs", "web"):
         # With Python's compiled files, but not those that a process is writing now: they are renamed in the end.
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("*.pyc.*"))
     shutil.copy(ROOT / "worker.py", folder)

@@ -15,7 +15,7 @@ import yaml
 from flask import Flask
 from jsonschema import Draft202012Validator
 
-from taskqueue.jobtypes.registry import discover
+from taskqueue.jobtypes.discovery import discover
 from taskqueue.settings import Settings
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.report import Report

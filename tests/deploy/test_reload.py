@@ -1,7 +1,11 @@
 """`make run` and compose's development variant reload when a source file changes."""
 
+import os
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +13,13 @@ from redis import Redis
 
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.programs.reload import take_snapshot
 from taskqueue.settings import Settings
 from tests.conftest import wait_until
 from tests.deploy.conftest import JOB_TYPE, RELOAD_SECONDS, Web, edit
 
-RELOAD = (sys.executable, "deploy/reload.py")
+RELOAD = (sys.executable, "taskqueue/programs/reload.py", "--watch", "jobs,taskqueue,web")
+REFUSAL = "The new code does not start; the old code goes on."
 
 
 def test_a_worker_starts_again_with_changed_code_and_waits_while_it_is_broken(
@@ -47,6 +53,72 @@ def test_gunicorn_takes_a_new_job_type(env: pytest.MonkeyPatch, editable_project
     wait_until(lambda: "fresh" in str(server.get("/task-types")), RELOAD_SECONDS, what="the new job type")
     server.stop()
     assert not server.answers()
+
+
+@pytest.fixture
+def web(env: pytest.MonkeyPatch, editable_project: Path) -> Iterator[Web]:
+    env.setenv("WEB_PROCESSES", "2")
+    server = Web(editable_project, *RELOAD)
+    wait_until(server.answers, RELOAD_SECONDS, what="the web server")
+    yield server
+    server.stop()
+
+
+def test_a_broken_save_during_a_reload_leaves_the_web_server_on_working_code(
+    web: Web, editable_project: Path
+) -> None:
+    file = editable_project / "jobs" / "generic.py"
+    good = file.read_text()
+    for number in range(3):
+        booted, refused = web.log().count("Booting worker"), web.log().count(REFUSAL)
+        file.write_text(f"{good}\n# {number}\n")
+        wait_until(lambda n=booted: web.log().count("Booting worker") > n, RELOAD_SECONDS, what="the new process")
+        file.write_text(good + "\ndef broken(:\n")  # the new process may have read any part of the code
+        wait_until(lambda n=refused: web.log().count(REFUSAL) > n, RELOAD_SECONDS, what="the refusal")
+        assert web.answers()
+        assert web.process.poll() is None
+    (editable_project / "jobs" / "fresh.py").write_text(JOB_TYPE)
+    file.write_text(good)
+    wait_until(lambda: "fresh" in str(web.get("/task-types")), RELOAD_SECONDS, what="the fixed code")
+
+
+def test_a_process_that_dies_while_the_code_is_broken_does_not_end_the_web_server(
+    web: Web, editable_project: Path
+) -> None:
+    file = editable_project / "jobs" / "generic.py"
+    good = file.read_text()
+    file.write_text(good + "\ndef broken(:\n")
+    wait_until(lambda: REFUSAL in web.log(), RELOAD_SECONDS, what="the refusal")
+    process = int(re.findall(r"Booting worker with pid: (\d+)", web.log())[0])
+    refused = web.log().count("exited with code 3")
+    os.kill(process, signal.SIGKILL)
+    wait_until(lambda: web.log().count("exited with code 3") > refused, RELOAD_SECONDS, what="its replacement")
+    assert web.answers()
+    file.write_text(good)
+    ended = web.log().count("Worker exiting")
+    wait_until(lambda: web.log().count("Worker exiting") > ended, RELOAD_SECONDS, what="the fixed code")
+    assert web.answers()
+
+
+def test_a_new_file_is_taken_as_soon_as_an_edit_is(web: Web, editable_project: Path) -> None:
+    """An editor may make a file in two steps: the reload that takes the first is given up for the second."""
+    file = editable_project / "jobs" / "fresh.py"
+    file.touch()
+    wait_until(lambda: web.log().count("Booting worker") > 2, RELOAD_SECONDS, what="the first reload")
+    file.write_text(JOB_TYPE)
+    wait_until(lambda: "fresh" in str(web.get("/task-types")), RELOAD_SECONDS, what="the new job type")
+    assert web.process.poll() is None
+
+
+def test_what_is_watched_by_default_are_the_sources_below_the_folder(tmp_path: Path) -> None:
+    sources = ("app.py", "shop/jobs/email.py", "shop/page.html")
+    others = ("notes.md", ".git/hook.py", "venv/lib/module.py", "node_modules/a/tool.py", "var/data.py")
+    for name in (*sources, *others, "venv/pyvenv.cfg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "shop" / "jobs" / "back").symlink_to(tmp_path / "shop")
+    assert {str(path.relative_to(tmp_path)) for path in take_snapshot([str(tmp_path)])} == set(sources)
+    assert {path.name for path in take_snapshot([str(tmp_path / "app.py"), str(tmp_path / "none")])} == {"app.py"}
 
 
 def test_a_program_that_cannot_start_ends_with_its_exit_code(

@@ -154,7 +154,7 @@ def test_the_image_listens_to_ipv4_and_ipv6(project: Path, tmp_path: Path, env: 
 
 WITHOUT_IPV6 = """
 import runpy, socket
-addresses = runpy.run_path("web/gunicorn_conf.py")["addresses"]
+addresses = runpy.run_path("taskqueue/web/gunicorn_conf.py")["addresses"]
 def refuse(*_, **__): raise OSError(97, "Address family not supported by protocol")
 socket.socket = refuse
 print(addresses("[::]:8000"), addresses("127.0.0.1:8000"))

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from jobs._table import transaction
-from jobs.sync import SyncSettings
-from taskqueue import PermanentFailure
+from jobs.sync import SyncSettings, sync_table
+from taskqueue import PermanentFailure, files
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import AddressRefused, InvalidSetting, RetryLater
 from tests.conftest import ROOT
@@ -48,6 +48,18 @@ def test_a_feed_that_has_not_changed_is_not_sent_again(feed: Feed, database: sa.
     assert (feed.asked[1]["If-None-Match"], feed.asked[1]["If-Modified-Since"]) == ('"v1"', stamp)
     feed.answer(PEOPLE[:1], ETag='"v2"')
     assert counts(feed)["fetched"] == 1
+
+
+def test_an_uploaded_feed_is_read_without_a_network(database: sa.Engine) -> None:
+    stored = files().write(b"id,name\n1,Ada\n2,Grace\n", "people.csv")
+    assert sync_table(stored.filename, "people", "id").inserted == 2
+    renamed = files().write(b'[{"id": "2", "name": "Grace Hopper"}]', "people")
+    assert sync_table(renamed.filename, "people", "id", format="json").updated == 1
+    assert [row["name"] for row in rows(database)] == ["Ada", "Grace Hopper"]
+    with pytest.raises(PermanentFailure, match="format is unknown"):
+        sync_table(renamed.filename, "people", "id")
+    with pytest.raises(PermanentFailure, match="There is no file"):
+        sync_table("0000000000000000-gone.csv", "people", "id")
 
 
 def test_a_table_that_was_dropped_is_filled_again(feed: Feed, database: sa.Engine) -> None:

@@ -18,7 +18,9 @@ from taskqueue.monitor import checkup
 from taskqueue.monitor.checks import Check
 from taskqueue.run.files import check_files
 from taskqueue.settings import Settings
+from taskqueue.settings.local_redis import redis_source
 from taskqueue.store.connection import connect_for_requests
+from taskqueue.store.url import server_of
 from taskqueue.telemetry.clean import clean
 
 VERDICTS = {True: "ok", False: "wrong", None: "?"}
@@ -55,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _over_redis() -> Iterator[Check]:
     settings = Settings.read(os.environ)
-    yield from checkup.look(settings, connect_for_requests(settings.redis_url))
+    checks = checkup.look(settings, connect_for_requests(settings.redis_url))
+    yield next(checks)
+    yield Check("address", True, f"{server_of(settings.redis_url)} ({redis_source(os.environ)})")
+    yield from checks
     if settings.files_url:
         yield _files(settings)
 

@@ -1,5 +1,6 @@
 """The page Tasks: a search with completion, and what to do with chosen rows, or with all that match."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from flask import Blueprint, render_template, request, url_for
@@ -8,8 +9,8 @@ from flask.typing import ResponseReturnValue
 from taskqueue.control.bulk import ACTIONS, Action, apply
 from taskqueue.monitor.finding import no_worker, queue_paused, suspended
 from taskqueue.store.connection import redis_errors
-from taskqueue.store.keys import SUSPENDED
-from taskqueue.tasks.listing import Listing, Page, cursor, position_of
+from taskqueue.store.keys import ENDED, SUSPENDED
+from taskqueue.tasks.listing import Page, cursor, position_of
 from taskqueue.tasks.query import QUALIFIERS, STATUSES, QueryError, read_query
 from taskqueue.tasks.task_filter import Summary, TaskFilter
 from taskqueue.web.console import Services
@@ -35,7 +36,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
         error, page = "", Page([], None)
         try:
             wanted = read_query(search)
-            page = find(services.listing, wanted, request.args.get("cursor", ""))
+            page = find(services, wanted, request.args.get("cursor", ""))
         except QueryError as refused:
             error = str(refused)
         address = url_for("console.tasks", q=search, cursor=cursor(page.next)) if page.next else None
@@ -69,13 +70,19 @@ def register(blueprint: Blueprint, services: Services) -> None:
         return done(Notice(f"{changed} of {len(chosen)} tasks {WORDS[action][1]}.{skipped}"))
 
 
-def find(listing: Listing, wanted: TaskFilter, at: str) -> Page:
+def find(services: Services, wanted: TaskFilter, at: str) -> Page:
     """Return a page of tasks that the caller sees, from a cursor on. Raises `QueryError` for a wrong cursor."""
     try:
         below = position_of(at) if at else None
     except ValueError as error:
         raise QueryError(str(error)) from None
-    return listing.page(wanted, SHOWN, below, caller_types())
+    if wanted.group:
+        return services.listing.page(
+            wanted, SHOWN, below, caller_types(), services.failed_tasks.in_group(wanted.group)
+        )
+    if wanted.statuses and set(wanted.statuses) <= ENDED:  # of many that have ended, the latest end comes first
+        wanted = replace(wanted, order="ended")
+    return services.listing.page(wanted, SHOWN, below, caller_types())
 
 
 def completions(services: Services) -> list[str]:

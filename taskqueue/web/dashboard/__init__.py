@@ -10,8 +10,6 @@ It is mounted as a blueprint of this package, with the name and the pages of rq-
 is global to the process, and connects to Redis at each request, without a timeout.
 """
 
-from urllib.parse import urlsplit
-
 from flask import Blueprint, Flask
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -20,6 +18,7 @@ from rq_dashboard import web as rq_dashboard_web
 from taskqueue.control.operations import Operations
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests
+from taskqueue.store.url import server_of
 from taskqueue.web.dashboard import actions, guard, patches, refusals, shown
 from taskqueue.web.http.guesses import Guesses
 
@@ -36,7 +35,7 @@ def mount(app: Flask, settings: Settings, guesses: Guesses) -> None:
     connection = connect_for_requests(settings.redis_url)
     # rq-dashboard's views read the connection and the names of the servers here.
     app.redis_conn = connection  # type: ignore[attr-defined]
-    app.config["RQ_DASHBOARD_REDIS_URL"] = (_without_password(settings.redis_url),)
+    app.config["RQ_DASHBOARD_REDIS_URL"] = (server_of(settings.redis_url),)
     shown.use_in(rq_dashboard_web)
 
     blueprint = Blueprint(NAME, "rq_dashboard", static_folder="static")
@@ -60,12 +59,3 @@ def _add_pages(blueprint: Blueprint) -> None:
         name = rule.endpoint.removeprefix(f"{NAME}.")
         if "POST" not in (rule.methods or ()) and name != "static":
             blueprint.add_url_rule(rule.rule, name, original.view_functions[rule.endpoint], defaults=rule.defaults)
-
-
-def _without_password(url: str) -> str:
-    """Return the host and the database of a Redis URL, for the top of each page.
-
-    The rest is left out: a URL may have its password in several places.
-    """
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] + parts.path

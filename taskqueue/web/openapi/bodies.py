@@ -48,7 +48,7 @@ BEGAN = datetime(2026, 11, 24, 10, 43, 5, 120_000, UTC)
 AT, LATER = "2026-11-24T10:43:05.120Z", "2026-11-24T10:43:06.120Z"
 CRON, NEXT_RUN = "30 2 * * *", "2026-11-25T02:30:00.000Z"
 WORKER = "worker-1"
-START_A_WORKER = "Start one: python worker.py"
+START_A_WORKER = "Start one: python -m taskqueue worker"
 
 
 def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:

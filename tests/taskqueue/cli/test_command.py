@@ -53,7 +53,7 @@ def test_queues_and_workers_are_listed(run: Run, queue: TaskQueue) -> None:
     waiting = {row["name"]: row["queued"] for row in json_of(run("--json", "queues"))}
     assert waiting == {"high": 0, "default": 1, "low": 0}
     assert run("queues").out.startswith("name     paused  oldest_waiting_seconds  workers  queued")
-    assert run("workers").out == "No worker is running. Start one: python worker.py\n"
+    assert run("workers").out == "No worker is running. Start one: python -m taskqueue worker\n"
 
 
 def test_both_ways_tell_the_same_of_queues_and_workers(

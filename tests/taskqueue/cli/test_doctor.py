@@ -58,7 +58,7 @@ def test_what_is_wrong_is_found_with_its_fix(run: Run, redis: Redis, queue: Task
     default = checks(done)["queue default"]
     assert default["found"] == "0 workers, 1 queued, 0 failed"
     assert default["fix"] == (
-        "No worker takes tasks from the queue 'default'. Start one: python worker.py --queues default"
+        "No worker takes tasks from the queue 'default'. Start one: python -m taskqueue worker --queues default"
     )
     assert list(default) == ["about", "ok", "found", "fix", "mend"]
     assert default["mend"] == default["fix"]  # its old name

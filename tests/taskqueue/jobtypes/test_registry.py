@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from taskqueue.errors import InvalidJobType, UnknownJobType
-from taskqueue.jobtypes.registry import JobTypes, discover, job
+from taskqueue.jobtypes.discovery import discover
+from taskqueue.jobtypes.registry import JobTypes, job
 
 
 @pytest.fixture

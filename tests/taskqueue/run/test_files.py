@@ -10,7 +10,8 @@ from moto.server import ThreadedMotoServer
 from redis import Redis
 
 from taskqueue.errors import FilesUnavailable, FileTooLarge, UnknownFile
-from taskqueue.run.files import FileStore, ObjectFiles, RedisFiles, check_files, open_files
+from taskqueue.run.files import FileStore, RedisFiles, check_files, open_files
+from taskqueue.run.object_files import ObjectFiles
 from taskqueue.settings import Settings
 from tests.conftest import free_port
 

@@ -17,10 +17,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 from redis.sentinel import SentinelConnectionPool
 
-from deploy.laptop import redis_command
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
 from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.programs.redis_server import redis_command
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests
 from tests.conftest import free_port, wait_until

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from deploy.laptop import redis_command
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
@@ -16,6 +15,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.health import Probe
 from taskqueue.monitor.prometheus import PrometheusReport
 from taskqueue.monitor.queue_warnings import QueueWarnings
+from taskqueue.programs.redis_server import redis_command
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests
 from taskqueue.store.server import RIGHTS, why_unusable

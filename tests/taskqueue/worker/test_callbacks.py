@@ -17,7 +17,8 @@ from standardwebhooks import Webhook
 from taskqueue.control.operations import Operations
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.jobtypes.registry import discover, system
+from taskqueue.jobtypes.discovery import discover
+from taskqueue.jobtypes.registry import system
 from taskqueue.tasks.task import Task
 from taskqueue.telemetry.trace import Trace, current_trace
 from tests.conftest import wait_until

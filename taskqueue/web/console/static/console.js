@@ -14,7 +14,7 @@ function isRead() {
   if (selection && !selection.isCollapsed) return true;
   if (document.querySelector("[data-live] input:checked, [data-live] details[open], dialog[open]")) return true;
   const active = document.activeElement;
-  return !!active && active.matches("input, textarea, select") && !!active.closest("[data-live]");
+  return !!active && active.matches("input:not([type=checkbox]), textarea, select") && !!active.closest("[data-live]");
 }
 
 async function refresh() {

@@ -15,7 +15,7 @@ def test_a_missing_worker_is_found_with_its_fix(client: FlaskClient) -> None:
     assert answer["ok"] is False
     (workers,) = [finding for finding in answer["findings"] if finding["about"] == "workers"]
     assert workers["ok"] is False
-    assert workers["fix"] == "Start one: python worker.py"
+    assert workers["fix"] == "Start one: python -m taskqueue worker"
     assert all(finding["fix"] == "" for finding in answer["findings"] if finding["ok"])
 
 

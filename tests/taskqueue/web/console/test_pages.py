@@ -32,7 +32,7 @@ ATTACK = "\"'><img src=x onerror=alert(1)><script>alert(1)</script>{{7*7}}"
 def test_the_verdict_comes_first(client: FlaskClient) -> None:
     text = page(client, "/console/").text
     assert re.search(r"\d things are wrong", text)
-    assert "Start one: python worker.py" in text
+    assert "Start one: python -m taskqueue worker" in text
     assert text.index("wrong") < text.index("The last hour")
 
 

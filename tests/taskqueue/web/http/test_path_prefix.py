@@ -5,10 +5,14 @@ from dataclasses import replace
 from urllib.parse import urljoin
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
+from taskqueue.web import create_app as library_app
 from web import create_app
 
 PREFIX = {"X-Forwarded-Prefix": "/jobs"}
@@ -47,6 +51,27 @@ def test_the_page_of_the_docs_finds_its_parts(behind_proxy: FlaskClient, prefix:
         assert path.startswith(f"{prefix}/docs/")
         with behind_proxy.get(path.removeprefix(prefix), headers=headers) as response:
             assert response.status_code == 200
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("fixed_outside", [False, True])
+def test_mounted_in_another_application_the_addresses_have_both_paths(
+    settings: Settings, job_types: JobTypes, trusted: bool, fixed_outside: bool
+) -> None:
+    outer = Flask("outer")
+    inner = library_app(replace(settings, trust_forwarded_prefix=trusted), job_types)
+    outer.wsgi_app = DispatcherMiddleware(outer.wsgi_app, {"/jobs": inner})  # type: ignore[method-assign]
+    if fixed_outside:
+        outer.wsgi_app = ProxyFix(outer.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]
+    client = outer.test_client()
+    alone = client.post("/jobs/tasks?task_type=generic", json={})
+    assert alone.headers["Location"].startswith("/jobs/tasks/")
+    assert client.get(alone.headers["Location"]).status_code == 200
+    behind = client.post("/jobs/tasks?task_type=generic", json={}, headers={"X-Forwarded-Prefix": "/front"})
+    expected = "/front/jobs/tasks/" if trusted or fixed_outside else "/jobs/tasks/"
+    assert behind.headers["Location"].startswith(expected)
+    missing = client.get("/elsewhere")
+    assert (missing.status_code, missing.content_type) == (404, "text/html; charset=utf-8")  # its own answer
 
 
 def test_the_header_counts_only_where_the_proxy_is_trusted(client: FlaskClient) -> None:

@@ -1,21 +1,27 @@
 """Runs a program for development, and gives it the new code when a source file changes.
 
-`python deploy/reload.py gunicorn …`: gunicorn is sent SIGHUP, and loads the new code by itself.
-`python deploy/reload.py python worker.py`: any other program is stopped and started again.
+    python taskqueue/programs/reload.py [--watch PATHS] COMMAND …
+
+gunicorn is sent SIGHUP, and loads the new code by itself. Any other program is stopped and started again. PATHS
+are the files and folders to watch, with commas between them; without them, the folder in which this is started.
+
+It is run as a file and imports nothing but the standard library: it lives as long as the program, and stays small.
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("worker.py", "jobs", "taskqueue", "web")
-SUFFIXES = {".py", ".lua", ".html", ".js"}
+EVERYTHING = (".",)
+IGNORED = {"__pycache__", "node_modules", "var"}  # and what begins with a dot, and virtual environments
+ENVIRONMENT = "pyvenv.cfg"  # a folder with this file is a virtual environment
+SUFFIXES = {".py", ".lua", ".html", ".js", ".css"}
 # Polled: a mounted folder sends no file events. One snapshot takes about 3 ms.
 POLL_SECONDS = 0.3
 SETTLE_SECONDS = 0.1
@@ -29,10 +35,11 @@ Snapshot = dict[Path, tuple[int, int]]  # file: when it was changed, in nanoseco
 class Program:
     """The program, whichever process runs it at the moment."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], watch: Sequence[str]) -> None:
         self._command = command
+        self._watch = watch
         self._takes_hup = any(Path(word).name == "gunicorn" for word in command)
-        self._snapshot = take_snapshot(ROOT)
+        self._snapshot = take_snapshot(watch)
         self._has_new_code = False
         self._stop_requested = False
         self._process = subprocess.Popen(command)  # noqa: S603  what the developer asked for
@@ -58,14 +65,12 @@ class Program:
 
     def _changed(self) -> list[str]:
         """Return the files that have changed, once nobody writes to them any more."""
-        before, now = self._snapshot, take_snapshot(ROOT)
+        before, now = self._snapshot, take_snapshot(self._watch)
         while now != self._snapshot:
             self._snapshot = now
             time.sleep(SETTLE_SECONDS)  # an editor or a checkout may still be writing
-            now = take_snapshot(ROOT)
-        return sorted(
-            str(path.relative_to(ROOT)) for path in now.keys() | before.keys() if now.get(path) != before.get(path)
-        )
+            now = take_snapshot(self._watch)
+        return sorted(str(path) for path in now.keys() | before.keys() if now.get(path) != before.get(path))
 
     def _take_new_code(self) -> None:
         if self._takes_hup and self._process.poll() is None:
@@ -89,16 +94,36 @@ class Program:
         self._process.send_signal(number)
 
 
-def take_snapshot(root: Path) -> Snapshot:
-    """Return the state of every source file of the project."""
+def command(watch: Sequence[str], program: Sequence[str]) -> list[str]:
+    """Return the command line that runs `program` with reloads."""
+    return [sys.executable, str(Path(__file__).resolve()), "--watch", ",".join(watch), *program]
+
+
+def take_snapshot(watch: Sequence[str]) -> Snapshot:
+    """Return the state of every source file in these files and folders."""
     files: Snapshot = {}
-    for name in SOURCES:
-        for path in (root / name).rglob("*") if (root / name).is_dir() else [root / name]:
+    for name in watch:
+        for path in _sources(name):
             with contextlib.suppress(FileNotFoundError):  # an editor puts a new file in the old one's place
-                if path.suffix in SUFFIXES:
-                    status = path.stat()
-                    files[path] = (status.st_mtime_ns, status.st_size)
+                status = path.stat()
+                files[path] = (status.st_mtime_ns, status.st_size)
     return files
+
+
+def _sources(name: str) -> Iterator[Path]:
+    """Yield the source files of a folder, or the file of this name."""
+    if not Path(name).is_dir():
+        yield Path(name)
+        return
+    seen: set[Path] = set()  # a link may lead back to a folder above
+    for folder, inner, files in os.walk(name, followlinks=True):
+        real = Path(folder).resolve()
+        if ENVIRONMENT in files or real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = [each for each in inner if each not in IGNORED and not each.startswith(".")]
+        yield from (Path(folder, file) for file in files if Path(file).suffix in SUFFIXES)
 
 
 def say(message: str) -> None:
@@ -106,8 +131,16 @@ def say(message: str) -> None:
     print(f"reload: {message}", file=sys.stderr, flush=True)
 
 
-if __name__ == "__main__":
-    if not sys.argv[1:]:
+def main(arguments: Sequence[str]) -> int:
+    """Run the program that the arguments name, and return its exit code."""
+    watch: Sequence[str] = EVERYTHING
+    if arguments[:1] == ["--watch"]:
+        watch, arguments = arguments[1].split(","), arguments[2:]
+    if not arguments:
         print(__doc__, file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-    sys.exit(Program(sys.argv[1:]).run())
+        return EXIT_USAGE
+    return Program(arguments, watch).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

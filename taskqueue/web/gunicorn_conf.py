@@ -1,15 +1,15 @@
-"""gunicorn's settings: `gunicorn -c web/gunicorn_conf.py …`. It reads this file again at each reload (SIGHUP).
+"""gunicorn's settings: `gunicorn -c taskqueue/web/gunicorn_conf.py …`. A reload (SIGHUP) reads them again.
 
-A reload loads new code. No request fails, but some wait until the new processes have started. If the new code does
-not start, the old code goes on.
+A reload starts new processes with the new code, and stops the old ones when the new ones have started. If the new
+code does not start, the old processes go on: a developer may save a broken file at any instant of a reload.
 """
 
 import logging
+import mmap
 import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +19,7 @@ from urllib.parse import unquote_plus
 
 from gevent import monkey
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -29,7 +30,9 @@ from taskqueue.store.connection import MAX_CONNECTIONS
 from taskqueue.telemetry import log
 
 QUERY_PARAMETER = re.compile(r"([^&=\s]*)=([^&\s]*)")
-TRIAL_SECONDS = 30
+START_SECONDS = 30  # for a process with new code
+START_POLL_SECONDS = 0.02
+DOES_NOT_START = "The new code does not start; the old code goes on."
 STOP_SECONDS = 0.2
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -121,10 +124,7 @@ def _bind_what_the_machine_has(server: Arbiter) -> None:
 
 
 def on_starting(server: Arbiter) -> None:
-    """Bind what the machine has, and try new code in a separate process before a reload.
-
-    If new code did not start, gunicorn would end for good.
-    """
+    """Bind what the machine has, and let the server outlive code that does not start."""
     _bind_what_the_machine_has(server)
     set_up = server.setup
 
@@ -133,20 +133,95 @@ def on_starting(server: Arbiter) -> None:
         _bind_what_the_machine_has(server)
 
     server.setup = set_up_again
-    reload = server.reload
+    _outlive_broken_code(server)
+
+
+class _NotStarted(Exception):
+    """The new code has not started; the message says why."""
+
+
+def _outlive_broken_code(server: Arbiter) -> None:
+    """Change what gunicorn would do at code that does not start: end for good. It has no hooks for that."""
+    app, reload, spawn, reap = server.app, server.reload, server.spawn_worker, server.reap_workers
+    read_settings = app.reload
+
+    def read_settings_or_fail() -> None:
+        try:
+            read_settings()
+        except SystemExit:  # this file, or what it imports, is broken; gunicorn has printed the traceback
+            raise _NotStarted(DOES_NOT_START) from None
+
+    def spawn_and_wait() -> None:
+        _wait_until_started(server, server.WORKERS[spawn()])
 
     def reload_if_it_starts() -> None:
-        trial = [sys.executable, "-m", "gunicorn", "--check-config", *sys.argv[1:]]
+        settings, last_age = app.cfg, server.worker_age
+        app.reload, server.spawn_worker = read_settings_or_fail, spawn_and_wait
         try:
-            subprocess.run(trial, check=True, capture_output=True, text=True, timeout=TRIAL_SECONDS)  # noqa: S603
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            server.log.error(  # noqa: TRY400  a traceback of this file would say nothing
-                "The new code does not start; the old code goes on.\n%s", error.stderr or error
-            )
-        else:
             reload()
+        except _NotStarted as reason:
+            server.log.error("%s", reason)  # noqa: TRY400  its traceback is above
+            _end_newer_than(server, last_age)
+            app.cfg = settings
+            server.setup(app)
+        finally:
+            app.reload, server.spawn_worker = read_settings, spawn
+            _forget_code()
 
-    server.reload = reload_if_it_starts  # gunicorn has no hook that can prevent a reload
+    stop = server.stop
+    stops = False
+
+    def stop_for_good(graceful: bool = True) -> None:
+        nonlocal stops
+        stops = True
+        stop(graceful)
+
+    def reap_and_go_on() -> None:
+        before = dict(server.WORKERS)
+        try:
+            reap()
+        except HaltServer:
+            for pid in before.keys() - server.WORKERS.keys():
+                before[pid].tmp.close()  # reap() has not come to it
+            if not stops and not any(worker.has_started[0] for worker in server.WORKERS.values()):
+                raise
+
+    server.reload, server.reap_workers, server.stop = reload_if_it_starts, reap_and_go_on, stop_for_good
+
+
+def _wait_until_started(server: Arbiter, worker: GeventWorker) -> None:
+    """Wait until a new process has started.
+
+    Raises `_NotStarted` if it ends or takes too long, or if a signal asks for newer code or for the server's end.
+    """
+    give_up = time.monotonic() + START_SECONDS
+    while not worker.has_started[0]:
+        server.reap_workers()
+        if worker.pid not in server.WORKERS or time.monotonic() > give_up:
+            raise _NotStarted(DOES_NOT_START)
+        waiting = [server.SIG_QUEUE.get_nowait() for _ in range(server.SIG_QUEUE.qsize())]
+        for number in waiting:
+            server.SIG_QUEUE.put_nowait(number)
+        if any(number in (*ENDING, signal.SIGHUP) for number in waiting):
+            raise _NotStarted("This reload is given up: another signal has come.")
+        time.sleep(START_POLL_SECONDS)
+
+
+def _end_newer_than(server: Arbiter, last_age: int) -> None:
+    """End the new processes, and wait for it: gunicorn ends the oldest of too many."""
+    for number, seconds in ((signal.SIGTERM, graceful_timeout), (signal.SIGKILL, START_SECONDS)):
+        end = time.monotonic() + seconds
+        newer = [pid for pid, worker in server.WORKERS.items() if worker.age > last_age]
+        for pid in newer:
+            server.kill_worker(pid, number)
+        while any(pid in server.WORKERS for pid in newer) and time.monotonic() < end:
+            server.reap_workers()
+            time.sleep(START_POLL_SECONDS)
+
+
+def pre_fork(_server: Arbiter, worker: GeventWorker) -> None:
+    """Give a new process a byte of memory that its parent sees, too, to say that it has started."""
+    worker.has_started = mmap.mmap(-1, 1)
 
 
 def pre_request(_worker: GeventWorker, request: Request) -> None:
@@ -167,17 +242,29 @@ def post_fork(server: Arbiter, _worker: GeventWorker) -> None:
 
 
 def post_worker_init(worker: GeventWorker) -> None:
-    """End the event streams of a process that stops: their clients connect again, to another process."""
+    """Say that the process has started, and end its event streams when it stops.
+
+    The clients of the streams connect again, to another process.
+    """
+    worker.has_started[0] = 1
 
     def end_streams() -> None:
         while worker.alive:
             time.sleep(STOP_SECONDS)
-        worker.wsgi.extensions["subscriptions"].close()
+        api = sys.modules.get("taskqueue.web")  # an application of your own may not mount it
+        for subscriptions in list(api.open_streams) if api else ():
+            subscriptions.close()
 
     Thread(target=end_streams, name="end of streams", daemon=True).start()
 
 
-# gunicorn's first process forgets the code of the application: the processes that it forks must read the new code.
-# It forgets the driver, too: they must import it with gevent's sockets.
-for _name in [name for name in sys.modules if name.partition(".")[0] in ("taskqueue", "rq", "redis")]:
-    del sys.modules[_name]
+def _forget_code() -> None:
+    """Let gunicorn's first process forget the library's code: the processes that it forks must read the new code.
+
+    It forgets the driver, too: they must import it with gevent's sockets.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("taskqueue", "rq", "redis")]:
+        del sys.modules[name]
+
+
+_forget_code()
