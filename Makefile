@@ -27,7 +27,7 @@ faults: $(VENV)/ready ## measure the recovery from each fault, five times: bench
 
 soak: $(VENV)/ready  ## run under random faults, account for every job, then run the slow tests (SECONDS=600)
 	@$(BIN)/python -m tests.soak $(SECONDS)
-	@$(BIN)/python -m pytest --ignore tests/images -m slow
+	@MODEL_SECONDS=$(SECONDS) $(BIN)/python -m pytest --ignore tests/images -m slow
 
 check: $(VENV)/ready ## run ruff, mypy strict and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -35,6 +35,9 @@ check: $(VENV)/ready ## run ruff, mypy strict and import-linter
 bench: $(VENV)/ready  ## measure the worker beside its peers: benchmarks/results.md, waits.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/workers.py $(ARGS)
 	@PYTHONPATH=. $(BIN)/python benchmarks/waits.py
+
+bench-submit: $(VENV)/ready ## measure what it costs to submit, beside its peers: benchmarks/submitting.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/submitting.py
 
 bench-web: $(VENV)/ready ## measure the web server beside others: benchmarks/serving.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/serving.py $(ARGS)
@@ -47,14 +50,15 @@ format: $(VENV)/ready ## let ruff fix what it can
 
 lock:                ## write requirements/*.txt from pyproject.toml (needs uv: pip install uv)
 	@$(COMPILE) --all-extras --group app --group dev pyproject.toml -o requirements/dev.txt
-	@$(COMPILE) -c requirements/dev.txt --extra web --extra files --group app pyproject.toml -o requirements/web.txt
-	@$(COMPILE) -c requirements/dev.txt --extra files --group app pyproject.toml -o requirements/worker.txt
+	@$(COMPILE) -c requirements/dev.txt --extra web --extra files --extra client --group app pyproject.toml -o requirements/web.txt
+	@$(COMPILE) -c requirements/dev.txt --extra files --extra client --group app pyproject.toml -o requirements/worker.txt
 
 clean:               ## remove .venv, var/ and the caches
 	rm -rf $(VENV) var .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/ready: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
+	@test ! -L $(VENV) || { echo "$(VENV) is a link: --clear would empty the folder behind it"; exit 1; }
 	@echo "Setting up $(VENV) from requirements/dev.txt (once; about a minute) …"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt

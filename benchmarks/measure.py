@@ -238,10 +238,10 @@ def run(
     file = results.with_suffix(".json")
     figures = json.loads(file.read_text()) if file.exists() else {}
     with redis_server() as server:
+        figures["machine"] = machine(server)
         for part in parts or measures:
             figures[part] = measures[part](server)
-        figures["machine"] = machine(server)
-    file.write_text(json.dumps(figures, indent=1) + "\n")
+            file.write_text(json.dumps(figures, indent=1) + "\n")
     if measures.keys() - figures.keys():
         return False
     page = report(figures)

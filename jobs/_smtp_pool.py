@@ -4,11 +4,11 @@ import os
 import smtplib
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from taskqueue.run import lifetime
+from taskqueue import around_process
 
 MOST_IDLE = 100  # connections with one server: as many jobs send at once (WORKER_IO_SLOTS)
 IDLE_SECONDS = 10.0  # then an idle connection is closed
@@ -106,4 +106,10 @@ def _say_goodbye(smtp: smtplib.SMTP) -> None:
 
 
 pool = SmtpPool()
-lifetime.at_end(pool.close)
+
+
+@around_process
+def close_at_end() -> Iterator[None]:
+    """Close the idle connections before a process ends."""
+    yield
+    pool.close()

@@ -13,7 +13,9 @@ from typing import Any
 from rq import get_current_job
 
 from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, UnknownJobType
-from taskqueue.jobtypes import event_loop
+from taskqueue.hooks import event_loop
+from taskqueue.hooks import registry as hooks
+from taskqueue.hooks.running import await_with_hooks, call_with_hooks
 from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.names import function_name, registered_type
 from taskqueue.jobtypes.registry import JobType, registered
@@ -74,8 +76,11 @@ class Call:
         name = self._job_type.name
         with span(f"run {name}", "CONSUMER", {"task.type": name}):
             try:
-                result = await self._job_type.function(**self._bound(arguments, payload))
-                return _result_text(self._job_type, result)
+                job_type, bound = self._job_type, self._bound(arguments, payload)
+                if self._has_hooks:
+                    needs = job_type.signature.needs
+                    return await await_with_hooks(job_type.function, bound, needs, self._result_text)
+                return self._result_text(await job_type.function(**bound))
             except PermanentFailure:
                 _give_up()
                 raise
@@ -83,11 +88,18 @@ class Call:
     def _run(self, arguments: tuple[Json, ...], payload: dict[str, Json]) -> str:
         _count_attempt()
         try:
-            result = self._job_type.function(**self._bound(arguments, payload))
-            return _result_text(self._job_type, event_loop.run(result) if inspect.iscoroutine(result) else result)
+            job_type, bound = self._job_type, self._bound(arguments, payload)
+            if self._has_hooks:
+                return call_with_hooks(job_type.function, bound, job_type.signature.needs, self._result_text)
+            result = job_type.function(**bound)
+            return self._result_text(event_loop.run(result) if inspect.iscoroutine(result) else result)
         except PermanentFailure:
             _give_up()
             raise
+
+    @property
+    def _has_hooks(self) -> bool:
+        return bool(hooks.jobs or self._job_type.signature.needs)
 
     def _bound(self, arguments: tuple[Json, ...], payload: dict[str, Json]) -> dict[str, Any]:
         if arguments:
@@ -97,22 +109,22 @@ class Call:
         except InvalidPayload as error:
             raise PermanentFailure(str(error)) from error
 
-
-def _result_text(job_type: JobType, value: Any) -> str:
-    try:
-        result = job_type.signature.result_text(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidResult(
-            f"{job_type.path} returned a value that has no JSON form ({error});"
-            " return plain values, a dataclass, a TypedDict or a pydantic model"
-        ) from error
-    limit = process_settings().max_result_bytes
-    if len(result) > limit:
-        raise InvalidResult(
-            f"{job_type.path} returned more than {limit:,} bytes (MAX_RESULT_BYTES);"
-            " store it as a file (taskqueue.files) and return the filename"
-        )
-    return result
+    def _result_text(self, value: Any) -> str:
+        job_type = self._job_type
+        try:
+            result = job_type.signature.result_text(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidResult(
+                f"{job_type.path} returned a value that has no JSON form ({error});"
+                " return plain values, a dataclass, a TypedDict or a pydantic model"
+            ) from error
+        limit = process_settings().max_result_bytes
+        if len(result) > limit:
+            raise InvalidResult(
+                f"{job_type.path} returned more than {limit:,} bytes (MAX_RESULT_BYTES);"
+                " store it as a file (taskqueue.files) and return the filename"
+            )
+        return result
 
 
 def _count_attempt() -> None:

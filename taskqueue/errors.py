@@ -5,6 +5,7 @@ TaskQueueError
 ├── InvalidJobType        a file in jobs/ cannot be used; the program does not start
 ├── UnknownJobType        no such task type
 ├── UnknownQueue          no such queue
+├── InvalidOptions        an option of a task cannot be used
 ├── InvalidPayload        the payload does not fit the task type
 ├── InvalidJson           the body of a bulk request is not JSON
 ├── InvalidBatch          tasks of a batch cannot be queued, so none of them is
@@ -16,8 +17,13 @@ TaskQueueError
 ├── UnknownParent         a task in depends_on does not exist
 ├── IdempotencyMismatch   an idempotency key was sent before, with another request
 ├── StillProcessing       the first request of an idempotency key has no answer yet
+├── RelayReplaced         another process relays the outbox now
 ├── UnknownTask           no such task, or it has expired
+│   └── NotRelayed        Redis does not know a task of an outbox yet
 ├── WrongStatus           the task's status does not allow this action
+├── TaskFailed            the task whose result was asked for has failed for good
+├── TaskCanceled          the task whose result was asked for was canceled, or has expired
+├── ResultTimeout         the task whose result was asked for has not ended in time
 ├── TooManyMatch          more tasks fit a search than the caller has seen
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
@@ -26,7 +32,7 @@ TaskQueueError
 ├── QueueUnavailable      Redis did not answer, or refused
 ├── HostPaused            raised for a job: a host has just failed another task, so this task is put off
 ├── RetryLater            raised by a job: the next attempt must wait for so many seconds
-├── ApiRefused            for the command line: the HTTP API did not answer, or refused
+├── ApiRefused            for a client: the HTTP API did not answer, or refused, and no error above says it better
 └── PermanentFailure      raised by a job: another attempt cannot help
     ├── AddressRefused    raised for a job: run/outbound.py may not reach an address
     └── InvalidResult     raised for a job: its result is not JSON, or too large
@@ -64,6 +70,15 @@ class UnknownQueue(TaskQueueError):
         self.name = name
         self.known = list(known)
         super().__init__(f"There is no queue {name!r}. Known: {', '.join(self.known)}.")
+
+
+class InvalidOptions(TaskQueueError):
+    """An option of a task cannot be used; the pointer of each error is the name of the option: "/delay"."""
+
+    def __init__(self, errors: Sequence["PayloadError"]) -> None:
+        self.errors = list(errors)
+        details = "; ".join(f"{error.pointer.removeprefix('/')}: {error.message}" for error in self.errors)
+        super().__init__(f"A task cannot have these options: {details}")
 
 
 class PayloadError(NamedTuple):
@@ -161,12 +176,30 @@ class StillProcessing(TaskQueueError):
         super().__init__("The first request with this Idempotency-Key has no answer yet; ask again in a moment.")
 
 
+class RelayReplaced(TaskQueueError):
+    """Another process relays the outbox now, so this one must stop."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process relays this outbox now.")
+
+
 class UnknownTask(TaskQueueError):
     """There is no task of this id, or it has expired."""
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         super().__init__(f"There is no task {task_id!r}. It may have expired.")
+
+
+class NotRelayed(UnknownTask):
+    """Redis does not know a task of an outbox yet: its transaction or its relay is not that far."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.args = (
+            f"Redis does not know the task {task_id!r} yet: it waits in the outbox for the commit of its"
+            " transaction, or for the relay. After a rollback it never comes.",
+        )
 
 
 class WrongStatus(TaskQueueError):
@@ -176,6 +209,34 @@ class WrongStatus(TaskQueueError):
         self.task_id = task_id
         self.status = status
         super().__init__(f"Task {task_id} is {status}. {why}")
+
+
+class TaskFailed(TaskQueueError):
+    """The task whose result was asked for has failed for good, with this error."""
+
+    def __init__(self, task_id: str, task_type: str, error_type: str, message: str, traceback: str = "") -> None:
+        self.task_id = task_id
+        self.error_type = error_type  # "TimeoutError", "smtplib.SMTPConnectError"
+        self.message = message
+        self.traceback = traceback
+        super().__init__(f"Task {task_id} ({task_type}) has failed: {error_type}: {message}")
+
+
+class TaskCanceled(TaskQueueError):
+    """The task whose result was asked for was canceled, or had not begun when it expired."""
+
+    def __init__(self, task_id: str, task_type: str, message: str = "") -> None:
+        self.task_id = task_id
+        super().__init__(f"Task {task_id} ({task_type}) was canceled. {message}".rstrip())
+
+
+class ResultTimeout(TaskQueueError, TimeoutError):
+    """The task whose result was asked for has not ended in time; it still may."""
+
+    def __init__(self, task_id: str, status: str, seconds: float) -> None:
+        self.task_id = task_id
+        self.status = status
+        super().__init__(f"Task {task_id} has not ended within {seconds:g} seconds; it is {status}.")
 
 
 class TooManyMatch(TaskQueueError):
@@ -209,7 +270,7 @@ class FilesUnavailable(TaskQueueError):
 
 
 class OutsideOfJob(TaskQueueError):
-    """A function that only a running job can use was called elsewhere."""
+    """A function that only a running job can use, such as `parents()`, was called elsewhere."""
 
     def __init__(self, function: str) -> None:
         super().__init__(f"{function} works only in a job that a worker runs; no job runs here.")
@@ -257,15 +318,26 @@ class RetryLater(TaskQueueError):
 
 
 class ApiRefused(TaskQueueError):
-    """The HTTP API did not answer the command line, or refused what it asked.
+    """The HTTP API did not answer a client, or refused what the client asked.
 
     `message` says what happened, `fix` what to do; `status` is the HTTP status of the answer, None without one.
+    `kind` is the end of the problem's type, such as "no-key" (docs/api.md), or "no-answer", "not-this-api" or
+    "gateway"; `errors` are those of the problem document.
     """
 
-    def __init__(self, message: str, fix: str = "", status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        fix: str = "",
+        status: int | None = None,
+        kind: str = "",
+        errors: Sequence[PayloadError] = (),
+    ) -> None:
         self.message = message
         self.fix = fix
         self.status = status
+        self.kind = kind
+        self.errors = list(errors)
         super().__init__(f"{message} {fix}".rstrip())
 
 

@@ -96,7 +96,7 @@ def test_the_table_has_every_setting_and_no_other() -> None:
         name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     code = "".join(path.read_text() for path in SOURCES)
-    functions = "text|url|redis_url|whole_number|names|modules|one_of|credentials|release"
+    functions = "text|url|redis_url|whole_number|names|modules|one_of|credentials|release|outbox_url|outbox_table"
     readers = rf"(?:{functions})\(\s*(?:env|os\.environ), \"([A-Z_]+)\""
     assert documented == set(re.findall(readers, code))
 

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import redis
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 
 RESULT_SECONDS = 86_400
 app = FastAPI()
@@ -20,3 +20,11 @@ async def submit(task_type: str, payload: dict[str, Any]) -> dict[str, Any]:
     tasks.set(f"task:{task['id']}", text, ex=RESULT_SECONDS)
     tasks.lpush("tasks:default", text)
     return task
+
+
+@app.get("/tasks/{task_id}")
+async def show(task_id: str) -> dict[str, Any]:
+    text = tasks.get(f"task:{task_id}")
+    if text is None:
+        raise HTTPException(404)
+    return json.loads(text)

@@ -1,12 +1,16 @@
 """The command line: `python -m taskqueue --help`.
 
 parser.py        builds the commands' parsers
-tasks.py         the commands submit, get, watch, cancel, requeue
-cluster.py       the commands queues, workers
+tasks.py         the commands submit, get, explain, logs, cancel, requeue, delete
+watch.py         the command watch
+lists.py         the commands list, failures, changes
+bulk.py          the command bulk
+cluster.py       the commands queues, workers, pause, resume
+schedules.py     the command schedules
 doctor/          the command doctor: finds what is wrong, and says how to fix it
 key.py           the command key: makes API keys
-client.py        the operations that the commands need; by_redis.py and by_http.py do them
-api.py           requests to the HTTP API; event_stream.py reads its events
+operations.py    the operations that the commands need; by_redis.py and by_http.py do them
+refusals.py      what to do where the HTTP API refuses
 screen.py        prints answers: text and colour on a terminal, JSON for a program
 """
 
@@ -16,8 +20,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from taskqueue.cli import cluster, doctor, key, tasks
-from taskqueue.cli.parser import PROGRAM
+from taskqueue.cli import bulk, cluster, doctor, key, lists, schedules, tasks, watch
+from taskqueue.cli.parser import PROGRAM, add_shared
+from taskqueue.cli.refusals import found_and_fix
 from taskqueue.errors import QueueUnavailable, TaskQueueError
 from taskqueue.telemetry.clean import clean
 
@@ -44,17 +49,15 @@ def main(arguments: Sequence[str] | None = None, programs: Mapping[str, tuple[st
     """
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Start workers and the web server, submit and watch tasks, list queues and workers, find what"
-        " is wrong, make API keys.",
+        description="Start workers and the web server; submit, watch, find and change tasks, queues, schedules;"
+        " find what is wrong; make API keys.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for module in (tasks, cluster, doctor, key):
+    for module in (tasks, watch, lists, bulk, cluster, schedules, doctor, key):
         module.add(commands)
-    _add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False, jobs=None)
-    for command in commands.choices.values():  # so that they may follow the command, too
-        _add_shared(command, url=argparse.SUPPRESS, json=argparse.SUPPRESS, jobs=argparse.SUPPRESS)
+    add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False, jobs=None)
     for name, (summary, program) in (programs or {}).items():
         _add_program(commands, name, summary, program)
     args = parser.parse_args(arguments)
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None, programs: Mapping[str, tuple[st
     try:
         code: int = args.run(args)
     except TaskQueueError as error:
-        print(f"taskqueue: {clean(_message(error))}", file=sys.stderr)
+        print(f"taskqueue: {clean(_message(error, over_http=bool(args.url)))}", file=sys.stderr)
         return EXIT_NOT_DONE
     except KeyboardInterrupt:
         return EXIT_FAILED
@@ -80,13 +83,9 @@ def _add_program(commands: Any, name: str, summary: str, program: Program) -> No
     parser.set_defaults(run=lambda args: program(args.arguments))
 
 
-def _add_shared(parser: argparse.ArgumentParser, *, url: str | None, json: bool | str, jobs: str | None) -> None:
-    parser.add_argument("--url", default=url, help="use the HTTP API at this URL instead of Redis")
-    parser.add_argument("--json", action="store_true", default=json, help="print JSON, for a program")
-    parser.add_argument("--jobs", default=jobs, metavar="MODULES", help="where the job types are (JOBS)")
-
-
-def _message(error: TaskQueueError) -> str:
+def _message(error: TaskQueueError, *, over_http: bool) -> str:
+    if over_http:
+        return " ".join(found_and_fix(error)).rstrip()
     if not isinstance(error, QueueUnavailable):
         return str(error)
     unknown = f" Task {error.task_id} may have been queued: get it to find out." if error.task_id else ""

@@ -1,75 +1,123 @@
-"""The client of the command line that goes over the HTTP API."""
+"""The operations of the command line over the HTTP API, by `taskqueue.client`."""
 
-import json
-import time
-from collections.abc import Iterator, Mapping
-from typing import Any
-from urllib.parse import quote, urlencode
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, cast
 
-from taskqueue.cli.api import Api
-from taskqueue.cli.event_stream import EventStream
 from taskqueue.cli.screen import flat
-from taskqueue.errors import ApiRefused, UnknownTask
-from taskqueue.store.keys import ENDED
+from taskqueue.client import Client, Task
+from taskqueue.client.options import Action, ScheduleDocument
+from taskqueue.client.records import Record
 
-TASK = ("id", "type", "status", "attempt", "attempts")  # the fields that a task must have
-OUTAGE_SECONDS = 60.0  # following a task survives an outage of so long: a web server restarts in less
-TEMPORARY = (None, 429, 502, 503, 504)  # statuses of failures that pass; None: no answer
+Row = dict[str, Any]
 
 
-class HttpClient:
-    """A client over HTTP: see `taskqueue.cli.client.Client`."""
+class HttpOperations:
+    """Operations over HTTP: see `taskqueue.cli.operations.Operations`."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
-    def submit(self, task_type: str, payload: Any, options: Mapping[str, str]) -> dict[str, Any]:
+    def submit(self, task_type: str, payload: Any, options: Mapping[str, str], key: str | None) -> Row:
         """Queue a task."""
-        query = urlencode({"task_type": task_type, **options})
-        return self._api.ask("POST", f"/tasks?{query}", *TASK, json=payload)
+        handle = self._client.submit(
+            task_type,
+            payload,
+            idempotency_key=key,
+            **cast("Any", options),  # texts, which the server reads
+        )
+        return cast("Task", handle.accepted).json
 
-    def get(self, task_id: str) -> dict[str, Any]:
+    def get(self, task_id: str) -> Row:
         """Return a task as it is now."""
-        return self._api.ask("GET", _address(task_id), *TASK)
+        return self._client.get(task_id).json
 
-    def follow(self, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the events of a task. When a connection breaks, the next one goes on after the last event."""
-        stream = EventStream()
-        while True:
-            try:
-                for event, data in stream.read(self._chunks(task_id, stream.last_id)):
-                    if event == "gone":
-                        raise UnknownTask(task_id)
-                    row = json.loads(data)
-                    yield event, row
-                    if event == "status" and row["status"] in ENDED:
-                        return
-            except ApiRefused as refused:
-                last = stream.received_at
-                if last is None or refused.status not in TEMPORARY or time.monotonic() - last > OUTAGE_SECONDS:
-                    raise
-            time.sleep(stream.retry_seconds)
+    def wait(self, task_id: str, seconds: float) -> Row:
+        """Return a task when it has ended, or as it is after so many seconds."""
+        return self._client.wait(task_id, seconds).json
 
-    def _chunks(self, task_id: str, last_id: str) -> Iterator[bytes]:
-        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
-        return self._api.stream(f"{_address(task_id)}/events", headers)
+    def follow(self, task_id: str) -> Iterator[tuple[str, Row]]:
+        """Yield the events of a task."""
+        for event in self._client.events(task_id):
+            yield event.kind, cast("Record", event.line or event.task).json
 
-    def cancel(self, task_id: str) -> dict[str, Any]:
+    def cancel(self, task_id: str) -> Row:
         """Cancel a task."""
-        return self._api.ask("POST", f"{_address(task_id)}/cancel", *TASK)
+        return self._client.cancel(task_id).json
 
-    def requeue(self, task_id: str) -> dict[str, Any]:
+    def requeue(self, task_id: str) -> Row:
         """Queue a failed or canceled task again."""
-        return self._api.ask("POST", f"{_address(task_id)}/requeue", *TASK)
+        return self._client.requeue(task_id).json
 
-    def queues(self) -> list[dict[str, Any]]:
+    def delete(self, task_id: str) -> None:
+        """Delete a task."""
+        self._client.delete(task_id)
+
+    def explain(self, task_id: str) -> Row:
+        """Return why a task does not run, or how it ended."""
+        return self._client.explain(task_id).json
+
+    def logs(self, task_id: str, attempt: int | None) -> list[Row]:
+        """Return the lines of a task's log."""
+        return _rows(self._client.logs(task_id, attempt=attempt))
+
+    def tasks(self, q: str, limit: int) -> list[Row]:
+        """Return the tasks that a search finds."""
+        return _rows(self._client.list(q, limit=limit))
+
+    def failures(self) -> Row:
+        """Return the groups of failed tasks."""
+        return self._client.failures().json
+
+    def changes(self, limit: int) -> list[Row]:
+        """Return who changed what."""
+        return _rows(self._client.changes(limit=limit))
+
+    def matching(self, action: Action, q: str) -> Row:
+        """Return how many tasks an action would change."""
+        return self._client.matching(action, q).json
+
+    def bulk(self, action: Action, q: str, most: int, rate: float | None, delay: float | None) -> Row:
+        """Queue a task that changes all tasks which a search finds."""
+        handle = self._client.bulk(action, q, max=most, rate=rate, delay=delay)
+        return cast("Task", handle.accepted).json
+
+    def queues(self) -> list[Row]:
         """Return all queues with their counts of tasks."""
-        return [flat(queue, "tasks") for queue in self._api.ask("GET", "/queues", "queues")["queues"]]
+        return [flat(queue.json, "tasks") for queue in self._client.queues()]
 
-    def workers(self) -> list[dict[str, Any]]:
+    def workers(self) -> list[Row]:
         """Return the workers that Redis has not forgotten."""
-        return list(self._api.ask("GET", "/workers", "workers")["workers"])
+        return _rows(self._client.workers())
+
+    def pause(self, queue: str) -> None:
+        """Pause a queue."""
+        self._client.pause(queue)
+
+    def resume(self, queue: str) -> None:
+        """Resume a queue."""
+        self._client.resume(queue)
+
+    def schedules(self) -> list[Row]:
+        """Return all schedules."""
+        return _rows(self._client.schedules())
+
+    def put_schedule(self, name: str, document: Mapping[str, Any]) -> Row:
+        """Create or replace a schedule."""
+        return self._client.put_schedule(name, cast("ScheduleDocument", document)).json
+
+    def change_schedule(self, name: str, action: Literal["pause", "resume"]) -> Row:
+        """Pause or resume a schedule."""
+        change = self._client.pause_schedule if action == "pause" else self._client.resume_schedule
+        return change(name).json
+
+    def run_schedule(self, name: str) -> Row:
+        """Queue a schedule's task now."""
+        return cast("Task", self._client.run_schedule(name).accepted).json
+
+    def delete_schedule(self, name: str) -> None:
+        """Delete a schedule."""
+        self._client.delete_schedule(name)
 
 
-def _address(task_id: str) -> str:
-    return f"/tasks/{quote(task_id, safe='')}"
+def _rows(records: Iterable[Record]) -> list[Row]:
+    return [record.json for record in records]

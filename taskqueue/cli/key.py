@@ -16,6 +16,7 @@ def add(commands: Any) -> None:
         "make an API key",
         "Make an API key and print two lines: the key, which its user needs, and the entry for API_KEYS, which has"
         " only a hash of the key. Nothing is stored: a lost key cannot be shown again.",
+        run,
         examples=["key shop --scope submit", "key mailer --scope submit --types email,newsletter"],
     )
     parser.add_argument("name", metavar="NAME", help="a name for the key's user: letters, digits, . _ -")
@@ -31,7 +32,6 @@ def add(commands: Any) -> None:
         metavar="TYPE,TYPE",
         help="the only task types that the key may see and submit (default: all)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

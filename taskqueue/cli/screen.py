@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from threading import RLock
 from typing import Any
 
 from taskqueue.telemetry.clean import clean
@@ -47,30 +48,39 @@ class LiveLine:
 
     def __init__(self) -> None:
         self._line = ""
+        self._lock = RLock()  # watch.py shows from two threads
+
+    @property
+    def changes(self) -> bool:
+        """Whether the line changes in place: standard output is a terminal."""
+        return sys.stdout.isatty()
 
     def show(self, line: str) -> None:
         """Replace the live line; nothing happens if it is the same."""
-        if line == self._line:
-            return
-        self._line = line
-        if sys.stdout.isatty():
-            self._draw()
-        else:
-            print(line, flush=True)
+        with self._lock:
+            if line == self._line:
+                return
+            self._line = line
+            if self.changes:
+                self._draw()
+            else:
+                print(line, flush=True)
 
     def print_above(self, text: str) -> None:
         """Print a line that stays, above the live line."""
-        if sys.stdout.isatty():
-            print(f"\r\033[K{clean(text)}")
-            self._draw()
-        else:
-            print(clean(text), flush=True)
+        with self._lock:
+            if self.changes:
+                print(f"\r\033[K{clean(text)}")
+                self._draw()
+            else:
+                print(clean(text), flush=True)
 
     def clear(self) -> None:
         """Remove the live line."""
-        if sys.stdout.isatty():
-            self._line = ""
-            self._draw()
+        with self._lock:
+            if self.changes:
+                self._line = ""
+                self._draw()
 
     def _draw(self) -> None:
         # Not wrapped (DECAWM): if one line became two, only the second would be overwritten.
@@ -90,6 +100,22 @@ def print_task(task: Mapping[str, Any]) -> None:
         print(f"  {'error':14}{clean(task['error']['type'])}: {clean(task['error']['message'])}")
     for warning in task.get("warnings", ()):
         print(f"  {'warning':14}{clean(warning['message'])}")
+
+
+def print_log(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Print the lines of a log; a heading separates attempts, if there are several."""
+    attempts = {line["attempt"] for line in lines}
+    attempt = None
+    for line in lines:
+        if len(attempts) > 1 and line["attempt"] != attempt:
+            attempt = line["attempt"]
+            print(f"attempt {attempt}")
+        print(f"  {clean(line['level']):8}{clean(line['line'])}")
+
+
+def chosen(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return these fields of the rows, in this order."""
+    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def flat(row: Mapping[str, Any], inner: str) -> dict[str, Any]:
@@ -116,7 +142,11 @@ def print_table(rows: Sequence[Mapping[str, Any]], if_empty: str) -> None:
             _print_paragraph(row)
         return
     for row in [{name: name for name in widths}, *cells]:
-        print("  ".join(row.get(name, "").ljust(width) for name, width in widths.items()).rstrip())
+        print("  ".join(_padded(row.get(name, ""), width) for name, width in widths.items()).rstrip())
+
+
+def _padded(cell: str, width: int) -> str:
+    return coloured(cell) + " " * (width - len(cell))
 
 
 def _print_paragraph(row: Mapping[str, str]) -> None:

@@ -1,61 +1,37 @@
-"""The commands for one task: `submit`, `get`, `watch`, `cancel`, `requeue`."""
+"""The commands for one task: `submit`, `get`, `explain`, `logs`, `cancel`, `requeue`, `delete`."""
 
 import argparse
-import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
+import re
 from typing import Any
 
-from taskqueue.cli.client import Client, Row, client_for
-from taskqueue.cli.parser import add_command
-from taskqueue.cli.screen import LiveLine, bar, coloured, print_json, print_task
-from taskqueue.errors import InvalidSetting
-from taskqueue.jobtypes.signature import Json
-from taskqueue.store.keys import ENDED
+from taskqueue.cli.operations import Row, operations_for
+from taskqueue.cli.parser import ID, add_command, add_id, json_argument, number
+from taskqueue.cli.screen import coloured, print_indented, print_json, print_log, print_task
+from taskqueue.cli.watch import watch
 from taskqueue.telemetry.clean import clean
 
-ID = "5c1f7c1e-8d0b-4f7e-9a0e-2b7d4c1f0a11"  # in examples
 OPTIONS = {
     "queue": ("NAME", "the queue, instead of the task type's own"),
     "delay": ("SECONDS", "how long the task waits before it may begin"),
     "at": ("TIME", "when the task may begin, with its time zone: 2026-12-24T18:00:00Z"),
     "attempts": ("NUMBER", "how often the task is tried, the first time included"),
     "timeout": ("SECONDS", "how long one attempt may take"),
+    "expires-in": ("SECONDS", "how long the task may wait before it begins: then it is dropped"),
+    "depends-on": ("ID,ID", "the tasks that must complete first"),
     "tags": ("TAG,TAG", "names to find the task by"),
     "dedupe": ("KEY", "while a task of this type with the same key waits or runs, queue no other one"),
+    "callback-url": ("URL", "the URL that gets a POST when the task has ended"),
 }
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def add(commands: Any) -> None:
     """Add the commands to the parser."""
     _add_submit(commands)
-    _add_for_id(
-        commands,
-        "get",
-        "show a task",
-        "Show a task: its status, its times, its payload and its result or error.",
-    ).set_defaults(run=_run(Client.get))
-    _add_for_id(
-        commands,
-        "watch",
-        "follow a task until it has ended",
-        "Follow a task until it has ended: print each change of its status and progress, and each line that its"
-        " job logs or prints. The exit code is 0 if the task is complete, and 1 if it failed or was canceled.",
-    ).set_defaults(run=lambda args: watch(client_for(args), args.task_id, as_json=args.json))
-    _add_for_id(
-        commands,
-        "cancel",
-        "cancel a task",
-        "Cancel a task, and show it. A task that waits is canceled at once; a running one is stopped within a"
-        " second.",
-    ).set_defaults(run=_run(Client.cancel))
-    _add_for_id(
-        commands,
-        "requeue",
-        "queue a failed or canceled task again",
-        "Queue a task again that failed or was canceled, and show it. It keeps its id and has all attempts again.",
-    ).set_defaults(run=_run(Client.requeue))
+    _add_get(commands)
+    _add_explain(commands)
+    _add_logs(commands)
+    _add_changes(commands)
 
 
 def _add_submit(commands: Any) -> None:
@@ -63,11 +39,14 @@ def _add_submit(commands: Any) -> None:
         commands,
         "submit",
         "queue a task",
-        "Queue a task, and show it. The payload must fit the task type's signature: GET /task-types describes"
-        " each.",
+        "Queue a task, and show it with reasons why it may not run soon. The payload must fit the task type's"
+        " signature: GET /task-types describes each.",
+        submit,
         examples=[
             """submit email '{"to": "ada@example.com", "subject": "Welcome", "body": "Hello"}' --watch""",
             "submit generic @payload.json --queue high --delay 60 --tags nightly,eu",
+            f"submit generic --depends-on {ID} --allow-failure",
+            "submit generic --idempotency-key order-4711 --wait 30 --json",
         ],
     )
     parser.add_argument("task_type", metavar="TYPE", help="the task type: what to run")
@@ -78,74 +57,158 @@ def _add_submit(commands: Any) -> None:
         metavar="JSON",
         help="the payload, a JSON object; @FILE reads it from a file, @- from standard input (default: {})",
     )
-    parser.add_argument("--watch", action="store_true", help="then follow the task until it has ended")
     for name, (metavar, help_) in OPTIONS.items():
         parser.add_argument(f"--{name}", metavar=metavar, help=help_)
-    parser.set_defaults(run=submit)
+    parser.add_argument("--priority", choices=["front"], help="run it before everything that waits in its queue")
+    parser.add_argument("--allow-failure", action="store_true", help="the tasks in --depends-on may also fail")
+    parser.add_argument(
+        "--idempotency-key",
+        type=_key,
+        metavar="KEY",
+        help="within 24 hours the same submission with the same key queues one task",
+    )
+    ends = parser.add_mutually_exclusive_group()
+    ends.add_argument("--watch", action="store_true", help="then follow the task until it has ended")
+    ends.add_argument(
+        "--wait",
+        type=float,
+        metavar="SECONDS",
+        help="then wait so long for its end, and show it; the exit code is 1 unless it is complete",
+    )
 
 
-def _add_for_id(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
-    parser = add_command(commands, name, summary, description, examples=[f"{name} {ID}"])
-    parser.add_argument("task_id", metavar="ID", help="the id of the task, as `submit` printed it")
-    return parser
+def _add_get(commands: Any) -> None:
+    add_id(
+        add_command(
+            commands,
+            "get",
+            "show a task",
+            "Show a task: its status, its times, its payload and its result or error.",
+            get,
+            examples=[f"get {ID}"],
+        )
+    )
+
+
+def _add_explain(commands: Any) -> None:
+    add_id(
+        add_command(
+            commands,
+            "explain",
+            "say why a task does not run, or how it ended",
+            "Say why a task does not run, what is ahead of it and how to let it run; or how it ended.",
+            explain,
+            examples=[f"explain {ID}"],
+        )
+    )
+
+
+def _add_logs(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "logs",
+        "show what a task's job logged and printed",
+        "Show what a task's job has logged and printed, oldest line first: about the last thousand lines."
+        " `watch` follows a task that runs.",
+        logs,
+        examples=[f"logs {ID}", f"logs {ID} --attempt 2"],
+    )
+    add_id(parser)
+    parser.add_argument("--attempt", type=number, metavar="NUMBER", help="only the lines of this attempt")
+
+
+def _add_changes(commands: Any) -> None:
+    for name, summary, description, run in (
+        (
+            "cancel",
+            "cancel a task",
+            "Cancel a task, and show it. A task that waits is canceled at once; a running one is stopped within a"
+            " second.",
+            cancel,
+        ),
+        (
+            "requeue",
+            "queue a failed or canceled task again",
+            "Queue a task again that failed or was canceled, and show it. It keeps its id and has all attempts"
+            " again.",
+            requeue,
+        ),
+        (
+            "delete",
+            "delete a task",
+            "Delete the payload, the result, the errors and the log of a task. Cancel one that runs first.",
+            delete,
+        ),
+    ):
+        add_id(add_command(commands, name, summary, description, run, examples=[f"{name} {ID}"]))
 
 
 def submit(args: argparse.Namespace) -> int:
     """Queue a task."""
-    client = client_for(args)
-    options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
-    task = client.submit(args.task_type, _payload(args.payload), options)
+    operations = operations_for(args)
+    given = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name in (*OPTIONS, "priority")}
+    options = {name: value for name, value in given.items() if value is not None}
+    if args.allow_failure:
+        options["allow_failure"] = "true"
+    task = operations.submit(args.task_type, json_argument(args.payload, "payload"), options, args.idempotency_key)
     if args.watch:
-        return watch(client, task["id"], as_json=args.json)
-    _show(args, task)
+        return watch(operations, task["id"], as_json=args.json)
+    if args.wait is None:
+        return _show(args, task)
+    ended = operations.wait(task["id"], args.wait)
+    _show(args, ended)
+    return 0 if ended["status"] == "complete" else 1
+
+
+def get(args: argparse.Namespace) -> int:
+    """Show a task."""
+    return _show(args, operations_for(args).get(args.task_id))
+
+
+def cancel(args: argparse.Namespace) -> int:
+    """Cancel a task."""
+    return _show(args, operations_for(args).cancel(args.task_id))
+
+
+def requeue(args: argparse.Namespace) -> int:
+    """Queue a task again."""
+    return _show(args, operations_for(args).requeue(args.task_id))
+
+
+def delete(args: argparse.Namespace) -> int:
+    """Delete a task."""
+    operations_for(args).delete(args.task_id)
+    print_json({"id": args.task_id, "deleted": True}) if args.json else print(
+        f"Task {clean(args.task_id)} is deleted."
+    )
     return 0
 
 
-def watch(client: Client, task_id: str, *, as_json: bool) -> int:
-    """Print each change and log line of a task until it has ended; return 0 if it is complete."""
-    live = LiveLine()
-    task: Row = {}
-    try:
-        for event, row in client.follow(task_id):
-            if event != "log":
-                task = row
-            if as_json:
-                continue
-            if event == "log":
-                live.print_above(f"  {row['level']:8}{row['line']}")
-            elif row["status"] not in ENDED:
-                live.show(_line(row))
-    finally:
-        live.clear()
-    (print_json if as_json else print_task)(task)
-    return 0 if task["status"] == "complete" else 1
-
-
-def _line(task: Row) -> str:
-    attempt = f" (attempt {task['attempt']} of {task['attempts']})" if task["attempt"] > 1 else ""
-    progress = task.get("progress")
-    shown = f" {bar(progress['done'], progress['total'], clean(progress['message']))}" if progress else ""
-    return f"{clean(task['type'])} {coloured(task['status'])}{attempt}{shown}"
-
-
-def _run(operation: Callable[[Client, str], Row]) -> Callable[[argparse.Namespace], int]:
-    def run(args: argparse.Namespace) -> int:
-        _show(args, getattr(client_for(args), operation.__name__)(args.task_id))
+def explain(args: argparse.Namespace) -> int:
+    """Say why a task does not run, or how it ended."""
+    explanation = operations_for(args).explain(args.task_id)
+    if args.json:
+        print_json(explanation)
         return 0
+    print(f"{clean(explanation['id'])}  {coloured(explanation['status'])}")
+    for reason in explanation["reasons"]:
+        print_indented(clean(reason["message"]), 2)
+    return 0
 
-    return run
+
+def logs(args: argparse.Namespace) -> int:
+    """Show the log of a task."""
+    rows = operations_for(args).logs(args.task_id, args.attempt)
+    print_json(rows) if args.json else print_log(rows)
+    return 0
 
 
-def _show(args: argparse.Namespace, task: Row) -> None:
+def _show(args: argparse.Namespace, task: Row) -> int:
     (print_json if args.json else print_task)(task)
+    return 0
 
 
-def _payload(text: str) -> Json:
-    try:
-        if text.startswith("@"):
-            text = sys.stdin.read() if text == "@-" else Path(text[1:]).read_text(encoding="utf-8")
-        return json.loads(text.removeprefix("\ufeff"))  # a byte order mark, as editors on Windows write it
-    except OSError as error:
-        raise InvalidSetting(f"The file {text[1:]!r} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise InvalidSetting(f'The payload is not JSON: {error}. Write \'{{"name": "value"}}\'') from None
+def _key(text: str) -> str:
+    if not KEY.fullmatch(text):
+        raise argparse.ArgumentTypeError("it must be 1 to 255 visible ASCII characters, such as a UUID")
+    return text

@@ -77,7 +77,7 @@ class BatchDraft:
         if on_complete:
             job_type = job_types.find(on_complete.task_type)
             self._on_complete = submissions.prepare(
-                job_type, on_complete.payload, on_complete.options, deferred=True
+                job_type, on_complete.payload, on_complete.options, deferred=True, completes=batch_id
             )
 
     @property
@@ -92,9 +92,12 @@ class BatchDraft:
             raise BatchTooLarge(MAX_TASKS)
         try:
             task = BulkTask.model_validate(item)
-            self.accepted[number] = self._plain_task(task) if is_plain(task) else self._other_task(task)
+            self.accepted[number] = self._plain_task(task) if self._is_plain(task) else self._other_task(task)
         except (ValidationError, InvalidPayload, UnknownJobType, UnknownQueue) as error:
             self.refused[number] = Refused([*_errors(error)])
+
+    def _is_plain(self, task: BulkTask) -> bool:
+        return is_plain(task) and not self._job_types.find(task.task_type).index
 
     def _plain_task(self, task: BulkTask) -> AcceptedItem:
         template = self._templates.get(task.task_type)

@@ -43,6 +43,15 @@ def _tag(value: str) -> str:
     return value
 
 
+def _few_parents(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(values) > MAX_PARENTS:
+        raise ValueError(
+            f"A task can depend on at most {MAX_PARENTS} tasks, got {len(values):,}."
+            " Queue them as a batch instead, with this task as its on_complete (in Python: submit_many(…, then=…))"
+        )
+    return values
+
+
 def _once_each(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
@@ -73,8 +82,9 @@ Tags = Annotated[
 TaskIds = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")], ...],
     BeforeValidator(parts),
-    Field(max_length=MAX_PARENTS, json_schema_extra={"maxItems": MAX_PARENTS}),
+    Field(json_schema_extra={"maxItems": MAX_PARENTS}),
     AfterValidator(_once_each),
+    AfterValidator(_few_parents),
 ]
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_time_text)]

@@ -9,10 +9,11 @@ from redis import Redis
 from redis.client import Pipeline
 from rq.job import JobStatus
 
+from taskqueue.enqueue.field_index import with_index
 from taskqueue.enqueue.idempotency import RECORD_SECONDS, IdempotencyKey
 from taskqueue.enqueue.job_fields import callback_fields, job_fields, payload_data
 from taskqueue.enqueue.options import SubmitOptions
-from taskqueue.errors import IdempotencyMismatch, StillProcessing, UnknownParent, UnknownQueue
+from taskqueue.errors import IdempotencyMismatch, RelayReplaced, StillProcessing, UnknownParent, UnknownQueue
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
@@ -20,6 +21,7 @@ from taskqueue.store.keys import (
     INDEX,
     QUEUES,
     STATUSES,
+    Field,
     dedupe_key,
     job_key,
     queue_key,
@@ -27,6 +29,7 @@ from taskqueue.store.keys import (
     type_index_key,
 )
 from taskqueue.store.scripts import FastScript, Word
+from taskqueue.store.shared_connection import SharedConnection
 from taskqueue.store.times import EPOCH, MICROSECOND, microseconds
 from taskqueue.store.transaction import packed
 from taskqueue.tasks.task import Task
@@ -57,9 +60,9 @@ class Accepted:
 class Submissions:
     """Prepares tasks and sends them to the enqueue script of one connection."""
 
-    def __init__(self, connection: Redis, settings: Settings) -> None:
+    def __init__(self, connection: Redis, settings: Settings, shared: SharedConnection | None = None) -> None:
         self.settings = settings
-        self._script = FastScript(connection, "enqueue")
+        self._script = FastScript(connection, "enqueue", shared=shared)
 
     def prepare(
         self,
@@ -70,19 +73,27 @@ class Submissions:
         idempotency: IdempotencyKey | None = None,
         deferred: bool = False,
         batch: str = "",
+        completes: str = "",
         created: datetime | None = None,
+        task_id: str = "",
+        trace: str | None = None,
+        relay: tuple[str, str] | None = None,
     ) -> Submission:
         """Validate a task, and return the call that queues it.
 
         `deferred`: the task waits until some code releases it. `batch`: the key of the list that the task's id is
-        added to. Raises `UnknownQueue`, `InvalidPayload`.
+        added to. `completes`: the id of the batch that the task is the on_complete of. `task_id`, `trace`: of a
+        task that was submitted to an outbox earlier; `relay`: the key and the token of the lock of its relay.
+        Raises `UnknownQueue`, `InvalidPayload`.
         """
         queue = self.queue_of(job_type, options)
         data = checked_data(job_type, payload)
+        if job_type.index:
+            options = with_index(job_type, payload, options)
         created = created or datetime.now(UTC)
         due = options.due(created)
         task = Task(
-            id=str(uuid4()),
+            id=task_id or str(uuid4()),
             type=job_type.name,
             status="scheduled" if due else "deferred" if deferred else "queued",
             queue=queue,
@@ -94,8 +105,10 @@ class Submissions:
             depends_on=options.depends_on,
             tags=options.tags,
         )
-        trace = trace_text()
+        trace = trace_text() if trace is None else trace
         fields = job_fields(job_type, options, data, created, self.settings, trace)
+        if completes:
+            fields[Field.BATCH] = completes
         if options.callback_url:
             fields |= callback_fields(task.id, options.callback_url, queue, created, self.settings, trace)
         words = _script_options(task, options, idempotency)
@@ -103,6 +116,8 @@ class Submissions:
             words += ("held", 1)
         if batch:
             words += ("batch", batch)
+        if relay:
+            words += ("relay", relay[0], "relay_token", relay[1])
         arguments: list[Word] = [task.id, microseconds(created), len(words), *words]
         for field, value in fields.items():
             arguments += (field, value)
@@ -178,7 +193,7 @@ def _script_options(task: Task, options: SubmitOptions, idempotency: Idempotency
 def accepted(submission: Submission, answer: list[bytes]) -> Accepted:
     """Read the answer of enqueue.lua. Of a duplicate's task only the id is known.
 
-    Raises `UnknownParent`, `IdempotencyMismatch`, `StillProcessing`.
+    Raises `UnknownParent`, `IdempotencyMismatch`, `StillProcessing`, `RelayReplaced`.
     """
     outcome, status, task_id, created, blocked_by = answer
     match outcome:
@@ -195,6 +210,8 @@ def accepted(submission: Submission, answer: list[bytes]) -> Accepted:
             raise UnknownParent(task_id.decode())
         case b"processing":
             raise StillProcessing
+        case b"lost":
+            raise RelayReplaced
     raise IdempotencyMismatch
 
 

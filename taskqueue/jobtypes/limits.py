@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from redis import Redis
 
-from taskqueue.store.keys import LIMITED_TYPES, decoded, held_key, job_key, limit_key
+from taskqueue.store.keys import LIMITED_TYPES, decoded, held_key, job_key, limit_key, limit_running_key
 
 if TYPE_CHECKING:
     from taskqueue.jobtypes.registry import JobType
@@ -92,7 +92,7 @@ def limit_usage(connection: Redis, job_type: str, limits: Limits) -> LimitUsage:
     """Return how much of its limits a job type uses now, in one round trip. Raises the driver's errors."""
     key = limit_key(job_type)
     with connection.pipeline(transaction=False) as pipeline:
-        pipeline.scard(f"{key}:running")
+        pipeline.scard(limit_running_key(job_type))
         pipeline.llen(held_key(job_type))
         pipeline.lindex(f"{key}:starts", limits.count - 1)
         running, held, start = pipeline.execute()

@@ -1,27 +1,30 @@
 """Job types: the `@job` decorator, which registers a function. discovery.py finds them all."""
 
+import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never
 
 from pydantic import ValidationError
 
-from taskqueue.errors import InvalidJobType, InvalidPayload, UnknownJobType
+from taskqueue.errors import InvalidJobType, InvalidPayload, PayloadError, UnknownJobType
 from taskqueue.jobtypes.limits import Limits
 from taskqueue.jobtypes.masking import Masking
 from taskqueue.jobtypes.retry import RetryDelays
 from taskqueue.jobtypes.signature import Json, Signature, SignatureError, payload_errors
 from taskqueue.settings import Environment
 
+if TYPE_CHECKING:
+    from taskqueue.direct.job_function import Decorator
+
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 SYSTEM, SYSTEM_PREFIX = "taskqueue.run.builtin", "tq-"
+SUBMITTING = "taskqueue.direct.job_function"  # imported by name: it lives above this room
 MAX_ATTEMPTS = 100  # Redis keeps the error of each failed attempt
 MAX_TIMEOUT_SECONDS = 7 * 86_400
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ class JobType:
     timeout: int  # seconds that one attempt may take
     retry_delays: RetryDelays
     limits: Limits
+    index: tuple[str, ...]  # fields of the payload whose values become tags
     io_bound: bool  # it waits most of its time, so it shares a process with others: see worker/io_process
     check_settings: Callable[[Environment], object] | None
 
@@ -62,6 +66,18 @@ class JobType:
             raise InvalidPayload(
                 self.name, payload_errors(error, payload)
             ) from None  # its text repeats the payload
+
+    def payload(self, positional: Sequence[Any], named: Mapping[str, Any]) -> Json:
+        """Return the payload of a call with these arguments, as JSON values. It is not validated yet.
+
+        Raises `InvalidPayload` for a value without a JSON form, TypeError for arguments that no call could have.
+        """
+        try:
+            return self.signature.payload(positional, named)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
+        except ValueError as error:
+            raise InvalidPayload(self.name, [PayloadError("", str(error))]) from None
 
 
 class JobTypes(Mapping[str, JobType]):
@@ -115,14 +131,19 @@ def job(
     max_retry_delay: float = 600,
     concurrency: int | None = None,
     rate: str | None = None,
+    index: Sequence[str] = (),
     io_bound: bool = False,
     settings: Callable[[Environment], object] | None = None,
     **unknown: Never,
-) -> Callable[[Function], Function]:
-    """Register a function as the job type `name`, and return the function unchanged.
+) -> "Decorator":
+    """Register a function as the job type `name`, and return the function with the means to submit it.
 
         @job("thumbnail", attempts=5, timeout=60)
         def make_thumbnail(filename: str, width: int = 200) -> str: ...
+
+        make_thumbnail("photo.jpg")  # calls the function, here and now
+        handle = make_thumbnail.submit("photo.jpg", width=100)  # queues a task
+        make_thumbnail.options(delay=60, tags=["gallery"]).submit("photo.jpg")
 
     The function's parameters are the fields of the payload, with their types; its return value becomes the task's
     result, as JSON. It may be a coroutine function. It runs at least once for each task, so make it safe to run
@@ -136,6 +157,7 @@ def job(
     concurrency: At most this many of its tasks run at the same time, across all workers. The others wait in order.
     rate: At most this many attempts begin in a period: "10/minute" means in any 60 seconds. Units: second, minute,
         hour, day.
+    index: Fields by whose values tasks can be found: `index=["customer_id"]` makes the tag `customer_id:4711`.
     io_bound: True for a function that mostly waits for others: a server, a database. Up to WORKER_IO_SLOTS such
         jobs run at once in one process of a worker, each in a thread of its own, so the function must be
         thread-safe. A coroutine function is always io_bound; all coroutines share one event loop.
@@ -148,7 +170,7 @@ def job(
     if callable(name):  # `@job` without brackets: the name is the function
         raise _nameless(name)
 
-    def register(function: Function) -> Function:
+    def register(function: Callable[..., Any]) -> Any:
         def refuse(what: str) -> InvalidJobType:
             return InvalidJobType(f"{location(function)}: {what}")
 
@@ -183,20 +205,25 @@ def job(
             limits = Limits(concurrency=concurrency, rate=rate)
         except (SignatureError, ValueError) as error:
             raise refuse(f"{name!r} cannot be a job type: {error}") from error
-        (system if is_builtin else registered).add(
-            JobType(
-                name=name,
-                function=function,
-                signature=signature,
-                queue=queue,
-                attempts=attempts,
-                timeout=timeout,
-                retry_delays=retry_delays,
-                limits=limits,
-                io_bound=io_bound or inspect.iscoroutinefunction(inspect.unwrap(function)),
-                check_settings=settings,
-            )
+        fields = signature.schema.get("properties", {})
+        if isinstance(index, str) or (missing := [field for field in index if field not in fields]):
+            what = f"it has no field {missing[0]!r}" if not isinstance(index, str) else "write a list"
+            raise refuse(f"index names fields of the payload: {what}; its fields are {', '.join(fields)}")
+        job_type = JobType(
+            name=name,
+            function=function,
+            signature=signature,
+            queue=queue,
+            attempts=attempts,
+            timeout=timeout,
+            retry_delays=retry_delays,
+            limits=limits,
+            index=tuple(index),
+            io_bound=io_bound or inspect.iscoroutinefunction(inspect.unwrap(function)),
+            check_settings=settings,
         )
+        (system if is_builtin else registered).add(job_type)
+        importlib.import_module(SUBMITTING).attach(job_type)
         return function
 
     return register

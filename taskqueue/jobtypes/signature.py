@@ -4,14 +4,16 @@ import inspect
 import json
 import typing
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 from pydantic_core import to_jsonable_python
 
 from taskqueue.errors import PayloadError
+from taskqueue.hooks.needs import Needs
+from taskqueue.jobtypes.revealing import revealed
 
 _encode = json.JSONEncoder(allow_nan=False).encode  # JSON has no NaN or Infinity
 NO_SUCH_FIELD = "There is no such field; take it out"
@@ -27,18 +29,23 @@ class Signature:
     """What a function takes and returns, as JSON.
 
     `schema` is the JSON Schema (2020-12) of the payload; `result_schema` is that of the result, or None if the
-    function has no return annotation.
+    function has no return annotation. `needs` are the parameters that the worker fills: they are no fields.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         """Raises `SignatureError`."""
         hints = _type_hints(function)
+        self.needs = _needs(function, hints)
+        for name in self.needs:
+            hints.pop(name, None)
         try:
-            self._model = _payload_model(function, hints)
+            self._model = _payload_model(function, hints, self.needs)
             self.schema: Json = self._model.model_json_schema()
             self.result_schema: Json = None
+            self._result: TypeAdapter[Any] | None = None
             if "return" in hints:
-                self.result_schema = TypeAdapter(hints["return"]).json_schema(mode="serialization")
+                self._result = TypeAdapter(hints["return"])
+                self.result_schema = self._result.json_schema(mode="serialization")
         except (PydanticUserError, PydanticSchemaGenerationError) as error:
             raise SignatureError(_without_json_form(hints) or _first_line(error)) from error
         self.schema.pop("title", None)
@@ -51,6 +58,35 @@ class Signature:
         model = self._model.model_validate(payload)
         # Not by attribute: a field may be called `model_extra`.
         return model.__dict__ | (model.__pydantic_extra__ or {})
+
+    def payload(self, positional: Sequence[Any], named: Mapping[str, Any]) -> Json:
+        """Return the payload of a call with these arguments, whose values have the types of the signature.
+
+        It is the inverse of `arguments`, which must still validate it: a value of a wrong type is written as it
+        is. Raises TypeError for more positional arguments than parameters, or for an argument that is given
+        twice; ValueError for a value without a JSON form.
+        """
+        fields = list(self._model.model_fields)
+        if len(positional) > len(fields):
+            raise TypeError(f"it takes {len(fields)} positional arguments, got {len(positional)}")
+        values = dict(zip(fields, positional, strict=False))
+        if twice := values.keys() & named.keys():
+            raise TypeError(f"it got two values for {', '.join(sorted(twice))}")
+        values |= named
+        # Not `model_construct`: a field may be called `cls`, and a field that is not given must stay out.
+        call = self._model.__new__(self._model)
+        known = {name: values.pop(name) for name in fields if name in values}
+        takes_more = self._model.model_config["extra"] == "allow"
+        object.__setattr__(call, "__dict__", known)
+        object.__setattr__(call, "__pydantic_fields_set__", set(known))
+        object.__setattr__(call, "__pydantic_extra__", values if takes_more else None)
+        object.__setattr__(call, "__pydantic_private__", None)
+        payload = revealed(self._model.__pydantic_serializer__, call)
+        return payload if takes_more else payload | dict.fromkeys(values)  # unknown names are refused by name
+
+    def result_value(self, result: Json) -> Any:
+        """Return a stored result in the type that the function returns; raises `pydantic.ValidationError`."""
+        return result if self._result is None else self._result.validate_json(_encode(result))
 
     @staticmethod
     def result_text(value: Any) -> str:
@@ -114,10 +150,26 @@ def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
         raise SignatureError(f"it names a type that its file does not import: {error}") from error
 
 
-def _payload_model(function: Callable[..., Any], hints: dict[str, Any]) -> type[BaseModel]:
+def _needs(function: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Needs]:
+    """Return the needs among the parameters, such as `db: Session = needs(session)`."""
+    needs: dict[str, Needs] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint: Any = hints.get(name)
+        marks = hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
+        for mark in (*marks, parameter.default):
+            if isinstance(mark, Needs):
+                needs[name] = mark
+    return needs
+
+
+def _payload_model(
+    function: Callable[..., Any], hints: dict[str, Any], left_out: typing.Container[str]
+) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     extra: typing.Literal["forbid", "allow"] = "forbid"
     for name, parameter in inspect.signature(function).parameters.items():
+        if name in left_out:
+            continue
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
             raise SignatureError(f"parameter {name!r} has no name in a JSON object; take out `*args` or the `/`")
         if name.startswith("_"):

@@ -7,16 +7,22 @@ from taskqueue.monitor.cluster_state import LOST
 from taskqueue.monitor.finding import (
     Finding,
     counted,
+    no_relay,
     no_scheduler,
     no_worker,
     not_persistent,
     queue_paused,
+    relay_fails,
+    relay_late,
+    set_aside,
     suspended,
     worker_lost,
 )
+from taskqueue.monitor.outboxes import Outbox
 from taskqueue.store.hosts import SHOWN, HostKind
 
 MAX_SKEW_SECONDS = 2.0
+LATE_SECONDS = 30.0  # a task that has waited in an outbox for longer is a finding
 
 
 class Check(NamedTuple):
@@ -105,3 +111,17 @@ def memory(used: float, limit: float) -> Check:
     found = f"{used / 2**20:,.0f} MiB used" + (f" of {limit / 2**20:,.0f}" if limit else ", no limit")
     fix = "Give Redis more memory, or keep results for a shorter time (RESULT_TTL_SECONDS)."
     return Check("memory", not limit or used < 0.9 * limit, found, fix)
+
+
+def outbox(state: Outbox, now: float) -> Check:
+    """Check an outbox at a time in seconds since 1970: is it relayed, without errors and in time?"""
+    report, seconds = state.report, state.oldest_seconds(now)
+    findings = [
+        *([] if state.is_relayed else [no_relay(state.name)]),
+        *([relay_fails(report.error)] if report.error else []),
+        *([relay_late(report.waiting, seconds)] if seconds > LATE_SECONDS else []),
+        *([set_aside(report.set_aside, report.table)] if report.set_aside else []),
+    ]
+    found = f"{counted(report.waiting, 'task')} waiting, {report.set_aside} set aside"
+    fix = "\n".join(finding.text for finding in findings)
+    return Check(f"outbox {state.name}", not findings, found, fix)

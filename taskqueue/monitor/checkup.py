@@ -15,6 +15,7 @@ from taskqueue.monitor import checks
 from taskqueue.monitor.checks import MAX_SKEW_SECONDS, Check
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.finding import host_paused
+from taskqueue.monitor.outboxes import read_outboxes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_probes, redis_errors
 from taskqueue.store.hosts import Hosts
@@ -96,6 +97,8 @@ def _look(
         yield checks.workers_suspended()
     yield _scheduler(connection, settings.queues)
     yield _hosts(connection)
+    for outbox in read_outboxes(connection, settings.outbox):
+        yield checks.outbox(outbox, time.time())
 
 
 def _hosts(connection: Redis) -> Check:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Event
 from typing import Literal
 
 from taskqueue.enqueue.queue import TaskQueue
@@ -54,7 +55,7 @@ def follow(
     """Yield all events of a task after the cursor, until it has ended. Raises `QueueUnavailable`."""
     progress: ProgressJson | None = None
     end = time.monotonic() + MAX_STREAM_SECONDS
-    with subscriptions.watch(task_id) as changed:
+    with subscriptions.watch(task_id, Event()) as changed:
         last_event_at = time.monotonic()
         while True:
             try:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from typing_extensions import TypedDict
 
 from taskqueue.store.hosts import Host, Pause
+from taskqueue.store.keys import OUTBOXES
 from taskqueue.store.times import time_at, timestamp
 
 
@@ -92,6 +93,36 @@ def not_persistent(*, snapshots: bool = False) -> Finding:
         else "Redis keeps nothing on disk: its restart loses all tasks."
     )
     return Finding("not-persistent", message, "Write each change: CONFIG SET appendonly yes")
+
+
+def no_relay(outbox: str) -> Finding:
+    """Return the finding that no worker relays an outbox."""
+    message = "No worker relays this outbox: what is submitted to it does not run."
+    fix = "Start a worker with OUTBOX_DATABASE_URL. If the outbox is no longer used: "
+    return Finding("no-relay", message, f"{fix}HDEL {OUTBOXES} {outbox}")
+
+
+def relay_fails(error: str) -> Finding:
+    """Return the finding that the relay of an outbox gets an error."""
+    fix = "Correct OUTBOX_DATABASE_URL or the database; the log of the worker that relays says more."
+    return Finding("relay-fails", f"The relay gets an error: {error}.", fix)
+
+
+def relay_late(waiting: int, seconds: float) -> Finding:
+    """Return the finding that a task has waited in an outbox for long."""
+    message = f"{counted(waiting, 'task')} waiting, the oldest for {seconds:,.0f} s."
+    fix = "The log of the worker that relays says why; perhaps it waits for a worker with newer code."
+    return Finding("relay-late", message, fix)
+
+
+def set_aside(number: int, table: str) -> Finding:
+    """Return the finding that tasks of an outbox cannot be queued."""
+    return Finding(
+        "set-aside",
+        f"{counted(number, 'task')} cannot be queued, and set aside.",
+        f"See why: SELECT id, task_type, set_aside FROM {table} WHERE set_aside IS NOT NULL\n"  # noqa: S608
+        f"After a fix, queue them: UPDATE {table} SET set_aside = NULL; or delete them",
+    )
 
 
 def files_unavailable() -> Finding:

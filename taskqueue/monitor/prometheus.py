@@ -13,15 +13,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from redis import Redis
 
 from taskqueue.jobtypes.limits import held_by_queue
+from taskqueue.monitor.outboxes import Outbox, read_reports
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.hosts import SHOWN, Host, ask_for_paused, paused_hosts
 from taskqueue.store.keys import (
+    OUTBOXES,
     REGISTRIES,
     SUSPENDED,
     TOTALS,
     WORKERS,
     WorkerField,
     job_key,
+    outbox_relay_key,
     queue_key,
     registry_key,
     scheduler_lock_key,
@@ -52,6 +55,7 @@ class PrometheusReport:
             info = self._connection.pipeline(transaction=False)
             info.hgetall(TOTALS)
             info.exists(SUSPENDED)
+            info.hgetall(OUTBOXES)
             info.srandmember(WORKERS, MAX_WORKERS)
             for queue in self._queues:
                 info.exists(scheduler_lock_key(queue))
@@ -59,7 +63,7 @@ class PrometheusReport:
                 info.llen(queue_key(queue))
                 for registry in REGISTRIES.values():
                     info.zcard(registry_key(registry, queue))
-            totals, suspended, workers, *of_queues = info.execute()
+            totals, suspended, outboxes, workers, *of_queues = info.execute()
             width = 3 + len(REGISTRIES)
             by_queue = [of_queues[start : start + width] for start in range(0, len(of_queues), width)]
             scheduled, fronts, *counts = zip(*by_queue, strict=True)
@@ -68,6 +72,9 @@ class PrometheusReport:
             for front in fronts:
                 for job_id in front:
                     more.hget(job_key(job_id.decode(errors="replace")), "enqueued_at")
+            reports = read_reports(outboxes)
+            for name in reports:
+                more.exists(outbox_relay_key(name))
             for worker in workers:
                 more.ttl(worker)
                 more.hmget(worker, WORKER_FIELDS)
@@ -76,6 +83,7 @@ class PrometheusReport:
             answers = iter(of_tasks_and_workers)
             held = held_by_queue(self._connection)
         ages = [oldest_seconds([next(answers) for _ in front]) for front in fronts]
+        relayed = [Outbox(name, bool(next(answers)), report) for name, report in reports.items()]
         return exposition(
             [
                 *self._queue_metrics(counts, held, ages),
@@ -86,6 +94,7 @@ class PrometheusReport:
                 _host_metric(paused_hosts(hosts)),
                 gauge("taskqueue_suspended", "Whether `rq suspend` holds all workers.", suspended),
                 gauge("taskqueue_scheduler_alive", "Whether a worker moves what is due.", float(all(scheduled))),
+                *_outbox_metrics(relayed),
                 *_redis_metrics(server),
             ]
         )
@@ -109,6 +118,28 @@ class PrometheusReport:
         for queue, age in zip(self._queues, ages, strict=True):
             oldest.add_metric([queue], age)
         yield oldest
+
+
+def _outbox_metrics(outboxes: Sequence[Outbox]) -> Iterator[Metric]:
+    relayed = GaugeMetricFamily(
+        "taskqueue_outbox_relayed", "Whether a worker relays the outbox without errors.", labels=["outbox"]
+    )
+    waiting = GaugeMetricFamily(
+        "taskqueue_outbox_waiting", "Committed tasks of the outbox that are not queued yet.", labels=["outbox"]
+    )
+    oldest = GaugeMetricFamily(
+        "taskqueue_outbox_oldest_seconds", "How long the oldest of them has waited.", labels=["outbox"]
+    )
+    aside = GaugeMetricFamily(
+        "taskqueue_outbox_set_aside", "Tasks of the outbox that cannot be queued.", labels=["outbox"]
+    )
+    for outbox in outboxes:
+        report = outbox.report
+        relayed.add_metric([outbox.name], float(outbox.is_relayed and not report.error))
+        waiting.add_metric([outbox.name], report.waiting)
+        oldest.add_metric([outbox.name], outbox.oldest_seconds(time.time()))
+        aside.add_metric([outbox.name], report.set_aside)
+    return iter((relayed, waiting, oldest, aside))
 
 
 def oldest_seconds(enqueued: Iterable[bytes | None]) -> float:

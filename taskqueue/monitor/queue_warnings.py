@@ -13,7 +13,17 @@ from typing import NamedTuple
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from taskqueue.monitor.finding import Finding, no_scheduler, no_worker, not_persistent, queue_paused, suspended
+from taskqueue.enqueue.submission import Accepted
+from taskqueue.monitor.finding import (
+    Finding,
+    duplicate,
+    no_scheduler,
+    no_worker,
+    not_persistent,
+    parent_ended,
+    queue_paused,
+    suspended,
+)
 from taskqueue.store.keys import PAUSED, SUSPENDED, WorkerField, queue_workers_key, scheduler_lock_key
 from taskqueue.store.liveness import lives
 from taskqueue.store.server import info
@@ -54,6 +64,15 @@ class QueueWarnings:
                 Thread(target=self._read, name="queue-warnings", daemon=True).start()
         state = self._states.get(queue)
         return [*(_findings(queue, state, delayed) if state else ()), *self._for_all_queues]
+
+    def of_accepted(self, accepted: Accepted) -> list[Finding]:
+        """Return why a task that was just accepted may not run soon, or is another task."""
+        task = accepted.task
+        return [
+            *self.of(task.queue, delayed=task.status == "scheduled"),
+            *([duplicate()] if accepted.outcome == "duplicate" else ()),
+            *([parent_ended(accepted.blocked_by)] if accepted.blocked_by else ()),
+        ]
 
     def _read(self) -> None:
         """Read the states, and release the lock. Without an answer of Redis the old ones stay."""

@@ -33,18 +33,23 @@ class ResultWaiter:
             return None
         try:
             with suppress(TaskQueueError, RedisError):
-                return self._wait(task.id, time.monotonic() + seconds)
+                return wait_for_end(self._connection, self._read, task.id, time.monotonic() + seconds)
         finally:
             self._threads.release()
         return None
 
-    def _wait(self, task_id: str, end: float) -> Task:
-        last_id = b"0"  # of the entries already read; a failed attempt adds an entry, too
-        while True:
-            task, left = self._read(task_id), end - time.monotonic()
-            if task.status in ENDED or left <= 0:
-                return task
-            block = max(1, int(min(left, LOOK_SECONDS) * 1000))
-            streams: Any = self._connection.xread({results_key(task_id): last_id}, block=block)
-            if streams:
-                last_id = streams[0][1][-1][0]
+
+def wait_for_end(connection: Redis, read: Callable[[str], Task], task_id: str, end: float) -> Task:
+    """Return the task when it has ended, or as it is at `end`, a time of the monotonic clock.
+
+    Raises what `read` raises, and the driver's errors.
+    """
+    last_id = b"0"  # of the entries already read; a failed attempt adds an entry, too
+    while True:
+        task, left = read(task_id), end - time.monotonic()
+        if task.status in ENDED or left <= 0:
+            return task
+        block = max(1, int(min(left, LOOK_SECONDS) * 1000))
+        streams: Any = connection.xread({results_key(task_id): last_id}, block=block)
+        if streams:
+            last_id = streams[0][1][-1][0]

@@ -4,8 +4,8 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, Lock, Thread
-from typing import Any
+from threading import Lock, Thread
+from typing import Any, Protocol, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -21,6 +21,16 @@ RETRY_SECONDS = 0.5  # after Redis did not answer
 LOOKED_AT = ("status", Field.ATTEMPT, Field.PROGRESS)
 
 
+class Settable(Protocol):
+    """An event of any kind: `threading.Event`, or one that belongs to an event loop."""
+
+    def set(self) -> None:
+        """Wake who waits for the event."""
+
+
+E = TypeVar("E", bound=Settable)
+
+
 class Subscriptions:
     """Wakes those who follow a task when it may have changed. One instance serves all threads of a process."""
 
@@ -28,19 +38,18 @@ class Subscriptions:
         self.is_closed = False
         self._connection = connection
         self._pubsub = listening.pubsub()
-        self._followers: dict[str, list[Event]] = {}  # by task id
+        self._followers: dict[str, list[Settable]] = {}  # by task id
         self._last_read: dict[str, object] = {}  # the fields of the last look, by task id
         self._look_at = 0.0  # when to look again, on the monotonic clock
         self._lock = Lock()
         self._listener: Thread | None = None
 
     @contextmanager
-    def watch(self, task_id: str) -> Iterator[Event]:
-        """Yield an event that is set whenever the task may have changed, and at first when Redis listens.
+    def watch(self, task_id: str, changed: E) -> Iterator[E]:
+        """Yield `changed`, which is set whenever the task may have changed, and at first when Redis listens.
 
-        While Redis does not answer, the event is not set: read the task now and then anyway.
+        It is set in another thread. While Redis does not answer, it is not set: read the task now and then anyway.
         """
-        changed = Event()
         with self._lock:
             followers = self._followers.setdefault(task_id, [])
             followers.append(changed)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from redis import Redis
@@ -18,11 +18,12 @@ from redis.exceptions import RedisError
 from rq.job import Job
 
 from taskqueue.run.files import FileStore, open_files
-from taskqueue.settings import process_settings
-from taskqueue.store.connection import connect_for_probes, connect_for_requests
+from taskqueue.settings import process_connection, process_settings
+from taskqueue.store.connection import connect_for_probes
 from taskqueue.store.keys import Field, job_key
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.changes import publish_change
+from taskqueue.tasks.running import current_task as current_task
 from taskqueue.tasks.running import running_job, running_type
 from taskqueue.telemetry.log import about
 
@@ -30,23 +31,6 @@ log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_SECONDS = 0.1  # a loop with a million steps must not write to Redis a million times
 MAX_MESSAGE_CHARACTERS = 500
-
-
-class CurrentTask(NamedTuple):
-    """The task that the calling code runs for."""
-
-    id: str  # as in `GET /tasks/<id>`; the same in each attempt
-    connection: Redis  # the worker's own, for what the job itself keeps in Redis
-
-
-def current_task() -> CurrentTask | None:
-    """Return the task that the calling code runs for: its `id` and a `connection` to Redis; None outside a worker.
-
-    The id is the same in each attempt. Use it to make a job safe to run twice, for example as the idempotency key
-    of a payment, or as `files().write(…, key=task.id)`. The call works in threads that the job has started, too.
-    """
-    job = running_job()
-    return CurrentTask(job.id, job.connection) if job else None
 
 
 class Progress(NamedTuple):
@@ -155,10 +139,4 @@ def files() -> FileStore:
     the task's result. With a `key`, a job that runs twice overwrites its file instead of leaving two.
     """
     task = current_task()
-    settings = process_settings()
-    return open_files(settings, task.connection if task else _own_connection(settings.redis_url), running_type())
-
-
-@cache
-def _own_connection(url: str) -> Redis:
-    return connect_for_requests(url)
+    return open_files(process_settings(), task.connection if task else process_connection(), running_type())

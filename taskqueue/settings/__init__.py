@@ -1,6 +1,7 @@
 """The environment variables, read once when a program starts, into frozen objects."""
 
-from taskqueue.settings.settings import DAY_SECONDS, MIB, Settings, process_settings
+from taskqueue.settings.process import connect, process_connection, process_settings, process_url
+from taskqueue.settings.settings import DAY_SECONDS, MIB, Settings
 from taskqueue.settings.variables import (
     ALL_BELOW,
     Environment,
@@ -19,10 +20,13 @@ __all__ = [
     "MIB",
     "Environment",
     "Settings",
+    "connect",
     "credentials",
     "names",
     "one_of",
+    "process_connection",
     "process_settings",
+    "process_url",
     "redis_url",
     "text",
     "url",

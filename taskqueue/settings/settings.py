@@ -1,12 +1,11 @@
 """The settings that the web server and the worker share. A bad value stops the start; the message names it."""
 
-import os
 from dataclasses import dataclass
-from functools import cache
 
 from taskqueue.settings.api_keys import ApiKey, read_keys
 from taskqueue.settings.browsers import read_hosts, read_origins
 from taskqueue.settings.local_redis import local_redis_url
+from taskqueue.settings.outbox import OUTBOX_TABLE, outbox_name, outbox_table, outbox_url
 from taskqueue.settings.quota import Quota
 from taskqueue.settings.variables import (
     Environment,
@@ -47,6 +46,8 @@ class Settings:
     rate_limit: Quota | None = None  # for each caller; None: no limit
     body_timeout_seconds: int = 20  # for each 64 KiB of a request's body
     release: str | None = None  # of the application's code: shown with what ran it
+    outbox_url: str | None = None  # the database whose outbox a worker relays
+    outbox_table: str = OUTBOX_TABLE
     log_level: str = "INFO"
     log_format: str = "text"  # or json
 
@@ -72,12 +73,13 @@ class Settings:
             trust_forwarded_prefix=one_of(env, "TRUST_FORWARDED_PREFIX", ("no", "yes"), "no") == "yes",
             rate_limit=Quota.read(text(env, "RATE_LIMIT", None)),
             release=release(env, "RELEASE"),
+            outbox_url=outbox_url(env, "OUTBOX_DATABASE_URL"),
+            outbox_table=outbox_table(env, "OUTBOX_TABLE"),
             log_level=one_of(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), cls.log_level),
             log_format=one_of(env, "LOG_FORMAT", ("text", "json"), cls.log_format),
         )
 
-
-@cache
-def process_settings() -> Settings:
-    """Return the settings of this process, for code that RQ calls, to which nothing can pass them."""
-    return Settings.read(os.environ)
+    @property
+    def outbox(self) -> str | None:
+        """The name of the outbox that a worker relays, for people: "db.internal:5432/shop.taskqueue_outbox"."""
+        return outbox_name(self.outbox_url, self.outbox_table) if self.outbox_url else None

@@ -89,6 +89,8 @@ ROLLED_UP = "tq:rolled"  # STRING: the last minute whose counts were added to it
 CHANGES = "tq:changes"  # STREAM: who changed what, and when (telemetry/changes.py)
 IGNORED_FAILURES = "tq:ignored"  # HASH: groups of failures that are ignored for now (ignored_failures.py)
 RELEASES = "tq:releases"  # HASH: each release that a worker has run: when the first one started
+OUTBOXES = "tq:outboxes"  # HASH: each outbox: the JSON of its relay's latest report (monitor/outboxes.py)
+OUTBOX_SENT = "tq:outbox:sent"  # ZSET: tasks that a relay has queued and whose rows it deletes next, by the time
 SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
 
 
@@ -120,6 +122,11 @@ def limit_key(job_type: str) -> str:
 def held_key(job_type: str) -> str:
     """Return the key of the list of job ids that a limit of their type holds back, in order."""
     return f"{limit_key(job_type)}:held"
+
+
+def limit_running_key(job_type: str) -> str:
+    """Return the key of the set of <job id>:<execution id> that run and count for a limit of their type."""
+    return f"{limit_key(job_type)}:running"
 
 
 def schedule_key(name: str) -> str:
@@ -182,6 +189,11 @@ def session_key(digest: str) -> str:
     return f"tq:session:{digest}"
 
 
+def outbox_relay_key(outbox: str) -> str:
+    """Return the key of the lock of the one process that relays an outbox."""
+    return f"tq:outbox:relay:{outbox}"
+
+
 CHANGES_CHANNEL = "tq:task:"  # PUBSUB: CHANGES_CHANNEL<task id> gets a message whenever the task changes
 
 
@@ -206,6 +218,7 @@ class Field:
     PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
+    BATCH = "tq:batch"  # the batch whose tasks it waits for, as the batch's on_complete
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
 

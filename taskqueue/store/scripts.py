@@ -9,6 +9,7 @@ from redis.commands.core import Script as RegisteredScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
+from taskqueue.store.shared_connection import MAX_CALL_BYTES, NotSent, SharedConnection
 from taskqueue.store.transaction import packed
 
 Word = str | bytes | int | float
@@ -28,29 +29,49 @@ def register(connection: Redis, *names: str) -> RegisteredScript:
 class FastScript:
     """A script on a connection pool, called without redis-py's bookkeeping. It must be safe to send twice.
 
-    `registered` is the script for a pipeline: `script.registered(keys=…, args=…, client=pipeline)`.
+    `shared`: the connection that its calls share with others. `registered` is the script for a pipeline:
+    `script.registered(keys=…, args=…, client=pipeline)`.
     """
 
-    def __init__(self, connection: Redis, *names: str) -> None:
+    def __init__(self, connection: Redis, *names: str, shared: SharedConnection | None = None) -> None:
         self.registered = register(connection, *names)
         self._pool = connection.connection_pool
+        self._shared = shared
 
     def __call__(self, keys: Sequence[str], arguments: Sequence[Word]) -> Any:
         """Return the script's answer. Raises the driver's errors."""
         was_lost = False
-        connection = self._pool.get_connection()
+        call = packed("EVALSHA", self.registered.sha, len(keys), *keys, *arguments)
         try:
-            call = packed("EVALSHA", self.registered.sha, len(keys), *keys, *arguments)
-            connection.send_packed_command([call])
-            return connection.read_response()
+            if self._shared and len(call) <= MAX_CALL_BYTES:
+                return _one(self._shared.ask(call))
+            return self._alone(call)
         except (NoScriptError, RedisConnectionError) as error:
             # Redis has restarted, or has closed the connection: redis-py's own call below tries again.
             was_lost = isinstance(error, RedisConnectionError)
-        finally:
-            self._pool.release(connection)
+        except NotSent as error:
+            raise error.__cause__ or error from None
         try:
             return self.registered(keys=keys, args=arguments)
         except ResponseError as error:
             if was_lost:  # the first call may have been executed, so this error is not the whole truth
                 raise RedisConnectionError(f"an answer was lost, then Redis refused: {error}") from error
             raise
+
+    def _alone(self, call: bytes) -> Any:
+        try:
+            connection = self._pool.get_connection()
+        except RedisConnectionError as error:
+            raise NotSent from error
+        try:
+            connection.send_packed_command([call])
+            return connection.read_response()
+        finally:
+            self._pool.release(connection)
+
+
+def _one(answers: list[Any]) -> Any:
+    """Return the only answer, or raise it."""
+    if isinstance(answers[0], ResponseError):
+        raise answers[0]
+    return answers[0]

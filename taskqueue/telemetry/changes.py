@@ -81,6 +81,8 @@ class Changes:
         """
         fitting: list[Change] = []
         last = below
+        if below and not below.strip("0-"):  # nothing is below the first id that there can be
+            return [], None
         for _ in range(MAX_EXAMINED // STEP):
             most = f"({last}" if last else "+"
             with redis_errors():

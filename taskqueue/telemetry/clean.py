@@ -3,4 +3,6 @@
 
 def clean(text: str) -> str:
     """Return text as one line without control characters, which a terminal would obey."""
+    if text.isprintable():  # as most is: the access log asks for each request
+        return text
     return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text.splitlines()).expandtabs())

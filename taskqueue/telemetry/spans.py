@@ -35,6 +35,11 @@ def _provider() -> Any:
     return provider
 
 
+def are_sent() -> bool:
+    """Return whether this process sends spans."""
+    return _provider() is not None
+
+
 def span(name: str, kind: Kind, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:
     """Return a context manager for a span, a child of the current trace and itself the current trace meanwhile."""
     provider = _provider()

@@ -59,6 +59,7 @@ from taskqueue.web.api import (
     health,
     logs,
     metrics,
+    parents,
     requeue,
     schedules,
     submit,
@@ -68,6 +69,7 @@ from taskqueue.web.api import (
 )
 from taskqueue.web.api import changes as changes_view
 from taskqueue.web.api import series as series_view
+from taskqueue.web.front import Front, Hooks
 from taskqueue.web.http import access, body, browsers, change_record, problems, rate_limit, tracing
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.guesses import Guesses
@@ -107,12 +109,11 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     Nothing connects to Redis before the first request. Raises `InvalidSetting` if a key in API_KEYS names a
     task type that does not exist.
     """
-    if settings.trust_forwarded_prefix:
-        app.wsgi_app = ForwardedPrefix(app.wsgi_app)  # type: ignore[method-assign]
+    is_bare = Hooks.none_on(app)
     app.json = FastJson(app)
     app.url_map.converters["task"] = task.TaskId
     connection = connect_for_requests(settings.redis_url)
-    queue = TaskQueue(connection, settings, job_types)
+    queue = TaskQueue(connection, settings, job_types, is_shared=True)
 
     changes = Changes(connection)
     tracing.register(app)
@@ -121,8 +122,9 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     browsers.register(app, settings, except_blueprints=(dashboard.NAME, console.NAME))
     access.register(app, queue, except_blueprints=(dashboard.NAME, console.NAME))
     change_record.register(app, changes, dashboard=dashboard.NAME)
-    if settings.rate_limit:
-        rate_limit.register(app, rate_limit.Quotas(connection, settings.rate_limit))
+    quotas = rate_limit.Quotas(connection, settings.rate_limit) if settings.rate_limit else None
+    if quotas:
+        rate_limit.register(app, quotas)
 
     result_waiter = ResultWaiter(connection, queue.get, MAX_WAITERS)
     queue_warnings = QueueWarnings(connect_for_probes(connection), settings.queues)
@@ -145,6 +147,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         submit.views(queue, result_waiter, queue_warnings),
         task.views(queue),
         logs.views(queue),
+        parents.views(connection),
         events.views(queue, subscriptions),
         task_list.views(listing),
         task.operation_views(queue, operations),
@@ -162,7 +165,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         cluster.views(cluster_state),
         changes_view.views(changes),
         findings.views(checkup),
-        series_view.views(series),
+        series_view.views(series, job_types),
         explain.views(explainer),
     ):
         app.register_blueprint(blueprint)
@@ -213,3 +216,8 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+    if is_bare:
+        app.wsgi_app = Front(app, queue, queue_warnings, quotas)  # type: ignore[method-assign]
+    if settings.trust_forwarded_prefix:
+        app.wsgi_app = ForwardedPrefix(app.wsgi_app)  # type: ignore[method-assign]

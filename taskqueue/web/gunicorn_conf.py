@@ -25,6 +25,8 @@ from gunicorn.workers.ggevent import GeventWorker
 
 monkey.patch_ssl()  # before the driver is imported; the rest is patched in each process
 
+from taskqueue.serve.access_log import AccessLog
+from taskqueue.serve.worker import Worker
 from taskqueue.settings import Settings, whole_number
 from taskqueue.store.connection import MAX_CONNECTIONS
 from taskqueue.telemetry import log
@@ -40,7 +42,8 @@ _settings = Settings.read(os.environ)
 
 workers = whole_number(os.environ, "WEB_PROCESSES", 2, "of processes")
 # Each request is a greenlet: one that waits (an event stream, a hung Redis) takes a few KiB, and blocks no other.
-worker_class = "gevent"
+worker_class = Worker
+logger_class = AccessLog
 worker_connections = MAX_CONNECTIONS
 limit_request_line = 8190  # bytes, gunicorn's largest limit: a hundred ids in depends_on take 4,000
 graceful_timeout = 25  # seconds; Kubernetes ends a pod after 30

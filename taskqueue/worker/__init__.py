@@ -18,6 +18,7 @@ The parent process
     leases.py           renews the leases of what runs, and settles what a dead horse left: heartbeat.lua
     maintenance/        the chores: lost jobs, schedules, batches, limits, what is due …
     reporter.py         why the worker is not ready, and its counts: each second
+    outbox_relay.py     starts the relay of the outbox in a child process, while no other worker has one
     status_server.py    /healthz, /readyz and /metrics, in a child process, from the state in status.py
 A work-horse
     horse.py            claims, runs and settles one job after another

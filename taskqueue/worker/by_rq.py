@@ -16,6 +16,9 @@ from rq.executions import Execution
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
+from taskqueue.hooks import registry as hooks
+from taskqueue.hooks.running import around_this_process, report_failure
+from taskqueue.tasks.running import CurrentTask
 from taskqueue.worker.job import RegisteredJob
 from taskqueue.worker.settle_and_claim import Outcome
 
@@ -49,11 +52,13 @@ class ByRQ:
             self._worker.handle_job_failure(job, queue, exc_string=outcome.error, execution=execution)
 
     def call_back(self, job: RegisteredJob, outcome: Outcome) -> None:
-        """Call the callback of a job whose run was abandoned, in a process of its own.
+        """Call the callback and the hooks of a job whose run was abandoned, in a process of its own.
 
-        The worker calls this, and it runs no application code itself. A callback that fails changes nothing.
+        The worker calls this, and it runs no application code itself. Code that fails there changes nothing.
         """
-        if not (job.stopped_callback if outcome.kind == "stopped" else job.failure_callback):
+        callback = job.stopped_callback if outcome.kind == "stopped" else job.failure_callback
+        has_hooks = outcome.kind == "failed" and bool(hooks.failures)
+        if not callback and not has_hooks:
             return
         child = os.fork()
         if child:
@@ -63,11 +68,14 @@ class ByRQ:
             if os.fork() == 0:  # a child's child: nobody needs to wait for its end
                 os.setpgid(0, 0)
                 signal.set_wakeup_fd(-1)
-                if outcome.kind == "stopped":
+                error = WorkHorseDied(outcome.error)
+                if callback and outcome.kind == "stopped":
                     execute_stopped_callback(job, self._worker.death_penalty_class)
-                else:
-                    error = WorkHorseDied(outcome.error)
+                elif callback:
                     execute_failure_callback(job, self._worker.death_penalty_class, type(error), error, None)
+                if has_hooks:
+                    with around_this_process():
+                        report_failure(CurrentTask(job.id, self._connection, job.type_name), error)
         finally:
             os._exit(0)
 

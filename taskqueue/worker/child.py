@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection
 
 from redis.exceptions import RedisError
 
+from taskqueue.hooks.running import HookFailed
+
 log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
@@ -32,6 +34,8 @@ def fork(run: Callable[[], None]) -> int:
         code = 0
     except RedisError as error:
         log.error("Worker child process ends, and a new one begins after a pause: Redis said: %s", error)  # noqa: TRY400
+    except HookFailed as error:
+        log.exception("Worker child process ends, and a new one begins after a pause: %s", error)
     except BaseException:
         log.critical("Worker child process crashed; please report this as a bug", exc_info=True)
     finally:

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from rq.job import _current_job
 
 from taskqueue.enqueue.job_fields import CALLBACK_TYPE
+from taskqueue.hooks import registry as hooks
 from taskqueue.settings import Settings
 from taskqueue.tasks.put_off import CALLBACK_PLACE
 from taskqueue.telemetry.trace import Trace, current_trace
@@ -33,7 +34,7 @@ from taskqueue.worker.horse_channel import (
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
 from taskqueue.worker.live_tally import LiveTally
-from taskqueue.worker.outcomes import Outcomes
+from taskqueue.worker.outcomes import FAILURE_HOOKS_SECONDS, Outcomes
 from taskqueue.worker.settle_and_claim import Answer, Claimed, Outcome, SettleAndClaim
 from taskqueue.worker.short_types import ShortTypes
 from taskqueue.worker.time_limit import TimeLimit
@@ -229,9 +230,16 @@ class Horse:
         try:
             with self._time_limit(limit):
                 text = job.func.text(*job.args, **job.kwargs)
-        except BaseException:  # noqa: BLE001  sys.exit() in a job fails it, too
+        except BaseException as error:  # noqa: BLE001  sys.exit() in a job fails it, too
             self._capture.restore_logging()  # before what follows is logged
-            return self._outcomes.failed(job, execution, began)
+            failure = self._outcomes.failed(job, execution, began)
+            if failure.kind == "failed" and hooks.failures:
+                deadline = time.monotonic() + FAILURE_HOOKS_SECONDS + HARD_LIMIT_SECONDS
+                self._channel.write(
+                    State(Phase.RUNNING, claim, job.id, execution, job.origin, began, deadline, self._ended)
+                )
+                self._outcomes.call_failure_hooks(job, error, self._time_limit(FAILURE_HOOKS_SECONDS))
+            return failure
         finally:
             _current_job.reset(token)
             if self._callback_places and job.type_name == CALLBACK_TYPE:

@@ -72,9 +72,18 @@ class State(NamedTuple):
         """Whether the horse runs a job of a group, of which others may not have begun."""
         return self.phase is Phase.RUNNING and self.execution != self.claim
 
-    def has(self, execution: str) -> bool:
-        """Return whether Redis may have this execution for the horse."""
-        return bool(execution) and (execution == self.execution or is_of_claim(execution, self.claim))
+    def knows(self, job: str, execution: str) -> bool:
+        """Return whether the horse runs or settles this execution of this job, or may have claimed it.
+
+        One claim can have given other jobs besides, if the network has delivered it twice: the horse does not know
+        those. It runs the jobs of a group in their order, so those before the one that runs are over.
+        """
+        if (job, execution) == (self.job, self.execution):
+            return True
+        if self.phase is Phase.RUNNING:
+            is_to_begin = group_number(execution) > group_number(self.execution)
+            return self.runs_in_group and is_to_begin and is_of_claim(execution, self.claim)
+        return is_of_claim(execution, self.claim)
 
 
 def is_of_claim(execution: str, claim: str) -> bool:

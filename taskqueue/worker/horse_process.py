@@ -118,10 +118,10 @@ class HorseProcess:
         if self.busy and (used := self.memory_mib) > limit_mib:
             self.kill_if_still(state.execution, too_large(used, limit_mib, "work-horse"))
 
-    def began(self, execution: str) -> float:
+    def began(self, job: str, execution: str) -> float:
         """Return when an execution of the horse began, in seconds since 1970; 0: it had not begun."""
         state = self.channel.read()
-        return state.began if execution == state.execution else 0.0
+        return state.began if (job, execution) == (state.job, state.execution) else 0.0
 
     @property
     def busy(self) -> int:
@@ -140,10 +140,10 @@ class HorseProcess:
         if self.pid and state.phase is Phase.RUNNING and 0 < state.deadline < time.monotonic():
             self.kill_if_still(state.execution, OVERDUE)
 
-    def ending_of(self, execution: str, ending: Ending) -> Ending | None:
+    def ending_of(self, job: str, execution: str, ending: Ending) -> Ending | None:
         """Return what to settle an execution as, after the horse has ended like this; None: it is another's."""
         state = self.channel.read()
-        if state.phase is not Phase.RESTING and execution == state.execution:
+        if state.phase is not Phase.RESTING and (job, execution) == (state.job, state.execution):
             return ending
         return RETURNED if is_of_claim(execution, state.claim) else None  # it was claimed, and had not begun
 
@@ -200,13 +200,24 @@ class HorseProcess:
             and time.time() - state.began > LONG_IN_GROUP_SECONDS
         )
 
-    def knows(self) -> Callable[[str], bool]:
-        """Return a function that tells whether an execution is the horse's: it runs, ends, or is to begin."""
-        state = self.channel.read()
-        if state.runs_in_group and self.channel.group_over:
-            state = state._replace(claim="")
-        ended = {outcome.execution for outcome in self.ended(state)}
-        return lambda execution: state.has(execution) or execution in ended
+    def knows(self) -> Callable[[str, str], bool]:
+        """Return a function of a job and an execution that tells whether it is the process's."""
+        return self._knows
+
+    def _knows(self, job: str, execution: str) -> bool:
+        """Return whether this execution of this job is the horse's: it runs, is to be settled, or is to begin."""
+        while True:
+            before = state = self.channel.read()
+            if state.runs_in_group and self.channel.group_over:
+                state = state._replace(claim="")
+            if state.knows(job, execution):
+                return True
+            try:
+                has_ended = (job, execution) in {(outcome.job, outcome.execution) for outcome in self.ended(state)}
+            except (ValueError, EOFError, TypeError):  # the horse is writing those of its next group
+                continue
+            if self.channel.read() == before:  # so the horse has not begun to write others meanwhile
+                return has_ended
 
     def ended_outcomes(self) -> list[Outcome]:
         """Return the outcomes of runs that had ended before the process did, and that are perhaps not settled."""

@@ -138,10 +138,10 @@ class Horses:
         """The states of all runs: those that go on, and those whose outcome is being sent."""
         return [state for horse in self for state in horse.states()]
 
-    def knows(self) -> Callable[[str], bool]:
-        """Return a function that tells whether Redis may have an execution for one of the processes now."""
+    def knows(self) -> Callable[[str, str], bool]:
+        """Return a function of a job and an execution that tells whether it is one of the processes'."""
         known = [horse.knows() for horse in self]
-        return lambda execution: any(knows(execution) for knows in known)
+        return lambda job, execution: any(knows(job, execution) for knows in known)
 
     @property
     def may_have_groups(self) -> bool:
@@ -266,7 +266,7 @@ class Horses:
             if ending := horse.reap():
                 yield horse, ending
 
-    def reap_orphans(self, other_child: int) -> None:
-        """Reap what jobs left behind, if this is a container's first process; `other_child` runs no jobs."""
+    def reap_orphans(self, *other_children: int) -> None:
+        """Reap what jobs left behind, if this is a container's first process; `other_children` run no jobs."""
         if os.getpid() == FIRST_PROCESS:
-            reap_orphans({other_child, *(horse.pid for horse in self)})
+            reap_orphans({*other_children, *(horse.pid for horse in self)})

@@ -100,21 +100,21 @@ class Leases:
     def settle_after(self, process: HorseProcess, ending: Ending) -> None:
         """Settle what a process of this worker left behind that ended like this. Raises the driver's errors."""
         runs = _runs(self.claims())
-        outcomes = {outcome.execution: outcome for outcome in process.ended_outcomes()}
-        self._abandoned_runs.settle_ended([outcomes[execution] for _, execution in runs if execution in outcomes])
+        outcomes = {(outcome.job, outcome.execution): outcome for outcome in process.ended_outcomes()}
+        self._abandoned_runs.settle_ended([outcomes[run] for run in reversed(runs) if run in outcomes])
         left = [
-            (process.began(execution) or float("inf"), job_id, execution, of_this)
-            for job_id, execution in runs
-            if execution not in outcomes and (of_this := process.ending_of(execution, ending))
+            (process.began(*run) or float("inf"), *run, of_this)
+            for run in runs
+            if run not in outcomes and (of_this := process.ending_of(*run, ending))
         ]
         # What is put back goes to the front of its queue: the first that began comes last.
         for _, job_id, execution, of_this in sorted(left, key=lambda run: -run[0]):
             self._abandoned_runs.settle(job_id, execution, of_this)
 
-    def give_back_unknown(self, claims: Sequence[bytes], is_known: Callable[[str], bool]) -> None:
+    def give_back_unknown(self, claims: Sequence[bytes], is_known: Callable[[str, str], bool]) -> None:
         """Put back the jobs of those claims that no process knows of: a claim came twice, or a group is over."""
         for job_id, execution in _runs(claims):
-            if not is_known(execution) and not self._abandoned_runs.settle(job_id, execution, RETURNED):
+            if not is_known(job_id, execution) and not self._abandoned_runs.settle(job_id, execution, RETURNED):
                 self._connection.srem(self._executions_key, f"{job_id}:{execution}")
 
 

@@ -5,11 +5,13 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from redis import Redis
 
 from taskqueue.errors import HostPaused
+from taskqueue.hooks.running import report_failure
 from taskqueue.run.context import write_progress
 from taskqueue.settings import Settings
 from taskqueue.store.keys import job_key
@@ -17,6 +19,7 @@ from taskqueue.store.times import rq_now
 from taskqueue.tasks.log_lines import write_lines
 from taskqueue.tasks.put_off import PutOff
 from taskqueue.tasks.reason import ReasonCode
+from taskqueue.tasks.running import CurrentTask
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import about
 from taskqueue.worker.by_rq import ByRQ
@@ -36,6 +39,7 @@ from taskqueue.worker.settle_and_claim import Claimed, Outcome, outcome_of, resu
 
 log = logging.getLogger(__name__)
 
+FAILURE_HOOKS_SECONDS = 10.0  # for all @when_failed hooks of a task
 READABLE = frozenset(b"created_at status data origin description".split())  # kept of a malformed hash
 GONE = -2  # Redis's answer to TTL for a key that does not exist
 
@@ -84,6 +88,16 @@ class Outcomes:
         return self.ended(
             job, execution, began, Ending(How.of_error(error), text, retry_after=seconds_to_wait(error))
         )
+
+    def call_failure_hooks(
+        self, job: ClaimedJob, error: BaseException, time_limit: AbstractContextManager[object]
+    ) -> None:
+        """Call the `@when_failed` hooks of a task that has failed for good, within the time limit."""
+        try:
+            with time_limit:
+                report_failure(CurrentTask(job.id, self._connection, job.type_name), error)
+        except BaseException as raised:  # noqa: BLE001  sys.exit() in a hook, too: the task must still be settled
+            log.error("A @when_failed hook of task %s has ended with %r", job.id, raised, extra=about(job.id))  # noqa: TRY400
 
     def ended(self, job: ClaimedJob, execution: str, began: float, ending: Ending) -> Outcome:
         """Return what becomes of a job whose run ended like this, without success, and log it."""

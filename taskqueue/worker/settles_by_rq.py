@@ -7,8 +7,10 @@ from typing import Any
 from rq import Worker as RQWorker
 from rq.executions import Execution
 
-from taskqueue.store.keys import Field
+from taskqueue.hooks.running import report_failure
+from taskqueue.store.keys import Field, limit_running_key
 from taskqueue.tasks.failure import failure_text
+from taskqueue.tasks.running import CurrentTask
 from taskqueue.telemetry.log import about
 from taskqueue.worker.decision import How
 from taskqueue.worker.error import shortened
@@ -26,7 +28,7 @@ class SettlesByRQ(RQWorker):
         """Store a result, unless another execution has the job."""
         if self._has_job(execution):
             super().handle_job_success(job, queue, started_job_registry, execution)
-            self._after_end(job)
+            self._after_end(job, execution)
 
     def handle_job_failure(
         self,
@@ -41,16 +43,20 @@ class SettlesByRQ(RQWorker):
             return
         exc_string = shortened(exc_string)
         # An outcome that was decided before brings its reason (ByRQ.settle); RQ calls this in an `except` block.
-        reason = job.reason or job.decide(How.of_error(sys.exc_info()[1])).reason
+        error = sys.exc_info()[1]
+        reason = job.reason or job.decide(How.of_error(error)).reason
+        if reason and error and not job.reason:  # otherwise the horse has called the hooks
+            report_failure(CurrentTask(job.id, self.connection, job.type_name), error)
         if reason:
             job.retries_left = 0  # RQ retries while there are some left
             failure = failure_text(job.type_name, exc_string)
             self.connection.hset(job.key, items=[Field.FAILURE, failure, Field.REASON, reason])
         super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
-        self._after_end(job)
+        self._after_end(job, execution)
 
-    def _after_end(self, job: RegisteredJob) -> None:
+    def _after_end(self, job: RegisteredJob, execution: Execution) -> None:
         """Do the rest of what settle_and_claim.lua does when it settles a job."""
+        self.connection.srem(limit_running_key(job.type_name), execution.composite_key)
         MissedCallbacks(self.connection).run(job.id)
         LimitReleaser(self.connection).run()
 

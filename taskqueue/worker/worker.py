@@ -23,10 +23,10 @@ from rq.worker.base import DequeueStrategy
 
 from taskqueue.control.pauses import paused
 from taskqueue.errors import InvalidSetting
+from taskqueue.hooks.running import around_this_process
 from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.limits import declare
 from taskqueue.jobtypes.registry import known_types, registered
-from taskqueue.run import lifetime
 from taskqueue.settings import process_settings
 from taskqueue.store.connection import connect_for_requests, connect_for_worker
 from taskqueue.store.keys import queue_key
@@ -51,6 +51,7 @@ from taskqueue.worker.loop import Loop
 from taskqueue.worker.maintenance.lost_jobs import LostJobs
 from taskqueue.worker.maintenance.maintenance import Maintenance
 from taskqueue.worker.options import Options
+from taskqueue.worker.outbox_relay import OutboxRelay
 from taskqueue.worker.presence import Presence
 from taskqueue.worker.reporter import Reporter
 from taskqueue.worker.scout import Scout
@@ -70,6 +71,7 @@ MAINTENANCE_SECONDS = 1.0
 COMMANDS_SECONDS = 1.0  # how soon the worker receives commands again after Redis was away
 TOTALS_SECONDS = 5.0
 WRONG_TYPES_SECONDS = 10.0
+OUTBOX_SECONDS = 1.0
 REPORT_SECONDS = 1.0
 SUSPENDED_SECONDS = 1.0
 PAUSED_SECONDS = 0.5  # how soon the worker sees that a queue was paused or resumed
@@ -173,6 +175,7 @@ class Worker(SettlesByRQ):
             self._run_loop(burst, max_idle_time or float("inf"))
         finally:
             self._horses.kill()
+            self._boundary.attempt(self._outbox_relay.stop)
             self._boundary.attempt(self._sign_off)
         log.info("Worker %s has stopped", self.name)
         return bool(self.tally.by_type)
@@ -212,6 +215,7 @@ class Worker(SettlesByRQ):
             self.connection, self.queues, self._settings, self._boundary.attempt, self.name
         )
         self._totals = Totals(self.connection)
+        self._outbox_relay = OutboxRelay(self.connection, self._settings)
         self._presence = Presence(self.connection, self.name, self._settings.release)
         self._loop = Loop(self._boundary)
         selector = self._loop.selector
@@ -256,6 +260,7 @@ class Worker(SettlesByRQ):
         self._loop.every(COMMANDS_SECONDS, self._commands.listen)
         self._loop.every(WRONG_TYPES_SECONDS, self._wrong_types.move_aside)
         self._loop.every(TOTALS_SECONDS, self._add_totals)
+        self._loop.every(OUTBOX_SECONDS, self._outbox_relay.keep)
         self._loop.every(REPORT_SECONDS, reporter.run)  # before the horses that it calls suspended are woken
         self._loop.every(SUSPENDED_SECONDS, self._horses.wake_suspended)
         self._loop.every(PAUSED_SECONDS, self._mute_paused_queues)
@@ -301,10 +306,9 @@ class Worker(SettlesByRQ):
     def _be_a_horse(self, channel: HorseChannel) -> None:
         self._prepare_child()
         self.connection = connection = connect_for_worker(self._given_connection)
-        lifetime.starts()
         self.job_monitoring_interval = LEASE_SECONDS
         kind: Literal["any", "cpu"] = "cpu" if self._options.io_slots else "any"
-        Horse(
+        horse = Horse(
             channel,
             connection,
             self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal, kind),
@@ -313,8 +317,9 @@ class Worker(SettlesByRQ):
             ByRQ(self, connection),
             self._options.limits,
             None if self._options.io_slots else self._callback_places,
-        ).run()
-        lifetime.ends()
+        )
+        with around_this_process():
+            horse.run()
         spans.flush()
 
     def _be_an_io_process(self, channel: IOChannel) -> None:
@@ -322,8 +327,7 @@ class Worker(SettlesByRQ):
 
         self._prepare_child()
         self.connection = connection = connect_for_worker(self._given_connection)
-        lifetime.starts()
-        IOProcess(
+        process = IOProcess(
             channel,
             connection,
             self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal, "io"),
@@ -331,8 +335,9 @@ class Worker(SettlesByRQ):
             self.name,
             ByRQ(self, connection),
             self._options.limits.memory_mib,
-        ).run()
-        lifetime.ends()
+        )
+        with around_this_process():
+            process.run()
         spans.flush()
 
     def _prepare_child(self) -> None:
@@ -366,7 +371,7 @@ class Worker(SettlesByRQ):
 
     def _watch(self) -> None:
         """Kill what runs past its hard limit or uses too much memory, and what is to be stopped."""
-        self._horses.reap_orphans(self._status_server.pid)
+        self._horses.reap_orphans(self._status_server.pid, self._outbox_relay.pid)
         self._stop_requests.fulfil()
         self._horses.end_overdue()
         self._horses.end_large(self._options.horse_memory_mib)
@@ -379,7 +384,7 @@ class Worker(SettlesByRQ):
             self.register_birth()
         for execution in reply.canceled:
             self._stop_requests.add("", execution)
-        self._leases.give_back_unknown(reply.claims, lambda claimed: was_known(claimed) or is_known(claimed))
+        self._leases.give_back_unknown(reply.claims, lambda *run: was_known(*run) or is_known(*run))
 
     def _end_long_groups(self) -> None:
         """Put back the short jobs that would have to wait behind one that turns out to be long."""

@@ -10,19 +10,33 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
+from pydantic import Base64Bytes, BaseModel, Field, SecretStr
 from redis import Redis
 from rq import get_current_job
 from rq.job import Job
 
-from taskqueue import PermanentFailure, RetryLater, callback, current_task, job, progress, submit
+from taskqueue import (
+    PermanentFailure,
+    RetryLater,
+    StoredFile,
+    callback,
+    current_task,
+    files,
+    job,
+    needs,
+    parents,
+    progress,
+    submit,
+)
 from taskqueue.run.breaker import reaching
 
 log = logging.getLogger(__name__)
@@ -315,6 +329,73 @@ def saves_itself(note: str, fails: bool = False) -> None:
         raise PermanentFailure("after the note")
 
 
+class Plan(Enum):
+    """A field that is an enum."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Login(BaseModel):
+    """A field that is a model, with a secret in it."""
+
+    name: str
+    password: SecretStr
+
+
+@job("signup", attempts=1)
+def signup(login: Login, plan: Plan, codes: dict[date, SecretStr], picture: Base64Bytes) -> list[str]:
+    """Return what has come."""
+    secrets = [code.get_secret_value() for code in codes.values()]
+    return [login.name, login.password.get_secret_value(), plan.name, *secrets, picture.hex()]
+
+
+@job("keeps_secret", attempts=1)
+def keeps_secret(anything: Any) -> None:
+    """Take anything."""
+
+
+@job("sums")
+def sums() -> list[int]:
+    """Return the results of the parents."""
+    return list(parents())
+
+
+@job("weeks_of_parents")
+def weeks_of_parents() -> list[Week]:
+    """Return the results of the parents that are weeks."""
+    return list(parents(week))
+
+
+@job("tells_outcomes")
+def tells_outcomes() -> list[list[Any]]:
+    """Return how the parents have ended."""
+    return [
+        [parent.type, parent.status, parent.result, parent.error and type(parent.error).__name__]
+        for parent in parents().outcomes()
+    ]
+
+
+@job("measures", attempts=1)
+def measures(file: StoredFile) -> int:
+    """Return how many bytes a file has."""
+    return len(files().read(file.filename)[1])
+
+
+def use_number() -> Iterator[int]:
+    """Count its uses in Redis, before and after each job that needs it."""
+    task = current_task()
+    assert task
+    yield int(task.connection.incr("test:begun"))
+    task.connection.incr("test:ended")
+
+
+@job("needy", attempts=1)
+def needy(name: str, number: int = needs(use_number)) -> str:
+    """Return what it was given, and what it needs."""
+    return f"{name} {number}"
+
+
 @job("hands_on", attempts=1)
 def hands_on(task_type: str, payload: Any, options: dict[str, Any] = {}) -> str:  # noqa: B006  unchanged
     """Queue another task, and return its id."""
@@ -404,3 +485,18 @@ def brief(file: str, act: str = "") -> None:
     if act == "kill the worker":
         os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(3)
+
+
+connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None  # as that of a client made at import
+
+
+@job("talks")
+async def talk(port: int, word: str) -> str:
+    """Send a word over a connection that all runs of a process share, and return the answer."""
+    global connection
+    if connection is None:
+        connection = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = connection
+    writer.write(f"{word}\n".encode())
+    await writer.drain()
+    return (await reader.readline()).decode().strip()

@@ -12,7 +12,7 @@ from rq.timeouts import JobTimeoutException
 
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
-from taskqueue.jobtypes import event_loop
+from taskqueue.hooks import event_loop
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.run.files import open_files
 from taskqueue.settings import Settings

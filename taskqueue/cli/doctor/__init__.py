@@ -9,8 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from taskqueue.cli.api import Api
-from taskqueue.cli.doctor import by_http
+from taskqueue.cli.operations import client_for
 from taskqueue.cli.parser import add_command
 from taskqueue.cli.screen import coloured, print_indented, print_json
 from taskqueue.errors import FilesUnavailable
@@ -37,14 +36,18 @@ def add(commands: Any) -> None:
         "Check Redis and the workers or, with --url, the web server and what its API shows of them. Each check is"
         " `ok`, `wrong` (the next line says how to fix it), or `?`: it cannot be seen from here. The exit code is"
         " 1 if something is wrong.",
+        run,
         examples=["doctor", "--url https://jobs.example.com doctor"],
-    ).set_defaults(run=run)
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print each check; return 1 if one of them is wrong."""
     if args.url:
-        checks = list(by_http.look(Api(args.url, os.environ.get("TASK_QUEUE_KEY"))))
+        client = client_for(args.url)
+        from taskqueue.cli.doctor import by_http  # needs httpx
+
+        checks = list(by_http.look(client))
     else:
         checks = list(_over_redis())
     if args.json:

@@ -4,14 +4,16 @@ import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
+from typing import Any
 
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from urllib3 import BaseHTTPResponse
-from urllib3.util import parse_url
 
-from taskqueue.cli.api import Api
-from taskqueue.cli.by_http import HttpClient
-from taskqueue.errors import ApiRefused
+from taskqueue.cli.by_http import HttpOperations
+from taskqueue.cli.refusals import found_and_fix
+from taskqueue.client import Client
+from taskqueue.client.problems import not_this_api
+from taskqueue.errors import ApiRefused, TaskQueueError
 from taskqueue.monitor import checks
 from taskqueue.monitor.checks import MAX_SKEW_SECONDS, Check
 
@@ -25,36 +27,52 @@ UNSEEN = Check(
 )
 
 
-def look(api: Api) -> Iterator[Check]:
+def look(client: Client) -> Iterator[Check]:
     """Yield checks. If the web server does not answer, or refuses the key, nothing else is checked."""
     before = time.time()
     try:
-        alive = api.send("GET", "/healthz")
-        api.json_of("/healthz", alive, "status")
-    except ApiRefused as refused:
+        alive = client.request("GET", "/healthz")
+        _object(alive, "status")
+    except TaskQueueError as refused:
         yield _refused("web server", refused)
         return
-    yield Check("web server", True, api.url)
+    yield Check("web server", True, client.url)
     yield _clock(alive, before, time.time())
-    yield from _ready(api)
+    yield from _ready(client)
     try:
-        document = api.ask("GET", "/openapi.json", "info")
-    except ApiRefused as refused:
+        document = _ask(client, "/openapi.json", "info")
+    except TaskQueueError as refused:
         yield _refused("access", refused)
         return
-    yield _access(alive, api.url)
+    yield _access(alive, client.url)
     yield _version(str(document["info"]["version"]))
-    yield _dashboard(api)
-    yield from _unless_refused("queues", _cluster(HttpClient(api)))
-    yield from _unless_refused("Redis", _redis(api))
+    yield _dashboard(client)
+    yield from _unless_refused("queues", _cluster(HttpOperations(client)))
+    yield from _unless_refused("Redis", _redis(client))
+    yield from _unless_refused("outboxes", _outboxes(client))
     yield UNSEEN
 
 
-def _refused(about: str, refused: ApiRefused) -> Check:
-    return Check(about, False, refused.message, refused.fix)
+def _ask(client: Client, path: str, *fields: str) -> dict[str, Any]:
+    """Return the JSON object at a path. Raises `ApiRefused` unless it has these fields."""
+    return _object(client.request("GET", path), *fields)
 
 
-def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Check:
+def _object(answer: httpx.Response, *fields: str) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not (isinstance(body, dict) and all(field in body for field in fields)):
+        raise not_this_api(answer)
+    return body
+
+
+def _refused(about: str, refused: TaskQueueError) -> Check:
+    return Check(about, False, *found_and_fix(refused))
+
+
+def _clock(answer: httpx.Response, before: float, after: float) -> Check:
     """Compare the clocks by the Date header, which is cut to whole seconds."""
     try:
         date = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
@@ -65,10 +83,10 @@ def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Check:
     return checks.clock(abs(skew) - within < MAX_SKEW_SECONDS, found)
 
 
-def _ready(api: Api) -> Iterator[Check]:
+def _ready(client: Client) -> Iterator[Check]:
     try:
-        answer = api.ask("GET", "/readyz", "status")
-    except ApiRefused as refused:
+        answer = _ask(client, "/readyz", "status")
+    except TaskQueueError as refused:
         yield _refused("takes tasks", refused)
         return
     yield Check("takes tasks", True, "a task could be queued now")
@@ -76,7 +94,7 @@ def _ready(api: Api) -> Iterator[Check]:
         yield Check("files", False, str(warning["message"]))
 
 
-def _access(answer: BaseHTTPResponse, url: str) -> Check:
+def _access(answer: httpx.Response, url: str) -> Check:
     is_open, here = answer.headers.get("X-Access") == "open", is_this_machine(url)
     if is_open:
         fix = "Set API_KEYS before others can reach it: python -m taskqueue key NAME"
@@ -88,7 +106,7 @@ def _access(answer: BaseHTTPResponse, url: str) -> Check:
 
 def is_this_machine(url: str) -> bool:
     """Return whether a request to this URL stays on this machine."""
-    host = (parse_url(url).host or "").strip("[]")
+    host = httpx.URL(url).host
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -100,38 +118,43 @@ def _version(version: str) -> Check:
     return Check("API version", version == API_VERSION, f"{version}; this speaks {API_VERSION}", fix)
 
 
-def _dashboard(api: Api) -> Check:
-    status = api.status("/rq/")
+def _dashboard(client: Client) -> Check:
+    try:
+        status = client.request("GET", "/rq/").status_code
+    except ApiRefused as refused:
+        if refused.status is None:
+            raise
+        status = refused.status
     has_own_login = status in (401, 403)
     fix = "Look into the web server's log."
-    return Check("dashboard", status == 200 or has_own_login, f"{api.url}/rq answers {status}", fix)
+    return Check("dashboard", status == 200 or has_own_login, f"{client.url}/rq answers {status}", fix)
 
 
 def _unless_refused(about: str, made: Iterator[Check]) -> Iterator[Check]:
     """Yield these checks, or one that says why the API refused them."""
     try:
         yield from made
-    except ApiRefused as refused:
+    except TaskQueueError as refused:
         # A key for some task types may see none of it, and a proxy may hide /metrics.
-        hidden = refused.status in (403, 404)
-        yield Check(about, None if hidden else False, refused.message, refused.fix)
+        hidden = isinstance(refused, ApiRefused) and refused.status in (403, 404)
+        yield Check(about, None if hidden else False, *found_and_fix(refused))
 
 
-def _cluster(client: HttpClient) -> Iterator[Check]:
-    yield from map(checks.queue, client.queues())
-    yield from checks.workers(client.workers())
+def _cluster(operations: HttpOperations) -> Iterator[Check]:
+    yield from map(checks.queue, operations.queues())
+    yield from checks.workers(operations.workers())
 
 
-def _figures(api: Api) -> dict[str, float]:
+def _figures(client: Client) -> dict[str, float]:
     """Return the values of `/metrics` that have no labels; the paused hosts as PAUSED_HOSTS and their kind."""
-    text = api.send("GET", "/metrics", {"Accept": "text/plain"}).data.decode()
+    text = client.request("GET", "/metrics").text
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     hosts = {f"{PAUSED_HOSTS}{each.labels['kind']}": each.value for each in samples if each.name == PAUSED_HOSTS}
     return {sample.name: sample.value for sample in samples if not sample.labels} | hosts
 
 
-def _redis(api: Api) -> Iterator[Check]:
-    figures = _figures(api)
+def _redis(client: Client) -> Iterator[Check]:
+    figures = _figures(client)
     if figures.get("taskqueue_suspended"):
         yield checks.workers_suspended()
     alive = figures["taskqueue_scheduler_alive"] == 1
@@ -145,3 +168,10 @@ def _redis(api: Api) -> Iterator[Check]:
         appends, f"on disk: {'each change' if appends else 'not each change'}", snapshots=True
     )
     yield checks.memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])
+
+
+def _outboxes(client: Client) -> Iterator[Check]:
+    """Yield the web server's own checks of outboxes."""
+    for finding in _ask(client, "/findings", "findings")["findings"]:
+        if finding["about"].startswith("outbox "):
+            yield Check(finding["about"], finding["ok"], finding["found"], finding["fix"])

@@ -1,5 +1,6 @@
 """Requeues, cancels or deletes all tasks that a search finds, at a limited rate: the job behind `POST /bulk`."""
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field
@@ -7,13 +8,17 @@ from typing_extensions import TypedDict
 
 from taskqueue.control.bulk import MAX_TASKS, Action, apply, at_most, narrowed
 from taskqueue.control.operations import Operations
+from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import PermanentFailure, TooManyMatch
 from taskqueue.jobtypes.registry import MAX_TIMEOUT_SECONDS, job
 from taskqueue.run.context import current_task, progress
 from taskqueue.settings import process_settings
 from taskqueue.store.connection import connect_for_requests
+from taskqueue.store.times import timestamp
 from taskqueue.tasks.listing import Listing
 from taskqueue.tasks.query import read_query
+from taskqueue.tasks.task import Task
 
 NAME = "tq-bulk"
 WORDS: dict[Action, str] = {"requeue": "requeuing", "cancel": "canceling", "delete": "deleting"}
@@ -56,3 +61,50 @@ def change_many(
         changed += was_changed
         progress(number, len(task_ids), WORDS[action])
     return {"changed": changed, "skipped": len(task_ids) - changed}
+
+
+def count(
+    listing: Listing,
+    action: Action,
+    search: str,
+    seen_at: datetime,
+    most: int,
+    types: tuple[str, ...] | None = None,
+) -> tuple[list[str], bool]:
+    """Return the ids of at most `most` tasks that an action would change, and whether there are more.
+
+    Raises `QueryError`, `QueueUnavailable`.
+    """
+    wanted = narrowed(action, read_query(search, seen_at), seen_at)
+    found: list[str] = []
+    for task in listing.find(wanted, types) if wanted else ():
+        if len(found) == most:
+            return found, True
+        found.append(task.id)
+    return found, False
+
+
+def submit(
+    queue: TaskQueue,
+    action: Action,
+    search: str,
+    seen_at: datetime,
+    *,
+    most: int | None,
+    rate: float | None,
+    delay: float | None,
+    types: tuple[str, ...] | None,
+    by: str,
+) -> Task:
+    """Queue the task that changes what a search finds, in the first queue. Raises `QueueUnavailable`."""
+    payload = {
+        "action": action,
+        "q": search,
+        "seen_at": timestamp(seen_at),
+        "most": most,
+        "rate": rate,
+        "types": types,
+        "by": by,
+    }
+    given = {name: value for name, value in payload.items() if value is not None}
+    return queue.submit_own(NAME, given, SubmitOptions(queue=queue.settings.queues[0], delay=delay or None))

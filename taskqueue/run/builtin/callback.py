@@ -18,10 +18,10 @@ from taskqueue.errors import PermanentFailure, RetryLater, UnknownTask
 from taskqueue.jobtypes.registry import job, registered
 from taskqueue.run import outbound
 from taskqueue.run.builtin._signing import Signing
-from taskqueue.run.context import current_task
 from taskqueue.settings import process_settings
 from taskqueue.store.connection import connect_for_requests
 from taskqueue.store.keys import ENDED, Field, job_key
+from taskqueue.tasks.running import current_task
 from taskqueue.tasks.task_json import task_json
 from taskqueue.telemetry.trace import current_trace
 

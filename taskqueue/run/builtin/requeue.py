@@ -10,9 +10,10 @@ from taskqueue.control.failed_tasks import FailedTasks, FailureFilter
 from taskqueue.control.operations import Operations
 from taskqueue.errors import UnknownTask, WrongStatus
 from taskqueue.jobtypes.registry import MAX_TIMEOUT_SECONDS, job
-from taskqueue.run.context import current_task, progress
+from taskqueue.run.context import progress
 from taskqueue.settings import process_settings
 from taskqueue.store.connection import connect_for_requests
+from taskqueue.tasks.running import current_task
 
 NAME = "tq-requeue"
 

@@ -57,6 +57,7 @@ for _, old in ipairs(redis.call('ZRANGEBYSCORE', canceled, '-inf', now - ttl, 'L
     if redis.call('EXISTS', prefix .. ':job:' .. old) == 0 then redis.call('ZREM', canceled, old) end
 end
 redis.call('ZADD', canceled, now, id)
+redis.call('HDEL', KEYS[1], 'tq:called') -- of an earlier end: RQ's own code has requeued it
 call_back(id, prefix, rq_now)
 redis.call('PUBLISH', 'tq:task:' .. id, 'canceled')
 return { 'canceled', status, limit or '' }

@@ -39,6 +39,7 @@ end
 for _, run in ipairs(runs) do
     remove('ZREM', run[1], run[2])
     remove('DEL', prefix .. ':execution:' .. run[2])
+    if limited then remove('SREM', 'tq:limit:' .. limited .. ':running', run[2]) end
 end
 local IN_REGISTRY = { scheduled = true, deferred = true, finished = true, failed = true, stopped = true,
     canceled = true }

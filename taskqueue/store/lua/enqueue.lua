@@ -21,12 +21,16 @@
 --            record           a key: the answer is kept there, and given again when the call is repeated
 --            fingerprint      of the request: another fingerprint under the same record is refused
 --            record_seconds   how long the record is kept
+--            relay            the lock of an outbox's relay: nothing is queued unless it holds relay_token, and a
+--                             task that is in tq:outbox:sent was queued before
+--            relay_token      the token of the relay that calls
 -- then     field, value, field, value …: the job's hash
 --
 -- Returns {outcome, status, id, created, blocked_by}
 --   outcome     new; duplicate: the task `id` has the same dedupe key; repeated: as the record has it; other: the
 --               record has another fingerprint; processing: the record has no answer yet; unknown: the parent `id`
---               does not exist. Only new jobs are written, and the records of new jobs and duplicates.
+--               does not exist; lost: the relay has lost its lock. Only new jobs are written, and the records of
+--               new jobs and duplicates.
 --   blocked_by  the id of a parent that ended without success, so that this job runs only if that parent is sent
 --               again; or ''
 local id, created, option_count = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -39,6 +43,16 @@ if known then return { 'new', redis.call('HGET', KEYS[1], 'status'), id, created
 local option, parents = {}, {}
 for i = 4, 3 + option_count, 2 do
     if ARGV[i] == 'parent' then parents[#parents + 1] = ARGV[i + 1] else option[ARGV[i]] = ARGV[i + 1] end
+end
+
+if option.relay then
+    if redis.call('GET', option.relay) ~= option.relay_token then return { 'lost', '', '', '', '' } end
+    -- It was queued, and its job has ended and expired since: the relay died before it deleted the row.
+    if redis.call('ZSCORE', 'tq:outbox:sent', id) then return { 'new', 'queued', id, created, '' } end
+end
+
+local function note_sent() -- in the same step as the job: relay.py removes the mark when the row is deleted
+    if option.relay then redis.call('ZADD', 'tq:outbox:sent', redis.call('TIME')[1], id) end
 end
 
 local function keep_record(outcome, status, of, at)
@@ -62,6 +76,7 @@ if option.dedupe then
     local expired = at and at[2] and (at[3] or '0') == '0' and tonumber(at[2]) < tonumber(redis.call('TIME')[1])
     if at and at[1] and not ENDED[at[1]] and not expired then
         keep_record('duplicate', at[1], other, '')
+        note_sent()
         if option.batch then redis.call('RPUSH', option.batch, other) end
         return { 'duplicate', at[1], other, '', '' }
     end
@@ -106,6 +121,7 @@ local function write()
     if option.callback then redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id) end
     if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end
     keep_record('repeated', status, id, created)
+    note_sent()
     -- Last: if Redis refuses one of the commands, nothing is queued.
     if status == 'queued' then
         redis.call(option.front and 'LPUSH' or 'RPUSH', KEYS[2], id)
@@ -121,6 +137,7 @@ if not done then -- Redis does not undo what it has done: take back what would a
     if option.dedupe and redis.pcall('GET', option.dedupe) == id then redis.pcall('DEL', option.dedupe) end
     if option.record then redis.pcall('DEL', option.record) end
     if option.batch then redis.pcall('LREM', option.batch, -1, id) end
+    if option.relay then redis.pcall('ZREM', 'tq:outbox:sent', id) end
     local message = type(error_of_redis) == 'table' and error_of_redis.err or tostring(error_of_redis)
     error({ err = (message:gsub('^user_script:%d+: ', '')) }) -- Lua's pcall puts the place in the script before it
 end

@@ -6,20 +6,21 @@ from typing import Annotated
 
 from flask import Blueprint, g, jsonify, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from taskqueue.control.bulk import MAX_TASKS, Action, narrowed
-from taskqueue.enqueue.options import MAX_DELAY_SECONDS, SubmitOptions
+from taskqueue.control.bulk import MAX_TASKS, Action
+from taskqueue.enqueue.options import MAX_DELAY_SECONDS
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import TooManyMatch
+from taskqueue.run.builtin import bulk
 from taskqueue.run.builtin.bulk import NAME
-from taskqueue.store.times import timestamp
 from taskqueue.tasks.listing import Listing
-from taskqueue.tasks.query import MAX_CHARACTERS, read_query
+from taskqueue.tasks.query import MAX_CHARACTERS
 from taskqueue.tasks.task import Task
 from taskqueue.tasks.task_filter import TaskFilter
 from taskqueue.tasks.task_json import TaskJson, task_json
+from taskqueue.web.api.task_list import searched
 from taskqueue.web.http.access import caller, caller_types
 from taskqueue.web.http.endpoint import Query, endpoint
 from taskqueue.web.http.endpoint import read_query as read_parameters
@@ -31,18 +32,12 @@ COUNTED = 10_000  # a dry run counts so many and no more
 LISTED = 50
 
 
-def _some_filter(text: str) -> str:
-    if read_query(text) == TaskFilter():
-        raise ValueError("Say which tasks: an empty search would be all of them")
-    return text
-
-
 class BulkQuery(Query):
     """What to do with which tasks, how fast, and when."""
 
     action: Action
     """`requeue` failed and canceled tasks, `cancel` those that have not ended, `delete` those that do not run."""
-    q: Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_some_filter)]
+    q: Annotated[str, Field(max_length=MAX_CHARACTERS)]
     """Which tasks: a search as for `GET /tasks`."""
     max: Annotated[int, Field(ge=0, le=MAX_TASKS)] | None = None
     """How many tasks you have seen: if more match, none is changed."""
@@ -80,7 +75,7 @@ def views(queue: TaskQueue, listing: Listing) -> Blueprint:
         change="bulk-action",
         query=BulkQuery,
         answers={200: MatchingJson, 202: TaskJson},
-        problems=(400, 409, 503),
+        problems=(400, 409, 422, 503),
         by_type=True,
     )
     def change() -> ResponseReturnValue:
@@ -91,6 +86,9 @@ def views(queue: TaskQueue, listing: Listing) -> Blueprint:
         Cancel the task to stop the action; what is done stays done.
         """
         asked = read_parameters(BulkQuery)
+        if searched(asked.q) == TaskFilter():
+            detail = "Say which tasks: an empty search would be all of them."
+            raise BadRequest(422, "invalid-search", "The search is empty", detail)
         seen_at = datetime.now(UTC)
         matching, more = count(
             listing, asked.action, asked.q, seen_at, COUNTED if asked.max is None else asked.max
@@ -115,13 +113,7 @@ def views(queue: TaskQueue, listing: Listing) -> Blueprint:
 
 def count(listing: Listing, action: Action, search: str, seen_at: datetime, most: int) -> tuple[list[str], bool]:
     """Return the ids of at most `most` tasks that the caller's action would change, and whether there are more."""
-    wanted = narrowed(action, read_query(search, seen_at), seen_at)
-    found: list[str] = []
-    for task in listing.find(wanted, caller_types()) if wanted else ():
-        if len(found) == most:
-            return found, True
-        found.append(task.id)
-    return found, False
+    return bulk.count(listing, action, search, seen_at, most, caller_types())
 
 
 def submit(
@@ -136,18 +128,10 @@ def submit(
 ) -> Task:
     """Queue the task of a bulk action of this caller. Raises `QueueUnavailable`."""
     key = caller()
-    payload = {
-        "action": action,
-        "q": search,
-        "seen_at": timestamp(seen_at),
-        "most": most,
-        "rate": rate,
-        "types": caller_types(),
-        "by": key.name if key else g.get("console_user", ""),
-    }
-    given = {name: value for name, value in payload.items() if value is not None}
-    options = SubmitOptions(queue=queue.settings.queues[0], delay=delay or None)
-    return queue.submit_own(NAME, given, options)
+    by = key.name if key else g.get("console_user", "")
+    return bulk.submit(
+        queue, action, search, seen_at, most=most, rate=rate, delay=delay, types=caller_types(), by=by
+    )
 
 
 def latest(queue: TaskQueue, listing: Listing) -> list[Task]:

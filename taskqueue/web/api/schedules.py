@@ -1,7 +1,5 @@
 """`/schedules`: tasks that are queued again and again, at an interval or by a cron expression."""
 
-from datetime import UTC, datetime
-from typing import Literal
 from urllib.parse import urlsplit
 
 from flask import Blueprint, jsonify, url_for
@@ -10,12 +8,12 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict
 
 from taskqueue.enqueue.schedule import Schedule
+from taskqueue.enqueue.schedule_json import ScheduleJson, schedule_errors, schedule_json
 from taskqueue.enqueue.schedule_store import Schedules, StoredSchedule, shown_payload
 from taskqueue.errors import UnknownSchedule
 from taskqueue.jobtypes.masking import MASK
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
-from taskqueue.store.times import timestamp
 from taskqueue.tasks.task_json import TaskJson, task_json
 from taskqueue.web.http.access import caller, caller_sees, caller_types, check_may_submit
 from taskqueue.web.http.body import json_body
@@ -24,42 +22,6 @@ from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.problems import BadRequest
 
 MAX_SCHEDULE_BYTES = 64 * 1024  # kept for ever and read at each run: a large payload belongs in a file
-NEXT_RUNS = 5  # shown for a schedule
-
-
-class LastRunJson(TypedDict):
-    """The last task that a schedule queued; `task` is its id."""
-
-    at: str | None
-    task: str
-
-
-class ScheduleJson(TypedDict):
-    """A schedule, its next runs and its last run."""
-
-    name: str
-    task_type: str
-    payload: Json
-    interval: int | None
-    cron: str | None
-    timezone: str
-    overlap: Literal["skip", "queue", "replace"]
-    catch_up: Literal["skip", "once", "all"]
-    queue: str | None
-    priority: Literal["front"] | None
-    attempts: int | None
-    timeout: int | None
-    expires_in: float | None
-    tags: list[str]
-    callback_url: str | None
-    paused: bool
-    next_runs: list[str | None]
-    last_run: LastRunJson | None
-    runs: int
-    skipped: int
-    error: str | None
-    created_at: str | None
-    updated_at: str | None
 
 
 class SchedulesJson(TypedDict):
@@ -73,7 +35,8 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
     blueprint = Blueprint("schedules", __name__)
 
     def shown(stored: StoredSchedule) -> ScheduleJson:
-        return _schedule_json(stored, shown_payload(job_types, stored.schedule))
+        row = schedule_json(stored, shown_payload(job_types, stored.schedule))
+        return {**row, "callback_url": _shown_url(row["callback_url"])}
 
     def find(name: str) -> StoredSchedule:
         """Return the schedule, if the caller may see its task type. Raises `UnknownSchedule`."""
@@ -180,47 +143,9 @@ def _schedule(body: Json) -> Schedule:
     try:
         return Schedule.model_validate(body)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False, include_input=False)
-    wrong = [
-        {
-            "pointer": "".join(f"/{part}" for part in each["loc"]),
-            "message": each["msg"].removeprefix("Value error, "),
-        }
-        for each in errors
-    ]
-    detail = "; ".join(f"{each['pointer'] or 'the schedule'}: {each['message']}" for each in wrong)
+        errors, detail = schedule_errors(error)
+    wrong = [each._asdict() for each in errors]
     raise BadRequest(422, "invalid-schedule", "The schedule is not valid", detail, errors=wrong)
-
-
-def _schedule_json(stored: StoredSchedule, payload: Json) -> ScheduleJson:
-    schedule = stored.schedule
-    now = max(datetime.now(UTC), stored.updated_at)
-    runs = [] if stored.paused else schedule.next_times(now, stored.updated_at, NEXT_RUNS)
-    return {
-        "name": stored.name,
-        "task_type": schedule.task_type,
-        "payload": payload,
-        "interval": schedule.interval,
-        "cron": schedule.cron,
-        "timezone": schedule.timezone,
-        "overlap": schedule.overlap,
-        "catch_up": schedule.catch_up,
-        "queue": schedule.queue,
-        "priority": schedule.priority,
-        "attempts": schedule.attempts,
-        "timeout": schedule.timeout,
-        "expires_in": schedule.expires_in,
-        "tags": list(schedule.tags),
-        "callback_url": _shown_url(schedule.callback_url),
-        "paused": stored.paused,
-        "next_runs": [timestamp(run) for run in runs],
-        "last_run": {"at": timestamp(stored.last_run), "task": stored.last_task} if stored.last_task else None,
-        "runs": stored.runs,
-        "skipped": stored.skipped,
-        "error": stored.error,
-        "created_at": timestamp(stored.created_at),
-        "updated_at": timestamp(stored.updated_at),
-    }
 
 
 def _shown_url(url: str | None) -> str | None:

@@ -7,6 +7,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
+from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.telemetry.series import Point, Series, Span
 from taskqueue.web.http.access import caller, caller_sees, check_may_submit
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
@@ -43,14 +44,14 @@ class SpanJson:
     series: list[SeriesJson]
 
 
-def views(series: Series) -> Blueprint:
+def views(series: Series, job_types: JobTypes) -> Blueprint:
     """Return the view of `/series`."""
     blueprint = Blueprint("series", __name__)
 
     @blueprint.get("/series")
     @endpoint(
         "Count what happened in the last hour, day or week",
-        scope="read", query=SeriesQuery, answers={200: SpanJson}, problems=(400, 403, 503), by_type=True,
+        scope="read", query=SeriesQuery, answers={200: SpanJson}, problems=(400, 403, 422, 503), by_type=True,
     )  # fmt: skip
     def read() -> ResponseReturnValue:
         """Each point counts one minute or hour; the last one is not over. Workers add to it every five seconds.
@@ -59,6 +60,8 @@ def views(series: Series) -> Blueprint:
         key that is limited to task types needs `task_type`, or `by=task_type`.
         """
         asked = read_query(SeriesQuery)
+        if asked.task_type is not None:
+            job_types.find(asked.task_type)  # raises UnknownJobType
         key = caller()
         if key and key.job_types is not None and asked.by != "task_type":
             check_may_submit(asked.task_type or "")

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.submission import Accepted
-from taskqueue.monitor.finding import Finding, duplicate, parent_ended
+from taskqueue.monitor.finding import Finding
 from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.monitor.result_waiter import ResultWaiter
 from taskqueue.store.keys import ENDED
@@ -77,7 +77,7 @@ def views(queue: TaskQueue, result_waiter: ResultWaiter, queue_warnings: QueueWa
             if waited.status in ENDED:
                 return jsonify(task_json(waited)), 200, headers
             found = replace(found, task=waited)
-        answer = {**task_json(found.task), "warnings": warnings_json(_warnings(found, queue_warnings))}
+        answer = {**task_json(found.task), "warnings": warnings_json(queue_warnings.of_accepted(found))}
         return jsonify(answer), 202, headers
 
     return blueprint
@@ -95,15 +95,6 @@ def _seconds_to_wait() -> int:
     header = request.headers.get("Prefer")
     match = WAIT.search(header) if header else None
     return min(int(match[1]), MAX_WAIT_SECONDS) if match else 0
-
-
-def _warnings(found: Accepted, queue_warnings: QueueWarnings) -> list[Finding]:
-    warnings = queue_warnings.of(found.task.queue, delayed=found.task.status == "scheduled")
-    if found.outcome == "duplicate":
-        warnings.append(duplicate())
-    if found.blocked_by:
-        warnings.append(parent_ended(found.blocked_by))
-    return warnings
 
 
 def warnings_json(warnings: Iterable[Finding]) -> list[WarningJson]:

@@ -11,11 +11,12 @@ from pydantic import AfterValidator, Field
 from taskqueue.enqueue.options import Moment
 from taskqueue.store.keys import Status
 from taskqueue.tasks.listing import Listing, cursor, position_of
-from taskqueue.tasks.query import MAX_CHARACTERS
+from taskqueue.tasks.query import MAX_CHARACTERS, QueryError
 from taskqueue.tasks.query import read_query as read_search
 from taskqueue.tasks.task_filter import Summary, TaskFilter
 from taskqueue.web.http.access import caller_types
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
+from taskqueue.web.http.problems import BadRequest
 
 MAX_PAGE = 200
 
@@ -38,15 +39,10 @@ Cursor = Annotated[
 ]
 
 
-def _search(text: str) -> str:
-    read_search(text)  # raises QueryError, a ValueError
-    return text
-
-
 class ListQuery(Query):
     """Which tasks to list."""
 
-    q: Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_search)] = ""
+    q: Annotated[str, Field(max_length=MAX_CHARACTERS)] = ""
     """A search in words: `status:failed type:email tag:customer:4711 ran:>10s failed:today id:6f1c`."""
     status: Status | None = None
     """Only tasks of this status."""
@@ -76,7 +72,7 @@ def views(listing: Listing) -> Blueprint:
         scope="read",
         query=ListQuery,
         answers={200: PageJson},
-        problems=(400, 503),
+        problems=(400, 422, 503),
         by_type=True,
     )
     def tasks() -> ResponseReturnValue:
@@ -102,7 +98,15 @@ def filter_of(asked: ListQuery) -> TaskFilter:
         "after": asked.created_after,
         "before": asked.created_before,
     }
-    return replace(read_search(asked.q), **{name: value for name, value in given.items() if value is not None})
+    return replace(searched(asked.q), **{name: value for name, value in given.items() if value is not None})
+
+
+def searched(text: str) -> TaskFilter:
+    """Return the filter that a search names. Raises `BadRequest` (422) that names a wrong word."""
+    try:
+        return read_search(text)
+    except QueryError as error:
+        raise BadRequest(422, "invalid-search", "The search cannot be read", str(error)) from None
 
 
 def _address(next_cursor: str) -> str:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from flask import Blueprint, Flask, send_from_directory, url_for
+from flask import Blueprint, Flask, url_for
 from flask.typing import ResponseReturnValue
 from redis import Redis
 from werkzeug.exceptions import NotFound
@@ -39,6 +39,7 @@ from taskqueue.tasks.listing import Listing
 from taskqueue.telemetry.changes import Changes
 from taskqueue.telemetry.series import Series
 from taskqueue.web.http.guesses import Guesses
+from taskqueue.web.http.static import library_file
 
 PREFIX = "/console"
 NAME = "console"
@@ -133,7 +134,7 @@ def mount(app: Flask, services: Services) -> None:
     def static_file(version: str, name: str) -> ResponseReturnValue:
         if versions.get(name) != version:
             raise NotFound
-        response = send_from_directory(STATIC, name, max_age=YEAR_SECONDS)
+        response = library_file(STATIC / name, YEAR_SECONDS)
         response.cache_control.immutable = True
         return response
 

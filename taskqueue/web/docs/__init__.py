@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import flask_swagger_ui
-from flask import Blueprint, Flask, Response, jsonify, render_template, request, send_from_directory
+from flask import Blueprint, Flask, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
@@ -13,6 +13,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.web.http.access import caller_sees
 from taskqueue.web.http.endpoint import endpoint
+from taskqueue.web.http.static import library_file
 from taskqueue.web.openapi import Offer, document
 
 SWAGGER_UI, OWN = Path(flask_swagger_ui.__file__).parent / "dist", Path(__file__).parent
@@ -75,6 +76,6 @@ def views(app: Flask, job_types: JobTypes, settings: Settings) -> Blueprint:
     def part(name: str) -> ResponseReturnValue:
         if name not in PARTS:
             raise NotFound
-        return send_from_directory(PARTS[name], name, max_age=HOUR_SECONDS)
+        return library_file(PARTS[name] / name, HOUR_SECONDS)
 
     return blueprint

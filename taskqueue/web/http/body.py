@@ -20,8 +20,8 @@ from pydantic_core import from_json
 
 from taskqueue.enqueue.idempotency import IdempotencyKey
 from taskqueue.jobtypes.signature import Json
+from taskqueue.serve.deadlines import deadlines
 from taskqueue.settings import MIB, Settings
-from taskqueue.web.http.deadlines import Deadlines
 from taskqueue.web.http.problems import RETRY_AFTER_SECONDS, BadRequest
 from taskqueue.web.http.turns import Turns
 
@@ -102,7 +102,8 @@ class Body(io.RawIOBase):
             raise self._error
         if self.ended or size == 0:
             return b""
-        self._turns.give_way()  # there may be no wait in the read
+        if self.count:
+            self._turns.give_way()  # there may be no wait in the read
         due = min(time.monotonic() + self._timeout_seconds, self._ends)
         piece = self._read_until(due, size)
         self.count += len(piece)
@@ -176,9 +177,6 @@ class Body(io.RawIOBase):
                 self.ended = not piece or self.count == self._length
 
 
-deadlines = Deadlines()
-
-
 def register(app: Flask, settings: Settings) -> None:
     """Let every request read its body as a `Body`. Register this before what may refuse a request."""
     held = HeldBytes()
@@ -222,9 +220,14 @@ def json_body(limit_bytes: int) -> Json:
     if not (request.mimetype == "application/json" or request.mimetype.endswith("+json")):
         raise not_json("send -H 'Content-Type: application/json'.")
     limit_body(limit_bytes)
+    return json_value(request.get_data())
+
+
+def json_value(text: bytes) -> Json:
+    """Return the value of a JSON text that a client sent. Raises `BadRequest` where it is not JSON."""
     try:
         # Editors on Windows write a byte order mark, which may be ignored (RFC 8259, 8.1).
-        return from_json(request.get_data().removeprefix(BOM_UTF8), allow_inf_nan=False)
+        return from_json(text.removeprefix(BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
         raise BadRequest(400, "invalid-json", "The body is not JSON", f"{error}. Send a JSON object.") from None
 

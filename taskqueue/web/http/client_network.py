@@ -9,8 +9,13 @@ IPV6_PREFIX = 64  # one customer has at least so many addresses
 
 def client_network() -> str:
     """Return the client's address, of IPv6 its /64 network; behind a proxy that is the proxy's."""
+    return network_of(request.remote_addr)
+
+
+def network_of(remote_address: str | None) -> str:
+    """Return an address, or of IPv6 its /64 network."""
     try:
-        address = ip_address(request.remote_addr or "::")
+        address = ip_address(remote_address or "::")
     except ValueError:  # of a Unix socket
         return "local"
     if isinstance(address, IPv6Address):

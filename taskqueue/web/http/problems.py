@@ -15,6 +15,7 @@ from taskqueue.errors import (
     IdempotencyMismatch,
     InvalidBatch,
     InvalidJson,
+    InvalidOptions,
     InvalidPayload,
     InvalidScheduleName,
     QueueUnavailable,
@@ -90,6 +91,9 @@ def register(app: Flask) -> None:
                 errors = [{"pointer": each.pointer, "message": each.message} for each in error.errors]
                 title = "The payload does not fit the task type"
                 return problem(422, "invalid-payload", title, str(error), errors=errors)
+            case InvalidOptions():
+                errors = [{"pointer": each.pointer, "message": each.message} for each in error.errors]
+                return problem(422, "invalid-options", "An option cannot be used", str(error), errors=errors)
             case InvalidJson():
                 return problem(400, "invalid-json", "The body is not JSON", str(error))
             case InvalidBatch():

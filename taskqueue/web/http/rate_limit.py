@@ -17,18 +17,20 @@ from typing import NamedTuple
 from flask import Flask, Response, g, request
 from redis import Redis
 
+from taskqueue.settings.api_keys import ApiKey
 from taskqueue.settings.quota import Quota
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import calls_key
 from taskqueue.store.scripts import FastScript
 from taskqueue.web.http.access import caller
-from taskqueue.web.http.client_network import client_network
+from taskqueue.web.http.client_network import network_of
 from taskqueue.web.http.endpoint import endpoint_of
 from taskqueue.web.http.problems import problem
 
 SHARES = 20  # a process takes this part of a quota at a time
 MAX_CALLERS = 10_000  # remembered by one process: there is no end of addresses
 POLICY = '"default"'
+VERDICT = "taskqueue.verdict"  # in the WSGI environ of a request that has been counted
 
 
 class Verdict(NamedTuple):
@@ -82,6 +84,13 @@ class Quotas:
             share.left_in_redis, share.ends = left, now + self._share_seconds
             return self._allowed(share)
 
+    def headers(self, verdict: Verdict) -> list[tuple[str, str]]:
+        """Return the headers that tell a client of its quota."""
+        return [
+            ("RateLimit-Policy", f"{POLICY};q={self.quota.calls};w={self.quota.window_seconds}"),
+            ("RateLimit", f"{POLICY};r={verdict.left};t={verdict.seconds}"),
+        ]
+
     def _allowed(self, share: _Share) -> Verdict:
         share.calls -= 1
         left = share.calls + share.left_in_redis
@@ -95,14 +104,16 @@ class Quotas:
 def register(app: Flask, quotas: Quotas) -> None:
     """Count every request that `taskqueue.web.http.access` lets through, except health checks and pages."""
     quota = quotas.quota
-    policy = f"{POLICY};q={quota.calls};w={quota.window_seconds}"
 
     @app.before_request
     def count() -> Response | None:
         declared = endpoint_of(app, request.endpoint)
         if declared is None or declared.scope is None:
             return None
-        verdict = g.verdict = quotas.take(_caller_name())
+        # On the short way (web/front.py) it has been counted already.
+        verdict = g.verdict = request.environ.get(VERDICT) or quotas.take(
+            caller_name(caller(), request.remote_addr)
+        )
         if verdict.allowed:
             return None
         detail = (
@@ -117,12 +128,10 @@ def register(app: Flask, quotas: Quotas) -> None:
     def add_headers(response: Response) -> Response:
         verdict: Verdict | None = g.get("verdict")
         if verdict:
-            response.headers["RateLimit-Policy"] = policy
-            response.headers["RateLimit"] = f"{POLICY};r={verdict.left};t={verdict.seconds}"
+            response.headers.update(quotas.headers(verdict))
         return response
 
 
-def _caller_name() -> str:
+def caller_name(key: ApiKey | None, remote_address: str | None) -> str:
     """Return whose quota counts: the key's; in an open API that of the client's network."""
-    key = caller()
-    return f"key:{key.name}" if key else f"address:{client_network()}"
+    return f"key:{key.name}" if key else f"address:{network_of(remote_address)}"

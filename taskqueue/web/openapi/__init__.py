@@ -38,7 +38,7 @@ def document(app: Flask, offer: Offer) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for address in all_addresses:
         operation = address.operation_object(schemas, COMPONENTS, components)
-        _add_names(operation, offer)
+        _add_names(operation, offer, address.method)
         address.add_examples(operation, examples)
         if address.declared.body is Payload:
             operation["requestBody"]["content"]["application/json"] = _payload(offer.job_types)
@@ -75,12 +75,14 @@ def _schemas(all_addresses: Sequence[Address]) -> tuple[dict[Any, Any], dict[str
     return {key: schema for (key, _mode), schema in schemas.items()}, components
 
 
-def _add_names(operation: dict[str, Any], offer: Offer) -> None:
+def _add_names(operation: dict[str, Any], offer: Offer, method: str) -> None:
     """Add the names of task types and queues. Required parameters come first: readers of `/docs` fill them in."""
+    shows = method == "get"  # it takes all task types if none is named, and any queue of RQ's
     for parameter in operation["parameters"]:
         if parameter["name"] == "task_type":
-            parameter |= {"required": True, "schema": {"enum": [job_type.name for job_type in offer.job_types]}}
-        if parameter["name"] == "queue" and "422" in operation["responses"]:  # else any queue of RQ's is allowed
+            names = [job_type.name for job_type in offer.job_types]
+            parameter |= {"required": not shows, "schema": {"enum": names}}
+        if parameter["name"] == "queue" and "422" in operation["responses"] and not shows:
             parameter["schema"] = {"enum": list(offer.queues)}
     operation["parameters"].sort(key=lambda parameter: not parameter.get("required", False))
 

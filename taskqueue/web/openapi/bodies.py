@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from taskqueue.control.failed_tasks import Group
 from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.schedule import Schedule
+from taskqueue.enqueue.schedule_json import ScheduleJson
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.jobtypes.signature import Json
 from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
@@ -34,8 +35,9 @@ from taskqueue.web.api.failures import GroupsJson
 from taskqueue.web.api.findings import FindingJson, FindingsJson
 from taskqueue.web.api.health import HealthJson, ReadyJson
 from taskqueue.web.api.logs import LogJson
+from taskqueue.web.api.parents import ParentJson, ParentsJson
 from taskqueue.web.api.requeue import DryRunJson
-from taskqueue.web.api.schedules import ScheduleJson, SchedulesJson
+from taskqueue.web.api.schedules import SchedulesJson
 from taskqueue.web.api.series import SeriesJson, SpanJson
 from taskqueue.web.api.submit import AcceptedJson
 from taskqueue.web.api.task_list import PageJson
@@ -148,6 +150,10 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         WorkersJson: WorkersJson([worker]),
         ExplanationJson: ExplanationJson(id=ID, status="complete", reasons=[reason], ahead=None, seconds=None),
         LogJson: LogJson([line]),
+        ParentsJson: ParentsJson(
+            parents=[ParentJson(id=OTHER_ID, type=name, status="complete", result=complete.result, error=None)],
+            next=f"/tasks/{ID}/parents?limit=1&first=1",
+        ),
         "text/event-stream": f"id: {line.id}/1/complete\nevent: status\ndata: {event}\n\n",
         "text/plain": f'taskqueue_tasks{{queue="{queue}",status="queued"}} 2.0\n',
         StoredFile: StoredFile(

@@ -33,7 +33,7 @@ class IOChild(HorseProcess):
         self._slots = slots
         super().__init__(tally)
         self.retires = False  # it takes nothing more
-        self._left: dict[str, State] = {}  # by execution: what the process had begun when it ended
+        self._left: dict[tuple[str, str], State] = {}  # by job and execution: what had begun when it ended
         self._is_known = False  # which run has ended the process
 
     def _new_channel(self) -> IOChannel:
@@ -55,10 +55,10 @@ class IOChild(HorseProcess):
         """Return the state of each run that Redis may have for the process."""
         return list(self.channel.states()) if self.pid else []
 
-    def knows(self) -> Callable[[str], bool]:
-        """Return a function that tells whether Redis may have an execution for the process now."""
-        claim, executions = self.channel.claim, {state.execution for state in self.channel.states()}
-        return lambda execution: execution in executions or (bool(claim) and execution.startswith(claim))
+    def knows(self) -> Callable[[str, str], bool]:
+        """Return a function of a job and an execution that tells whether Redis may have it for the process now."""
+        claim, runs = self.channel.claim, {(state.job, state.execution) for state in self.channel.states()}
+        return lambda *run: run in runs or (bool(claim) and run[1].startswith(claim))
 
     def ended_outcomes(self) -> list[Outcome]:
         """Return nothing: the outcomes of ended runs are in the process only."""
@@ -69,15 +69,16 @@ class IOChild(HorseProcess):
         lived = bool(self.pid)
         ending = super().reap()
         if lived and ending:
-            self._left = {state.execution: state for state in self.channel.states()}
+            self._left = {(state.job, state.execution): state for state in self.channel.states()}
             self._is_known = self.channel.count() == 1 and not self.channel.has_left_behind
             if ending is not self._killed_for and self.channel.count():
                 log.error("%s %d jobs ran in it.", ending.message, self.channel.count())
         return ending
 
-    def began(self, execution: str) -> float:
+    def began(self, job: str, execution: str) -> float:
         """Return when an execution of the ended process began, in seconds since 1970; 0: it had not begun."""
-        return self._left[execution].began if execution in self._left else 0.0
+        state = self._left.get((job, execution))
+        return state.began if state else 0.0
 
     @property
     def busy(self) -> int:
@@ -114,16 +115,15 @@ class IOChild(HorseProcess):
         if self.busy and (used := self.memory_mib) > limit_mib:
             self.kill(too_large(used, limit_mib, "I/O process"))
 
-    def ending_of(self, execution: str, ending: Ending) -> Ending | None:
+    def ending_of(self, job: str, execution: str, ending: Ending) -> Ending | None:
         """Return what to settle an execution as, after the process has ended like this; None: it is another's.
 
         Of several runs nobody can tell which one has ended the process, so none of them is blamed.
         """
-        state = self._left.get(execution)
+        state = self._left.get((job, execution))
         if state is None:
-            return (
-                RETURNED if self.channel.claim and execution.startswith(self.channel.claim) else None
-            )  # it had not begun
+            had_not_begun = self.channel.claim and execution.startswith(self.channel.claim)
+            return RETURNED if had_not_begun else None
         if state.phase is not Phase.RUNNING:
             return RETURNED  # it had ended, and Redis may not have its outcome
         if ending is OVERDUE:

@@ -1,16 +1,13 @@
 """The I/O process: runs many jobs at once, in one event loop and in threads."""
 
-import asyncio
 import logging
 import os
 import signal
 import threading
-import time
 
 from redis import Redis
-from redis.exceptions import RedisError
 
-from taskqueue.jobtypes import event_loop
+from taskqueue.hooks import event_loop
 from taskqueue.settings import Settings
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.capture import SharedCapture
@@ -43,21 +40,21 @@ class IOProcess:
     ) -> None:
         self._channel = channel
         self._tally = LiveTally(channel.send)
-        self._loop = asyncio.new_event_loop()
+        self._loop = event_loop.share()
         self._capture = SharedCapture(connection, settings.failure_ttl_seconds)
         outcomes = Outcomes(connection, settings, by_rq, self._tally)
         self._turns = Turns(channel, connection, settle_and_claim, outcomes, self._capture, worker_name)
         self._runs = Runs(self._loop, outcomes, self._turns.report)
         self._watch = Watch(channel, self._loop, self._runs, self._turns, outcomes, self._capture, max_memory_mib)
         self._is_done = False
+        self._has_left_loop = threading.Event()
+        self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Run jobs until the parent stops the process, or it must be replaced."""
+        """Run jobs until the parent stops the process, or it must be replaced. Raises Redis's refusals."""
         spare_memory()
         share_fairly()
         inherit_context()
-        asyncio.set_event_loop(self._loop)
-        event_loop.share(self._loop)
         self._capture.install()
         self._capture.restore_streams()
         signal.signal(signal.SIGALRM, self._watch.break_block)
@@ -69,21 +66,20 @@ class IOProcess:
                 self._loop.run_forever()
             except BaseException:  # sys.exit() in a task that a job has left in the loop
                 log.exception("What a job has left in the event loop has failed")
+        self._has_left_loop.set()
         self._tally.send()
+        if self._error:
+            raise self._error
 
     def _make_turns(self) -> None:
-        code = 1
         try:
             self._turns.run(self._runs.begin)
-            code = 0
-        except RedisError as error:
-            log.error("The I/O process ends, and a new one begins after a pause: Redis said: %s", error)  # noqa: TRY400
-        except BaseException:
-            log.critical("The I/O process crashed; please report this as a bug", exc_info=True)
-        if code:
-            os._exit(code)
+        except BaseException as error:  # noqa: BLE001  `run` raises it
+            self._error = error
         self._is_done = True
         self._loop.call_soon_threadsafe(self._loop.stop)
-        time.sleep(LAST_SECONDS)  # a daemon's: it ends with the process
-        self._tally.send()
-        os._exit(0)
+        if not self._has_left_loop.wait(LAST_SECONDS):  # the event loop is blocked
+            if self._error:
+                log.critical("The I/O process ends, and its event loop is blocked", exc_info=self._error)
+            self._tally.send()
+            os._exit(1 if self._error else 0)

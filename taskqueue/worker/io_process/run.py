@@ -6,21 +6,23 @@ import time
 import traceback
 from asyncio import AbstractEventLoop, CancelledError, Task
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from contextvars import Context
 from functools import cache, partial
-from threading import get_ident, main_thread
+from threading import Thread, get_ident, main_thread
 from typing import Any, NamedTuple
 
 from rq.job import _current_job
 from rq.timeouts import JobTimeoutException
 
 from taskqueue.call import Call
+from taskqueue.hooks import registry as hooks
 from taskqueue.telemetry.trace import Trace, current_trace
 from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.error import current_error
 from taskqueue.worker.io_process.threads import Threads, raise_in_thread
 from taskqueue.worker.job import ClaimedJob
-from taskqueue.worker.outcomes import Outcomes
+from taskqueue.worker.outcomes import FAILURE_HOOKS_SECONDS, Outcomes
 from taskqueue.worker.run_output import RunOutput, current_output
 from taskqueue.worker.settle_and_claim import Outcome
 
@@ -77,6 +79,7 @@ class Run:
         self.is_over = False
         self.interruption: Interruption | None = None
         self.given_up_at = float("inf")
+        self.outcome: Outcome | None = None  # it has failed for good, and the `@when_failed` hooks are called
 
     def enter(self, trace: Trace | None) -> None:
         """Let the code of this context belong to the run."""
@@ -104,7 +107,7 @@ class Runs:
             try:
                 call = run.context.run(getattr, run.job, "func")
             except BaseException:  # noqa: BLE001  a job type that is unknown here, or a job of another program
-                self._report(run, run.context.run(self._failed, run))
+                run.context.run(self._fail, run)
                 continue
             run.is_coroutine = call.is_coroutine_function
             if run.is_coroutine:
@@ -133,7 +136,10 @@ class Runs:
             is_in_loop = run.is_coroutine and self.in_loop() is run
             frame = sys._current_frames().get((main_thread().ident or 0) if is_in_loop else run.thread)
             message = f"{''.join(traceback.format_stack(frame)) if frame else ''}{message}"
-        return self._outcomes.ended(run.job, run.execution, run.began, Ending(how, message))
+        outcome = self._outcomes.ended(run.job, run.execution, run.began, Ending(how, message))
+        if outcome.kind == "failed" and hooks.failures:
+            self._call_hooks(run, outcome, run.interruption.error())
+        return outcome
 
     def in_loop(self) -> Run | None:
         """Return the run whose coroutine the event loop is executing at this instant."""
@@ -154,19 +160,17 @@ class Runs:
         try:
             text = await call.awaited_text(*run.job.args, **run.job.kwargs)
         except BaseException:  # noqa: BLE001  as in a horse: sys.exit() in a job fails it, too
-            outcome = self._failed(run)
+            self._fail(run)
         else:
-            outcome = self._outcomes.finished(run.job, run.execution, run.began, text)
-        run.is_over = True
-        self._report(run, outcome)
+            run.is_over = True
+            self._report(run, self._outcomes.finished(run.job, run.execution, run.began, text))
 
     def _after(self, run: Run, task: Task[None]) -> None:
         self._of_task.pop(task, None)
         if not run.is_over:  # it was canceled before its first step, or its result could not be stored
-            run.is_over = True
-            error = None if task.cancelled() else task.exception()
+            error = CancelledError() if task.cancelled() else task.exception() or RuntimeError("no result")
             ending = run.interruption.ending if run.interruption else Ending(How.RAISED, repr(error))
-            self._report(run, self._outcomes.ended(run.job, run.execution, run.began, ending))
+            self._end(run, self._outcomes.ended(run.job, run.execution, run.began, ending), error)
 
     def _cancel(self, run: Run) -> None:
         if run.task:
@@ -180,32 +184,56 @@ class Runs:
             run.thread = get_ident()
             if run.interruption:
                 raise run.interruption.error
-            outcome = run.context.run(self._call, run, call)
-            run.is_over = True
-            self._report(run, outcome)
+            run.context.run(self._call, run, call)
         except BaseException:  # noqa: BLE001  the interruption came before the function, or when it had ended
-            run.is_over = True
-            self._report(run, self._failed(run))
+            self._fail(run)
         return run.interruption is None
 
-    def _call(self, run: Run, call: Call) -> Outcome:
+    def _call(self, run: Run, call: Call) -> None:
         try:
             text = call.text(*run.job.args, **run.job.kwargs)
         except BaseException:  # noqa: BLE001  as in a horse: sys.exit() in a job fails it, too
-            return self._failed(run)
-        return self._outcomes.finished(run.job, run.execution, run.began, text)
+            self._fail(run)
+        else:
+            outcome = self._outcomes.finished(run.job, run.execution, run.began, text)
+            run.is_over = True
+            self._report(run, outcome)
 
     # In whichever
 
-    def _failed(self, run: Run) -> Outcome:
-        """Return what becomes of a run that has raised the exception that is being handled."""
+    def _fail(self, run: Run) -> None:
+        """End a run that has raised the exception that is being handled."""
         interruption, error = run.interruption, sys.exc_info()[1]
+        assert error  # noqa: S101  it is called in `except` blocks
         if interruption is STOP:
-            return self._outcomes.ended(run.job, run.execution, run.began, STOP.ending)
-        if interruption and isinstance(error, CancelledError):
+            outcome = self._outcomes.ended(run.job, run.execution, run.began, STOP.ending)
+        elif interruption and isinstance(error, CancelledError):
             try:
                 raise interruption.error().with_traceback(error.__traceback__) from None
-            except JobTimeoutException:
-                ending = Ending(How.TIMED_OUT, current_error())
-            return self._outcomes.ended(run.job, run.execution, run.began, ending)
-        return self._outcomes.failed(run.job, run.execution, run.began)
+            except JobTimeoutException as limit:
+                error, ending = limit, Ending(How.TIMED_OUT, current_error())
+            outcome = self._outcomes.ended(run.job, run.execution, run.began, ending)
+        else:
+            outcome = self._outcomes.failed(run.job, run.execution, run.began)
+        self._end(run, outcome, error)
+
+    def _end(self, run: Run, outcome: Outcome, error: BaseException) -> None:
+        """Report a run without success: once the `@when_failed` hooks have been called, if its task has failed."""
+        if outcome.kind == "failed" and hooks.failures:
+            run.given_up_at = time.monotonic() + FAILURE_HOOKS_SECONDS
+            run.outcome = outcome
+            self._call_hooks(run, outcome, error)
+            run.is_over = True
+        else:
+            run.is_over = True
+            self._report(run, outcome)
+
+    def _call_hooks(self, run: Run, outcome: Outcome, error: BaseException) -> None:
+        """Call the `@when_failed` hooks in a thread of their own, which then reports the run."""
+
+        def call() -> None:
+            self._outcomes.call_failure_hooks(run.job, error, nullcontext())
+            self._report(run, outcome)
+
+        context = run.context.copy()
+        Thread(target=lambda: context.run(call), name="when_failed", daemon=True).start()

@@ -81,6 +81,9 @@ class Watch:
         self._channel.beat()
         for run in list(self._turns.running.values()):
             if run.is_over:
+                if run.outcome and now >= run.given_up_at:
+                    log.error("The @when_failed hooks of task %s do not end", run.job.id, extra=about(run.job.id))
+                    self._turns.report(run, run.outcome)
                 continue
             if now >= run.given_up_at:
                 self._turns.report(run, self._runs.give_up(run), is_left_behind=True)
@@ -140,7 +143,7 @@ class Watch:
     def _put_back_coroutines(self) -> None:
         """Give the runs to others that cannot go on here."""
         for run in list(self._turns.running.values()):
-            if run.is_coroutine:
+            if run.is_coroutine and not run.is_over:
                 run.is_over = True
                 self._turns.report(run, self._outcomes.ended(run.job, run.execution, run.began, RETURNED))
 

@@ -1,6 +1,7 @@
 """`doctor`, over Redis and over HTTP."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from time import time
@@ -125,6 +126,34 @@ def test_a_mail_server_that_does_not_answer_is_found(run: Run, redis: Redis) -> 
     assert "mail server: 1" in checks(done)["hosts"]["found"]
     by_redis, by_http = "The mail server smtp.example:25 did not answer in 10 s at 20", "GET /tasks/<id>/explain"
     assert by_redis in checks(done)["hosts"]["fix"] or by_http in checks(done)["hosts"]["fix"]
+
+
+def test_an_outbox_that_is_not_relayed_is_found(run: Run, redis: Redis) -> None:
+    report = {
+        "table": "app.outbox",
+        "waiting": 3,
+        "oldest": time() - 60,
+        "set_aside": 1,
+        "error": "The disk is full",
+    }
+    redis.hset("tq:outboxes", "db.internal/shop.app.outbox", json.dumps(report))
+    done = run("--json", "doctor")
+    assert "outbox db.internal/shop.app.outbox" in wrong(done)
+    found = checks(done)["outbox db.internal/shop.app.outbox"]
+    assert found["found"] == "3 tasks waiting, 1 set aside"
+    lines = [line.partition(":")[0].partition(".")[0] for line in found["fix"].splitlines()]
+    assert [re.sub(r"for \d+ s", "for N s", line) for line in lines] == [
+        "No worker relays this outbox",
+        "The relay gets an error",
+        "3 tasks waiting, the oldest for N s",
+        "1 task cannot be queued, and set aside",
+        "After a fix, queue them",
+    ]
+
+
+def test_a_report_of_an_outbox_that_cannot_be_read_is_a_finding(run: Run, redis: Redis) -> None:
+    redis.hset("tq:outboxes", "odd", "[1]")
+    assert "cannot be read" in checks(run("--json", "doctor"))["outbox odd"]["fix"]
 
 
 def test_a_full_redis_is_found(run: Run, redis: Redis) -> None:

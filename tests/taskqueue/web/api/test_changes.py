@@ -103,6 +103,8 @@ def test_the_pages_go_through_all_changes(client: FlaskClient, redis: Redis) -> 
         below = page["next"]
     assert seen == [str(number) for number in reversed(range(7))]
     assert client.get("/changes?below=x").status_code == 400
+    for below in ("0-0", "00-0", "0-1", "9999999999999999-9999999999999999"):
+        assert client.get(f"/changes?below={below}").status_code == 200
 
 
 def test_the_record_is_bounded(redis: Redis) -> None:

@@ -1,0 +1,66 @@
+"""A client of the HTTP API for other programs: `Client("https://jobs.example.com", key=…)`, and `AsyncClient`.
+
+sync.py, asynchronous.py   the two clients, which send what calls.py describes
+connection.py              sends requests and reads streams, for both
+options.py                 the options of a task and of a schedule, for type checkers
+handle.py                  the handles of submitted tasks and batches
+calls.py                   each request of the API: its address, its fields, what its answer is
+records.py                 what the API answers, as objects with typed attributes
+address.py                 the base URL and the key, checked
+problems.py                how a refusal becomes an exception
+attempts.py                whether and when a request is sent again
+following.py               the events of a task, over several connections
+
+It needs httpx and httpx-sse, the extra `client`: no Redis, no Flask, no settings.
+"""
+
+from taskqueue.client.asynchronous import AsyncClient
+from taskqueue.client.handle import AsyncBatchHandle, AsyncTaskHandle, BatchHandle, TaskHandle
+from taskqueue.client.records import (
+    AttemptError,
+    Batch,
+    Change,
+    Event,
+    Explanation,
+    FailureGroup,
+    Failures,
+    LogLine,
+    Matching,
+    Parent,
+    Queue,
+    Reason,
+    Schedule,
+    StoredFile,
+    Summary,
+    Task,
+    TaskType,
+    Worker,
+)
+from taskqueue.client.sync import Client
+
+__all__ = [
+    "AsyncBatchHandle",
+    "AsyncClient",
+    "AsyncTaskHandle",
+    "AttemptError",
+    "Batch",
+    "BatchHandle",
+    "Change",
+    "Client",
+    "Event",
+    "Explanation",
+    "FailureGroup",
+    "Failures",
+    "LogLine",
+    "Matching",
+    "Parent",
+    "Queue",
+    "Reason",
+    "Schedule",
+    "StoredFile",
+    "Summary",
+    "Task",
+    "TaskHandle",
+    "TaskType",
+    "Worker",
+]

@@ -1,0 +1,90 @@
+# ruff: noqa: E501  a row is a line, so that the table can be read
+"""Faults for the proof of the model's test (test_mutants.py).
+
+A row names a fault, the file, the text to replace, and the text to put in its place; none: the text is left out.
+Where the engine has changed and a text is not there any more, write the same fault for the engine as it is now.
+"""
+
+from typing import NamedTuple
+
+LUA = "taskqueue/store/lua/"
+
+
+class Mutant(NamedTuple):
+    """One fault."""
+
+    name: str
+    file: str
+    text: str
+    fault: str = ""
+
+
+SETTLE_AND_CLAIM = [
+    ("a lease is missing", "redis.call('ZADD', prefix .. ':wip:' .. origin, ends, key.member)"),
+    ("a lease stays after the end", "redis.call('ZREM', prefix .. ':wip:' .. origin, key.member) == 1", "redis.call('ZSCORE', prefix .. ':wip:' .. origin, key.member)"),
+    ("an outcome is accepted twice", "redis.call('ZREM', prefix .. ':wip:' .. origin, key.member) == 1", "redis.call('ZREM', prefix .. ':wip:' .. origin, key.member) < 2"),
+    ("a worker's entry stays after the end", "a job has one execution at a time\n    redis.call('SREM', worker_key .. ':executions', key.member)", "a job has one execution at a time"),
+    ("a worker has no entry of its run", "redis.call('SADD', worker_key .. ':executions', key.member)"),
+    ("an execution's record stays", "redis.call('DEL', key.execution, key.executions)", "redis.call('DEL', key.executions)"),
+    ("an attempt is counted twice", "(tonumber(hash['tq:attempt']) or 0) + 1", "(tonumber(hash['tq:attempt']) or 0) + 2"),
+    ("an attempt that was put back counts", "redis.call('HSET', key.job, 'status', 'queued')\n        once('attempt', 'HINCRBY', key.job, 'tq:attempt', -1)", "redis.call('HSET', key.job, 'status', 'queued')"),
+    ("a limit's place is not freed", "if limits then limits.end_run(key.member) end"),
+    ("a limit releases nobody at an end", "if limits then limits.release() end\n    if callback_url", "if callback_url"),
+    ("a run is not counted by its limit", "prefix, now, rq_now).begin_run(key.member)", "prefix, now, rq_now)"),
+    ("a retry is queued and scheduled", "redis.call('HSET', key.job, 'status', 'scheduled')\n            redis.call('ZADD'", "once('queue', 'RPUSH', prefix .. ':queue:' .. origin, job)\n            redis.call('HSET', key.job, 'status', 'scheduled')\n            redis.call('ZADD'"),
+    ("a retry is not queued", "once('queue', front and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. origin, job)"),
+    ("a retry is not used up", "redis.call('HSET', key.job, 'retries_left', ARGV[16], unpack(ended))"),
+    ("a cancel is forgotten at the end", "if must_cancel and outcome ~= 'finished' then", "if false then"),
+    ("an expired job is run", "if hash['tq:cancel'] or has_expired(hash) then", "if hash['tq:cancel'] then"),
+    ("a repeated claim takes another job", "again == '1' and claimed_before()", "false"),
+    ("a repeated claim gives a job without a lease", "if origin and redis.call('ZSCORE', prefix .. ':wip:' .. origin, key.member) then", "if origin then"),
+    ("a pause is ignored", "redis.call('EXISTS', prefix .. ':suspended', 'tq:paused') == 0", "redis.call('EXISTS', prefix .. ':suspended') == 0"),
+    ("rq suspend is ignored", "if redis.call('EXISTS', prefix .. ':suspended') == 1 then return nil end"),
+    ("a result is not stored", "keep_result(key.results, ttl)\n            rest_in(prefix .. ':finished:'", "rest_in(prefix .. ':finished:'"),
+    ("a finished job is in no registry", "rest_in(prefix .. ':finished:' .. origin, key.job, job, ttl)"),
+    ("a running job expires", "if hash.ttl or hash.ended_at then redis.call('PERSIST', key.job) end"),
+    ("a callback is not queued", "if callback_url and (final or outcome == 'canceled') then", "if callback_url and final then"),
+    ("a job with dependents is settled without them", "if final and redis.call('EXISTS', key.job .. ':dependents') == 1 then", "if false then"),
+]  # fmt: skip
+OTHERS = [
+    ("an enqueue that is sent twice queues twice", LUA + "enqueue.lua", "if known then", "if false then"),
+    ("a dedupe key is not set", LUA + "enqueue.lua", "if option.dedupe then redis.call('SET', option.dedupe, id, 'EX', option.dedupe_seconds) end"),
+    ("a dedupe key is held by an ended task", LUA + "enqueue.lua", "if at and at[1] and not ENDED[at[1]] and not expired then", "if at and at[1] and not expired then"),
+    ("a parent does not know its dependent", LUA + "enqueue.lua", "redis.call('SADD', prefix .. ':job:' .. parent .. ':dependents', id)"),
+    ("a dependent does not wait", LUA + "enqueue.lua", "status = 'deferred'\n        if ENDED", "if ENDED"),
+    ("a callback is not noted as owed", LUA + "enqueue.lua", "if option.callback then redis.call('ZADD', 'tq:callbacks:owed', redis.call('TIME')[1], id) end"),
+    ("a canceled job stays on its queue", LUA + "cancel.lua", "if status == 'queued' then redis.call('LREM', prefix .. ':queue:' .. origin, 0, id) end"),
+    ("a canceled job stays scheduled", LUA + "cancel.lua", "redis.call('ZREM', prefix .. ':' .. registry .. ':' .. origin, id)"),
+    ("a canceled job stays held", LUA + "cancel.lua", "redis.call('LREM', 'tq:limit:' .. limited .. list, 1, id)", "local _ = list"),
+    ("a running job is canceled without its worker", LUA + "cancel.lua", "redis.call('HSET', KEYS[1], 'tq:cancel', '1')"),
+    ("a requeued job stays failed", LUA + "requeue.lua", "redis.call('ZREM', prefix .. ':failed:' .. origin, id)"),
+    ("a requeued job has no new attempts", LUA + "requeue.lua", "if retries > 1 then redis.call('HSET', KEYS[1], 'retries_left', retries - 1) end"),
+    ("a requeued job expires", LUA + "requeue.lua", "redis.call('PERSIST', key) -- it"  , "local _ = key -- it"),
+    ("a deleted job stays on its queue", LUA + "delete.lua", "if not IN_REGISTRY[status] then remove('LREM', key, 0, id) end"),
+    ("a deleted run keeps its limit's place", LUA + "delete.lua", "if limited then remove('SREM', 'tq:limit:' .. limited .. ':running', run[2]) end"),
+    ("a running job is deleted", LUA + "delete.lua", "return { 'running', '' }", "runs[#runs + 1] = { wip, member }"),
+    ("a due job stays scheduled", LUA + "move_due.lua", "redis.call('ZREM', KEYS[1], job)\n        redis.call('HSET'", "redis.call('HSET'"),
+    ("a due job is queued twice", LUA + "move_due.lua", "redis.call(front and 'LPUSH' or 'RPUSH', KEYS[2], job)", "redis.call('RPUSH', KEYS[2], job, job)"),
+    ("a batch counts a task twice", LUA + "batch_counts.lua", "(counts[status] or 0) + 1", "(counts[status] or 0) + 2"),
+    ("a batch ends before its tasks", LUA + "finish_batch.lua", "return status and not ENDED[status]", "return status == 'queued'"),
+    ("a batch does not release its last task", LUA + "finish_batch.lua", "redis.call(waits[3] == '1' and 'LPUSH' or 'RPUSH', queue, task)"),
+    ("a batch ends and stays open", LUA + "finish_batch.lua", "redis.call('ZREM', KEYS[3], batch)"),
+    ("a callback is queued twice", LUA + "callback.lua", "redis.call('RPUSH', queue, id)", "redis.call('RPUSH', queue, id, id)"),
+    ("a callback stays owed", LUA + "callback.lua", "redis.call('ZREM', 'tq:callbacks:owed', job)"),
+    ("a missed callback is never queued", LUA + "missed_callbacks.lua", "call_back(job, prefix, rq_now)"),
+    ("one job too many begins", LUA + "limits.lua", "+ passed >= concurrency then return false", "+ passed > concurrency then return false"),
+    ("a held job is forgotten", LUA + "limits.lua", "redis.call('RPUSH', key .. ':held', job)"),
+    ("a released job is not queued", LUA + "limits.lua", "redis.call('LPUSH', queue, job)\n", "local _ = job\n"),
+    ("a place that was kept is never given back", LUA + "limits.lua", "redis.call('LREM', key .. ':passed', 1, job) == 1", "redis.call('LPOS', key .. ':passed', job)"),
+    ("a lease is not renewed", LUA + "heartbeat.lua", "redis.call('ZADD', wip, 'XX', now + lease, member)"),
+    ("a worker does not hear of a cancel", LUA + "heartbeat.lua", "if status == 'canceled' or must_cancel then", "if status == 'canceled' then"),
+    ("a lease that is gone comes back", LUA + "heartbeat.lua", "if redis.call('ZSCORE', wip, member) then\n        redis.call('ZADD', wip, 'XX', now", "if true then\n        redis.call('ZADD', wip, now"),
+    ("a dead horse's claim counts as an attempt", "taskqueue/worker/leases.py", "self._abandoned_runs.settle(job_id, execution, RETURNED)  # it was claimed", "self._abandoned_runs.settle(job_id, execution, ending)  # it was claimed"),
+    ("a claim that came late is kept", "taskqueue/worker/leases.py", "if any(state.knows(job_id, execution) for state in states):", "if True:"),
+    ("a lost job is put back without an attempt", "taskqueue/worker/maintenance/lost_jobs.py", "    How.WORKER_LOST,", "    How.RETURNED,"),
+    ("a settled job with dependents keeps its limit's place", "taskqueue/worker/settles_by_rq.py", "self.connection.srem(limit_running_key(job.type_name), execution.composite_key)"),
+    ("RQ's code settles a job for another execution", "taskqueue/worker/settles_by_rq.py", "if self.connection.zscore(key, execution.composite_key) is not None:", "if key:"),
+]  # fmt: skip
+MUTANTS = [Mutant(name, LUA + "settle_and_claim.lua", *texts) for name, *texts in SETTLE_AND_CLAIM] + [
+    Mutant(*row) for row in OTHERS
+]

@@ -1,0 +1,78 @@
+"""Faults that the model has found in the engine, each as the shortest sequence of actions that shows it.
+
+Each action compares the engine with the model by itself; `end` lets all jobs come to their end.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.worker.decision import How
+from tests.model.driver import Engine
+from tests.model.model import Job
+from tests.model.play import Play
+
+
+@pytest.fixture
+def play(engine: Engine) -> Iterator[Play]:
+    play = Play(engine)
+    yield play
+    play.end()
+    play.close()
+
+
+def submitted(play: Play, job_type: str = "plain", **options: object) -> Job:
+    play.submit(job_type, SubmitOptions.model_validate(options))
+    return [*play.model.jobs.values()][-1]
+
+
+def test_a_limited_task_for_which_others_wait_frees_its_place_at_its_end(play: Play) -> None:
+    parent = submitted(play, "single")
+    submitted(play, depends_on=[parent.id])
+    worker = play.workers[0]
+    play.exchange(worker, [], 1)
+    play.exchange(worker, [(worker.runs[0], "finished")], 0)
+    play.check()
+    assert "tq:limit:single:running" not in play.world.sets
+
+
+def test_a_limited_task_that_is_deleted_after_its_lease_frees_its_place(play: Play) -> None:
+    job = submitted(play, "single")
+    play.exchange(play.workers[0], [], 1)
+    play.run_out(job)
+    play.delete(job)
+    play.check()
+    assert "tq:limit:single:running" not in play.world.sets
+
+
+def test_a_task_that_rq_has_requeued_calls_back_again_when_it_is_canceled(play: Play) -> None:
+    job = submitted(play, callback_url="https://example.com/called", attempts=1)
+    worker = play.workers[0]
+    play.exchange(worker, [], 1)
+    play.exchange(worker, [(worker.runs[0], How.RAISED)], 0)
+    play.rq_requeue(job)
+    play.cancel(job)
+    play.check()
+    assert play.world.job(job.id)["tq:callbacks"] == "2"
+
+
+def test_a_claim_that_came_twice_puts_the_second_job_back_while_the_first_one_runs(play: Play) -> None:
+    first, second = submitted(play), submitted(play)
+    worker = play.workers[0]
+    play.exchange(worker, [], 1, "answer")
+    play.deliver_again(worker)
+    play.send_again(worker)
+    play.heartbeat(worker)
+    play.check()
+    assert sorted((job.status, job.attempt) for job in (first, second)) == [("started", 1), ("waiting", 0)]
+
+
+def test_a_claim_that_is_sent_again_gives_no_job_whose_lease_has_run_out(play: Play) -> None:
+    job = submitted(play, attempts=1)
+    play.exchange(play.workers[0], [], 1, "answer")
+    play.run_out(job)
+    play.find_lost_jobs(play.workers[1])
+    play.send_again(play.workers[0])
+    play.check()
+    assert (job.status, play.workers[0].runs) == ("failed", [])
