@@ -91,6 +91,11 @@ def tag_index_key(tag: str) -> str:
     return f"{INDEX}:tag:{tag}"
 
 
+def bell_key(queue: str) -> str:
+    """Return the key of the list through which a job of a queue wakes one work-horse: worker/armed_claim.py."""
+    return f"tq:bell:{queue}"
+
+
 def limit_key(job_type: str) -> str:
     """Return the key of the hash of a job type's limits; keys with this prefix count their use (limits.lua)."""
     return f"tq:limit:{job_type}"
@@ -172,6 +177,7 @@ class WorkerField:
 
     HORSES = "tq:horses"  # how many jobs the worker can run at the same time; only our workers have it
     BUSY = "tq:busy"  # how many jobs it runs now
+    ARMED = "tq:armed:"  # with a token behind: the execution's id for the next job of a work-horse that waits
 
 
 # Statuses and registries

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -23,12 +22,15 @@ from taskqueue.tasks.reason import ReasonCode
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import about
 from taskqueue.telemetry.trace import Trace, current_trace
+from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.capture import Capture, CapturedOutput
 from taskqueue.worker.decision import Ending, How, is_unknown_here, postponed_seconds
 from taskqueue.worker.error import current_error
 from taskqueue.worker.horse_channel import (
     ANNOUNCE_GROUP_SECONDS,
+    ARM,
+    AWAKE,
     GROUPS,
     IDLE,
     SUSPENDED,
@@ -70,11 +72,14 @@ class Horse:
         channel: HorseChannel,
         connection: Redis,
         settle_and_claim: SettleAndClaim,
+        armed_claim: ArmedClaim,
         settings: Settings,
         worker_name: str,
         by_rq: ByRQ,
         limits: HorseLimits,
+        token: str,
     ) -> None:
+        """`token`: the beginning of all ids of executions of this horse."""
         self._channel = channel
         self._connection = connection
         self._settle_and_claim = settle_and_claim
@@ -88,7 +93,8 @@ class Horse:
         self._tally = Tally()
         self._time_limit = TimeLimit()
         self._capture = Capture(channel, connection, settings.failure_ttl_seconds)
-        self._token = uuid4().hex[:24]
+        self._armed_claim = armed_claim
+        self._token = token
         self._claims = 0
         self._short_types = ShortTypes()
         self._ended = 0  # how many bytes of outcomes the channel has that are not settled yet
@@ -105,17 +111,22 @@ class Horse:
     def _run(self) -> None:
         self._capture.install()
         outcomes: list[Outcome] = []
+        armed: tuple[str, Answer] | None = None  # what Redis has claimed while the horse slept
         while True:
             self._keep_house()
-            claim = "" if self._stopping() or self._jobs_left <= 0 else self._next_claim()
-            answer = self._settle(outcomes, claim)
+            if armed:
+                claim, answer = armed
+                armed = None
+            else:
+                claim = "" if self._stopping() or self._jobs_left <= 0 else self._next_claim()
+                answer = self._settle(outcomes, claim)
             outcomes = []
             if answer.claim == "claimed":
                 outcomes = self._perform_all(answer.jobs, claim)
             elif answer.claim == "suspended":
                 self._sleep(SUSPENDED)
             elif answer.claim == "empty":
-                self._sleep(IDLE)
+                armed = self._sleep(IDLE)
             elif not claim:
                 self._send_tally()
                 return
@@ -221,12 +232,39 @@ class Horse:
         self._claims += 1
         return f"{self._token}{self._claims:08x}"
 
-    def _sleep(self, why: bytes) -> None:
+    def _sleep(self, why: bytes) -> tuple[str, Answer] | None:
+        """Sleep until the worker wakes the horse, or until Redis has claimed a job; return claim and answer."""
         self._channel.write(State(Phase.RESTING))
         self._send_tally()
         self._channel.send(why)
-        if not self._channel.horse_end.recv(1):  # the worker has closed its end
-            sys.exit(0)
+        if self._receive(1) != ARM:
+            return None
+        names = self._armed_claim.queues
+        muted = {name for name, is_muted in zip(names, self._receive(len(names)), strict=True) if is_muted}
+        claim = self._next_claim()
+        self._channel.write(State(Phase.ARMED, claim))
+        try:
+            answer = self._armed_claim.wait(claim, muted, self._channel.horse_end)
+            if answer:
+                self._channel.send(AWAKE)
+                return claim, answer
+            self._armed_claim.disarm()
+        except RedisError:
+            self._armed_claim.close()
+        self._channel.send(AWAKE)
+        if self._stopping():
+            return None
+        # A job may have come just now; and the worker may have woken the horse.
+        self._channel.write(State(Phase.CLAIMING, claim))
+        return claim, self._settle_and_claim((), claim, was_armed=True, give_up=self._stopping)
+
+    def _receive(self, count: int) -> bytes:
+        received = b""
+        while len(received) < count:
+            received += (some := self._channel.horse_end.recv(count - len(received)))
+            if not some:  # the worker has closed its end
+                sys.exit(0)
+        return received
 
     def _perform(self, claimed: Claimed, claim: str) -> Outcome | None:
         """Run the claimed job; return what becomes of it, or None if RQ's own code has settled it."""

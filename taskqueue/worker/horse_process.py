@@ -12,6 +12,7 @@ from taskqueue.worker.child import fork
 from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.horse_channel import (
     ANNOUNCE_GROUP_SECONDS,
+    ARM,
     GROUPS,
     REFUSED,
     SUSPENDED,
@@ -32,7 +33,7 @@ class HorseProcess:
     def __init__(self, tally: Tally) -> None:
         self.channel = HorseChannel()
         self.pid = 0  # 0: there is no process
-        self.sleeps = b""  # IDLE or SUSPENDED; b"": it is awake
+        self.sleeps = b""  # IDLE, SUSPENDED, or ARM: it is armed; AWAKE: none of these
         self.refused = ""  # what Redis said when it refused the horse, last at `refused_at` of the monotonic clock
         self.refused_at = float("-inf")
         self._groups_until = float("-inf")  # on the monotonic clock: for so long it may claim groups
@@ -74,6 +75,12 @@ class HorseProcess:
         self.sleeps = b""
         with contextlib.suppress(OSError):
             self.channel.parent_end.send(WAKE)
+
+    def arm(self, muted: bytes) -> None:
+        """Let the idle horse wait in Redis for a job; `muted`: a byte for each queue, 1 for those without."""
+        self.sleeps = ARM
+        with contextlib.suppress(OSError):
+            self.channel.parent_end.send(ARM + muted)
 
     @property
     def is_suspended(self) -> bool:

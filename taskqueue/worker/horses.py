@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.child import reap_orphans
 from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import IDLE, HorseChannel, Phase, State
+from taskqueue.worker.horse_channel import ARM, IDLE, HorseChannel, Phase, State
 from taskqueue.worker.horse_process import HorseProcess
 
 FIRST_PROCESS = 1  # the process id of a container's first process, which becomes the parent of all orphans
@@ -75,7 +75,7 @@ class Horses:
     def running(self) -> list[State]:
         """The states of the horses that run a job, or settle one."""
         states = [horse.channel.read() for horse in self.alive]
-        return [state for state in states if state.phase is not Phase.RESTING]
+        return [state for state in states if state.phase in (Phase.CLAIMING, Phase.RUNNING)]
 
     def have(self, execution: str) -> bool:
         """Return whether this execution is that of a horse."""
@@ -90,6 +90,11 @@ class Horses:
     def is_any_idle(self) -> bool:
         """Whether a horse sleeps because no job waits."""
         return any(horse.sleeps == IDLE for horse in self)
+
+    @property
+    def is_any_armed(self) -> bool:
+        """Whether a horse waits in Redis for a job."""
+        return any(horse.sleeps == ARM for horse in self)
 
     @property
     def is_any_suspended(self) -> bool:
@@ -119,6 +124,18 @@ class Horses:
         idle = next((horse for horse in self if horse.sleeps == IDLE), None)
         if idle:
             idle.wake()
+
+    def arm_one(self, muted: bytes) -> None:
+        """Let one idle horse wait in Redis for a job, unless one does; `muted` as HorseProcess.arm takes it."""
+        idle = next((horse for horse in self if horse.sleeps == IDLE), None)
+        if idle and not self.is_any_armed:
+            idle.arm(muted)
+
+    def wake_armed(self) -> None:
+        """Wake the horse that waits in Redis, so that it looks for a job itself and is armed again."""
+        for horse in self:
+            if horse.sleeps == ARM:
+                horse.wake()
 
     def wake_suspended(self) -> None:
         """Wake the suspended horses, so that they look whether `rq suspend` still holds."""

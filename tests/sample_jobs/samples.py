@@ -379,4 +379,4 @@ def brief(file: str, act: str = "") -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if act == "kill the worker":
         os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(3)
+    time.sleep(8)

