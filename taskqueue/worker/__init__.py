@@ -10,6 +10,7 @@ The parent process
     horses.py           all work-horses: starts, wakes, watches, kills and replaces them
     horse_process.py    one work-horse, as the parent sees it
     options.py          the options of the command line and the environment
+    sockets.py          sockets of redis-py's connections, for a selector
     commands.py         receives RQ's commands to this worker
     stop_requests.py    runs to be stopped: by a command, or because their task was canceled
     leases.py           renews the leases of what runs, and settles what a dead horse left: heartbeat.lua

@@ -20,9 +20,9 @@ from redis.exceptions import RedisError
 
 from taskqueue.store.keys import WorkerField, bell_key, queue_key, worker_key
 from taskqueue.store.transaction import packed
-from taskqueue.worker.doorbell import socket_of
 from taskqueue.worker.horse_channel import is_of_claim
 from taskqueue.worker.settle_and_claim import Answer, SettleAndClaim, answer_of
+from taskqueue.worker.sockets import socket_of
 
 BLOCK_SECONDS = 6  # of one wait; then the next one begins
 FALSE_ALARMS = 3  # rings without a job, after which each one is followed by a pause

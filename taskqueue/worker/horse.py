@@ -125,7 +125,7 @@ class Horse:
                 outcomes = self._perform_all(answer.jobs, claim)
             elif answer.claim == "suspended":
                 self._sleep(SUSPENDED)
-            elif answer.claim == "empty":
+            elif answer.claim in ("empty", "others"):
                 armed = self._sleep(IDLE)
             elif not claim:
                 self._send_tally()

@@ -119,12 +119,6 @@ class Horses:
             if horse.sleeps:
                 horse.wake()
 
-    def wake_one(self) -> None:
-        """Wake one idle horse: a queue holds a job. The next ring of the doorbell wakes the next horse."""
-        idle = next((horse for horse in self if horse.sleeps == IDLE), None)
-        if idle:
-            idle.wake()
-
     def arm_one(self, muted: bytes) -> None:
         """Let one idle horse wait in Redis for a job, unless one does; `muted` as HorseProcess.arm takes it."""
         idle = next((horse for horse in self if horse.sleeps == IDLE), None)
