@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
                 options.horses,
                 HorseLimits(options.max_jobs_per_horse, options.max_horse_memory),
                 options.grace_seconds,
+                options.horse_memory,
             ),
             status_server=status_server,
         )
@@ -98,6 +99,14 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         default=default.limits.memory_mib,
         metavar="MIB",
         help="replace a work-horse that is larger than MIB; 0: never (default: %(default)s; MAX_HORSE_MEMORY_MIB)",
+    )
+    parser.add_argument(
+        "--horse-memory",
+        type=int,
+        default=default.horse_memory_mib,
+        metavar="MIB",
+        help="kill a work-horse whose job uses more than MIB; 0: never. Unless set, 90 %% of the container's limit"
+        " (default here: %(default)s; HORSE_MEMORY_MIB)",
     )
     parser.add_argument(
         "--grace-seconds",

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from taskqueue import PermanentFailure
 from taskqueue.errors import InvalidSetting
+from taskqueue.run.breaker import check, reaching
 
 SOCKET_TIMEOUT_SECONDS = 10.0  # for each answer of the server; the job's timeout limits the whole conversation
 ENHANCED_CODE = re.compile(r"([245])(\.\d{1,3}\.\d{1,3})\b")  # RFC 3463
@@ -52,6 +53,10 @@ class MailServer:
         return cls(
             host=parts.hostname, port=port, tls_at_once=tls_at_once, user=user, password=password, **options
         )
+
+    def check(self) -> None:
+        """Raise `HostPaused` if the server has just failed another email."""
+        check(self.host, self.port, "mail")
 
     def tls_context(self) -> ssl.SSLContext:
         """Return how the server's certificate is checked. Raises `InvalidSetting` for a bad SMTP_CA_FILE."""
@@ -156,10 +161,10 @@ def connection(server: MailServer) -> Iterator[smtplib.SMTP]:
     """Open a connection that is ready to send: logged in, and encrypted if there is a password.
 
     Raises `PermanentFailure` for what the server refuses for good, now or while the connection is used;
-    `ConnectionError`.
+    `ConnectionError`; `HostPaused` if the server has just failed another email.
     """
     try:
-        with closing(_connect(server)) as smtp:
+        with reaching(server.host, server.port, "mail"), closing(_connect(server)) as smtp:
             _greet(smtp)
             if not server.tls_at_once and smtp.has_extn("starttls"):
                 smtp.starttls(context=server.tls_context())
@@ -181,7 +186,7 @@ def connection(server: MailServer) -> Iterator[smtplib.SMTP]:
             raise PermanentFailure(f"The server refused: {reply}") from error
         raise
     except OSError as error:
-        what = f"{'TLS' if isinstance(error, ssl.SSLError) else 'The connection'} with {server.host}:{server.port}"
+        what = "TLS" if isinstance(error, ssl.SSLError) else "The connection"
         fix = " Set SMTP_CA_FILE, or SMTP_CHECK_CERTIFICATE=0." if isinstance(error, ssl.CertificateError) else ""
         raise ConnectionError(
             f"{what} with {server.host}:{server.port} (SMTP_URL) failed: {error}{fix}"

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, InterfaceError, InternalError, Operational
 from sqlalchemy.ext.compiler import compiles
 
 from jobs._feed import Row
+from jobs._feed_keys import FeedKeys
 from jobs._values import DoesNotFit, as_json, for_column, kind_of
 from taskqueue import PermanentFailure, progress
 
@@ -77,27 +78,34 @@ class Target:
     """The table that a feed is written to."""
 
     def __init__(self, db: sa.Connection, name: str, key: str) -> None:
-        """Read the table's columns. Raises `PermanentFailure` for a table in which `key` is not unique."""
+        """Read the table's columns; `name` may be `schema.table`.
+
+        Raises `PermanentFailure` for a table in which `key` is not unique.
+        """
         self._db = db
         self._key = key
         self._is_sqlite = db.dialect.name == "sqlite"
+        schema, _, table = name.rpartition(".")
+        if schema and self._is_sqlite and schema != "main":
+            raise PermanentFailure(f"SQLite has no schemas: write the table {table!r} without {schema!r}.")
         if not self._is_sqlite:  # two syncs of one table run one after the other
-            db.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"taskqueue.sync.{name}"))))
+            db.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"taskqueue.sync.{table}"))))
+        metadata = sa.MetaData(schema=schema or None)
         inspector = sa.inspect(db)
-        self.exists = inspector.has_table(name)
+        self.exists = inspector.has_table(table, metadata.schema)
         if self.exists:
-            self._check_unique(inspector, name)
+            self._check_unique(inspector, table, metadata.schema)
             with warnings.catch_warnings():  # of a type that SQLAlchemy does not know: the database does
                 warnings.simplefilter("ignore", SAWarning)
-                self._table = sa.Table(name, sa.MetaData(), autoload_with=db)
+                self._table = sa.Table(table, metadata, autoload_with=db)
         else:
-            self._table = sa.Table(name, sa.MetaData(), sa.Column(key, sa.Text, primary_key=True))
+            self._table = sa.Table(table, metadata, sa.Column(key, sa.Text, primary_key=True))
 
-    def _check_unique(self, inspector: sa.Inspector, name: str) -> None:
+    def _check_unique(self, inspector: sa.Inspector, name: str, schema: str | None) -> None:
         unique = [
-            inspector.get_pk_constraint(name)["constrained_columns"],
-            *(constraint["column_names"] for constraint in inspector.get_unique_constraints(name)),
-            *(index["column_names"] for index in inspector.get_indexes(name) if index["unique"]),
+            inspector.get_pk_constraint(name, schema)["constrained_columns"],
+            *(constraint["column_names"] for constraint in inspector.get_unique_constraints(name, schema)),
+            *(index["column_names"] for index in inspector.get_indexes(name, schema) if index["unique"]),
         ]
         if [self._key] not in unique:
             raise PermanentFailure(
@@ -112,26 +120,25 @@ class Target:
     def upsert(self, rows: Iterator[Row], *, untyped: bool) -> SyncResult:
         """Insert new rows, update rows that differ, and return how many of each there were.
 
-        `untyped`: the feed is CSV, so every value is text.
+        `untyped`: the feed is CSV, so every value is text. Raises `PermanentFailure` for a row that is no good.
         """
         result = SyncResult()
-        while batch := list(islice(rows, BATCH_ROWS)):
-            first = result.fetched + 1
-            for number, row in enumerate(batch, first):
-                if row.get(self._key) in (None, ""):
-                    raise PermanentFailure(f"Row {number} has no {self._key!r}.{self._other_case(row)}")
-            self._add_columns(batch, result.fetched)
-            by_key: dict[Any, tuple[int, Row]] = {}
-            for number, row in enumerate(batch, first):
-                typed = self._typed(row, number, untyped=untyped)
-                key = typed[self._key]
-                by_key[as_json(key) if isinstance(key, list | dict) else key] = (number, typed)
-            updated, inserted = self._write(by_key.values())
-            result.fetched += len(batch)
-            result.inserted += inserted
-            result.updated += updated
-            result.unchanged += len(batch) - updated - inserted
-            progress(result.fetched, None, f"{result.fetched:,} rows")
+        with FeedKeys(self._key, self._table.columns[self._key].type) as keys:
+            while batch := list(islice(rows, BATCH_ROWS)):
+                first = result.fetched + 1
+                for number, row in enumerate(batch, first):
+                    if row.get(self._key) in (None, ""):
+                        raise PermanentFailure(f"Row {number} has no {self._key!r}.{self._other_case(row)}")
+                self._add_columns(batch, result.fetched)
+                typed = (
+                    (number, self._typed(row, number, untyped=untyped)) for number, row in enumerate(batch, first)
+                )
+                updated, inserted = self._write(keys.first_ones(typed))
+                result.fetched += len(batch)
+                result.inserted += inserted
+                result.updated += updated
+                result.unchanged += len(batch) - updated - inserted
+                progress(result.fetched, None, f"{result.fetched:,} rows")
         if not self.exists and not result.fetched:
             self._table.create(self._db)  # an empty feed makes an empty table
         return result

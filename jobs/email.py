@@ -172,6 +172,8 @@ def send_email(
     sends the message only to the recipients that do not have it yet. After a permanent one (5xx) there is none.
     """
     settings = EmailSettings.read(os.environ)
+    if settings.server:
+        settings.server.check()  # before the attachments are read
     shown_to, shown_cc = [_mailbox(each) for each in _list(to)], [_mailbox(each) for each in _list(cc)]
     reply_box = _mailbox(reply_to) if reply_to else None
     every = [*shown_to, *shown_cc, *(_mailbox(each) for each in _list(bcc))]
@@ -221,11 +223,10 @@ def _attach(message: EmailMessage, filenames: list[str]) -> None:
         attached_bytes += file.size
         if attached_bytes > MAX_ATTACHED_BYTES:
             raise PermanentFailure(f"The attachments are larger than {MAX_ATTACHED_BYTES:,} bytes.")
-        main, _, sub = file.content_type.strip().partition("/")
+        main, _, sub = file.content_type.partition(";")[0].partition("/")
         if main == "message":  # an .eml: it may not be base64 under its own type (RFC 2046, 5.2.1)
             main, sub = "application", "octet-stream"
-        shown = filename.partition("-")[2] or filename  # without the part that makes it unique
-        message.add_attachment(content, maintype=main, subtype=sub, filename=shown)
+        message.add_attachment(content, maintype=main, subtype=sub, filename=file.name)
         if main == "text" and (charset := _charset(content)):
             attachment = cast(list[EmailMessage], message.get_payload())[-1]
             attachment.set_param("charset", charset)

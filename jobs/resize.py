@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 from pydantic import Field
 
+from jobs._metadata import without_metadata
 from taskqueue import PermanentFailure, current_task, files, job, progress
 from taskqueue.errors import FileTooLarge, UnknownFile
 
@@ -52,6 +53,7 @@ class ResizedImage:
     """The new file, and the size of its picture."""
 
     filename: str
+    name: str  # that people see: "photo-200x150.jpg"
     size: int  # bytes
     format: str
     width: int
@@ -80,12 +82,12 @@ def resize_image(
     if fit != "contain" and (width is None or height is None) and (width or height):
         raise PermanentFailure(f"fit {fit!r} needs width and height.")
     try:
-        _, content = files().read(filename)
+        source, content = files().read(filename)
     except (UnknownFile, FileTooLarge) as error:
         raise PermanentFailure(str(error)) from error
 
     with _readable_errors(filename):
-        image = Image.open(BytesIO(content), formats=READABLE)
+        image = Image.open(BytesIO(without_metadata(content)), formats=READABLE)
         # A photograph with a second picture in it is an MPO: a JPEG with more JPEGs after it.
         source_format = (image.format or "").replace("MPO", "JPEG")
         wanted = format.upper() if format else source_format
@@ -102,7 +104,7 @@ def resize_image(
         frames = _frames(image, target, animated=animated and source_format != "JPEG")
         encoded = _encode(frames, wanted, quality, image.info)
     first = frames[0]
-    stem = re.sub(r"^[0-9a-f]+-|\.\w+$", "", filename) or "image"
+    stem = re.sub(r"\.\w+$", "", source.name) or "image"
     name = f"{stem}-{first.width}x{first.height}.{wanted.lower().replace('jpeg', 'jpg')}"
     task = current_task()
     try:
@@ -110,7 +112,9 @@ def resize_image(
     except FileTooLarge as error:
         raise PermanentFailure(f"The resized picture has {len(encoded):,} bytes. {error}") from error
     log.info("Resized %s to %d × %d, %d bytes", filename, first.width, first.height, file.size)
-    return ResizedImage(file.filename, file.size, wanted.lower(), first.width, first.height, len(frames))
+    return ResizedImage(
+        file.filename, file.name, file.size, wanted.lower(), first.width, first.height, len(frames)
+    )
 
 
 @dataclass(frozen=True)

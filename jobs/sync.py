@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import tempfile
+import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Annotated, Self
@@ -15,19 +16,23 @@ from jobs._feed import Format, charset_of, format_of, rows_of
 from jobs._last_success import last_success, note_success
 from jobs._table import SyncResult, Target, transaction
 from taskqueue import PermanentFailure, job
-from taskqueue.errors import InvalidSetting
-from taskqueue.run.outbound import OutboundSettings, Response, get
+from taskqueue.errors import InvalidSetting, RetryLater
+from taskqueue.run.outbound import OutboundSettings, Response, get, retry_after
 from taskqueue.settings import Environment, text
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 600
-FETCH_SECONDS = TIMEOUT_SECONDS - 120  # the rest is for writing
+# For all that is fetched in one attempt. It may end 35 s late (5 s to connect and 30 s without a byte, see
+# run/outbound.py), and writing must end before TIMEOUT_SECONDS, too: a job that is stopped there cannot say why.
+FETCH_SECONDS = TIMEOUT_SECONDS - 120
 MAX_FEED_BYTES = 1024**3  # after decompression; a feed waits on the disk, so this limits time and disk, not memory
 ROUNDS = 3  # if other syncs of the same feed come in between
 RETRIED_STATUSES = (408, 425, 429)  # besides 5xx
 
-TableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+# "products", or with its schema "shop.products"
+TableName = Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+RESERVED = re.compile(r"(?i)(^|\.)(_taskqueue|sqlite_|pg_)|^information_schema\.")
 FieldName = Annotated[str, Field(min_length=1, max_length=63)]
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite"}
 
@@ -73,18 +78,20 @@ def sync_table(
 ) -> SyncResult:
     """Fetch a feed of rows and bring a table of the database up to date, in one transaction.
 
-    `key` names the field that identifies a row. A JSON feed is an array of objects, an NDJSON feed has one object
+    `key` names the field that identifies a row: two different rows with one key fail the task, and nothing is
+    written. A JSON feed is an array of objects, an NDJSON feed has one object
     on each line, a CSV feed has its names in the first line; without `format` the answer's media type or the URL's
     ending decides. A missing table or column is created, with columns of text: nested values are stored as JSON.
     In a table that you made, values are converted to the types of its columns; a time with an offset becomes UTC
     in a column without one; a value that its column cannot hold exactly fails the task. Rows that have left the
     feed, and fields that a row does not have, stay unchanged.
     """
-    if re.match(r"(?i)_taskqueue|sqlite_|pg_", table):
+    if RESERVED.search(table):
         raise PermanentFailure(f"The table {table!r} has a reserved name; choose another.")
     settings = SyncSettings.read(os.environ)
+    deadline = time.monotonic() + FETCH_SECONDS
     for _ in range(ROUNDS):
-        result = _fetch_and_write(settings, source, table, key, format)
+        result = _fetch_and_write(settings, source, table, key, format, deadline)
         if result is not None:
             log.info("Synced %s: %s", table, asdict(result))
             return result
@@ -92,7 +99,7 @@ def sync_table(
 
 
 def _fetch_and_write(
-    settings: SyncSettings, source: str, table: str, key: str, kind: Format | None
+    settings: SyncSettings, source: str, table: str, key: str, kind: Format | None, deadline: float
 ) -> SyncResult | None:
     """Bring the table up to date; return None if another sync of the feed has done that since the fetch began.
 
@@ -105,8 +112,9 @@ def _fetch_and_write(
             source,
             settings=settings.outbound,
             limit_bytes=MAX_FEED_BYTES,
-            limit_seconds=FETCH_SECONDS,
+            limit_seconds=deadline - time.monotonic(),
             headers=last.headers,
+            kind="feed",
         ) as answer,
         tempfile.TemporaryFile() as content,
     ):
@@ -134,5 +142,6 @@ def _check_status(answer: Response) -> None:
         return
     message = f"The feed answered {answer.status}"
     if answer.status >= 500 or answer.status in RETRIED_STATUSES:
-        raise ConnectionError(message)
+        seconds = retry_after(answer.headers)
+        raise RetryLater(message, seconds=seconds) if seconds else ConnectionError(message)
     raise PermanentFailure(f"{message}; another attempt will not help.")

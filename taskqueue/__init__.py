@@ -8,10 +8,20 @@ def greet(name: str) -> str:
     return f"Hello, {name}!"
 """
 
-from taskqueue.errors import PermanentFailure, TaskQueueError
+from taskqueue.errors import PermanentFailure, RetryLater, TaskQueueError
 from taskqueue.jobtypes.registry import job
 from taskqueue.jobtypes.rq_callbacks import callback
 from taskqueue.run.context import current_task, files, progress
 from taskqueue.run.submit_from_job import submit
 
-__all__ = ["PermanentFailure", "TaskQueueError", "callback", "current_task", "files", "job", "progress", "submit"]
+__all__ = [
+    "PermanentFailure",
+    "RetryLater",
+    "TaskQueueError",
+    "callback",
+    "current_task",
+    "files",
+    "job",
+    "progress",
+    "submit",
+]

@@ -18,11 +18,14 @@ TaskQueueError
 ├── StillProcessing       the first request of an idempotency key has no answer yet
 ├── UnknownTask           no such task, or it has expired
 ├── WrongStatus           the task's status does not allow this action
+├── TooManyMatch          more tasks fit a search than the caller has seen
 ├── UnknownFile           no such file, or it has expired
 ├── FileTooLarge          more bytes than MAX_FILE_BYTES
 ├── FilesUnavailable      the bucket or folder of FILES_URL did not answer, or refused
 ├── OutsideOfJob          a function that only a running job can use was called elsewhere
 ├── QueueUnavailable      Redis did not answer, or refused
+├── HostPaused            raised for a job: a host has just failed another task, so this task is put off
+├── RetryLater            raised by a job: the next attempt must wait for so many seconds
 ├── ApiRefused            for the command line: the HTTP API did not answer, or refused
 └── PermanentFailure      raised by a job: another attempt cannot help
     ├── AddressRefused    raised for a job: run/outbound.py may not reach an address
@@ -175,6 +178,16 @@ class WrongStatus(TaskQueueError):
         super().__init__(f"Task {task_id} is {status}. {why}")
 
 
+class TooManyMatch(TaskQueueError):
+    """More tasks fit a search than the caller has seen, so none of them is changed."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        super().__init__(
+            f"More than {most:,} tasks match, more than were seen. Look again, then confirm the new count."
+        )
+
+
 class UnknownFile(TaskQueueError):
     """There is no file of this name, or it has expired."""
 
@@ -217,6 +230,30 @@ class QueueUnavailable(TaskQueueError):
         """The message, and the driver's message unless it is part of the first."""
         cause = str(self.__cause__ or "")
         return str(self) if cause in str(self) else f"{self} ({cause})"
+
+
+class HostPaused(TaskQueueError):
+    """A host has just failed another task. The job that meets this error is put off, and no attempt is used up.
+
+    `seconds`: for how long. `host`: <kind>:<host>:<port>. See run/breaker.py.
+    """
+
+    def __init__(self, message: str, seconds: float, host: str) -> None:
+        self.seconds = seconds
+        self.host = host
+        super().__init__(message)
+
+
+class RetryLater(TaskQueueError):
+    """Raise this in a job to delay its next attempt: `raise RetryLater("busy (429)", seconds=120)`.
+
+    This attempt has failed. The next one, if there is one, begins no sooner than `seconds` from now (at most a
+    week), and no sooner than it would anyway. Raises TypeError or ValueError if `seconds` is no number.
+    """
+
+    def __init__(self, message: str, *, seconds: float = 0) -> None:
+        self.seconds = float(seconds)
+        super().__init__(message)
 
 
 class ApiRefused(TaskQueueError):

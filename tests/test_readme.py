@@ -64,7 +64,7 @@ def run_the_curl_lines(address: str, folder: Path) -> dict[str, str]:
     assert len(lines) >= 8
     for line in lines:
         command_line = line.replace("http://127.0.0.1:8000", address)
-        command_line = re.sub(r"[0-9a-f]{16}-photo\.jpg", filename, command_line)
+        command_line = re.sub(r"[0-9a-f]{32}-photo\.jpg", filename, command_line)
         command_line = re.sub(r"/tasks/[0-9a-f-]{36}", f"/tasks/{task_id}", command_line)
         command = [*shlex.split(command_line), "-s", "-i"]
         answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
@@ -100,9 +100,8 @@ def test_the_table_has_every_setting_and_no_other() -> None:
         name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     code = "".join(path.read_text() for path in SOURCES)
-    readers = (
-        r"(?:text|url|redis_url|whole_number|names|one_of|credentials)\(\s*(?:env|os\.environ), \"([A-Z_]+)\""
-    )
+    functions = "text|url|redis_url|whole_number|names|one_of|credentials|release"
+    readers = rf"(?:{functions})\(\s*(?:env|os\.environ), \"([A-Z_]+)\""
     assert documented == set(re.findall(readers, code))
 
 

@@ -19,6 +19,7 @@ from urllib.parse import unquote_plus
 
 from gevent import monkey
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
 
 monkey.patch_ssl()  # before the driver is imported; the rest is patched in each process
@@ -146,6 +147,14 @@ def on_starting(server: Arbiter) -> None:
             reload()
 
     server.reload = reload_if_it_starts  # gunicorn has no hook that can prevent a reload
+
+
+def pre_request(_worker: GeventWorker, request: Request) -> None:
+    """Serve requests outside of SCRIPT_NAME, too: gunicorn would answer a probe without the prefix with a 500."""
+    prefix = os.environ.get("SCRIPT_NAME", "").rstrip("/")
+    if prefix:
+        is_below = request.path == prefix or request.path.startswith(f"{prefix}/")
+        request.headers.append(("SCRIPT_NAME", prefix if is_below else ""))  # it has precedence over the variable
 
 
 def post_fork(server: Arbiter, _worker: GeventWorker) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 from taskqueue.cli import cluster, doctor, key, tasks
 from taskqueue.cli.parser import PROGRAM
-from taskqueue.cli.screen import clean
 from taskqueue.errors import QueueUnavailable, TaskQueueError
+from taskqueue.telemetry.clean import clean
 
 EXIT_FAILED, EXIT_NOT_DONE = 1, 2
 EPILOG = f"""\

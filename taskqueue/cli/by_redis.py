@@ -23,6 +23,7 @@ from taskqueue.store.connection import connect_for_requests
 from taskqueue.store.keys import ENDED
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.task import Task
+from taskqueue.telemetry.changes import Changes, person
 
 
 class RedisClient:
@@ -32,6 +33,7 @@ class RedisClient:
         self._connection: Redis = connect_for_requests(settings.redis_url)
         self._queue = TaskQueue(self._connection, settings, job_types)
         self._operations = Operations(self._connection, settings.failure_ttl_seconds)
+        self._changes = Changes(self._connection)
         self._cluster_state = ClusterState(self._connection, settings.queues)
 
     def submit(self, task_type: str, payload: Any, options: Mapping[str, str]) -> dict[str, Any]:
@@ -69,12 +71,18 @@ class RedisClient:
     def cancel(self, task_id: str) -> dict[str, Any]:
         """Cancel a task."""
         self._operations.cancel(task_id)
-        return self.get(task_id)
+        return self._changed("task-canceled", task_id)
 
     def requeue(self, task_id: str) -> dict[str, Any]:
         """Queue a failed or canceled task again."""
         self._operations.requeue(task_id)
-        return self.get(task_id)
+        return self._changed("task-requeued", task_id)
+
+    def _changed(self, what: str, task_id: str) -> dict[str, Any]:
+        """Record a change of a task, and return the task."""
+        task = self.get(task_id)
+        self._changes.record(person(), "command line", what, task_id, task_type=task["type"])
+        return task
 
     def queues(self) -> list[dict[str, Any]]:
         """Return all queues with their counts of tasks."""

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskqueue.telemetry.clean import clean
+
 COLOURS = {"complete": "32", "failed": "31", "canceled": "33", "processing": "36", "ok": "32", "wrong": "31"}
 BAR_CHARACTERS = 30
 
@@ -22,11 +24,6 @@ def coloured(word: str) -> str:
     code = COLOURS.get(word)
     with_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return f"\033[{code}m{word}\033[0m" if code and with_colour else word
-
-
-def clean(text: str) -> str:
-    """Return text of jobs and clients as one line without control characters, which a terminal would obey."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text.splitlines()).expandtabs())
 
 
 def columns() -> int:
@@ -97,7 +94,11 @@ def print_task(task: Mapping[str, Any]) -> None:
 
 def flat(row: Mapping[str, Any], inner: str) -> dict[str, Any]:
     """Return a row in which the fields of the object `inner` replace that object."""
-    return {name: value for name, value in row.items() if name != inner} | dict(row[inner])
+    return {
+        name: value
+        for field, kept in row.items()
+        for name, value in (kept.items() if field == inner else [(field, kept)])
+    }
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], if_empty: str) -> None:

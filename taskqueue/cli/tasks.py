@@ -9,10 +9,11 @@ from typing import Any
 
 from taskqueue.cli.client import Client, Row, client_for
 from taskqueue.cli.parser import add_command
-from taskqueue.cli.screen import LiveLine, bar, clean, coloured, print_json, print_task
+from taskqueue.cli.screen import LiveLine, bar, coloured, print_json, print_task
 from taskqueue.errors import InvalidSetting
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.keys import ENDED
+from taskqueue.telemetry.clean import clean
 
 ID = "5c1f7c1e-8d0b-4f7e-9a0e-2b7d4c1f0a11"  # in examples
 OPTIONS = {
@@ -143,7 +144,7 @@ def _payload(text: str) -> Json:
     try:
         if text.startswith("@"):
             text = sys.stdin.read() if text == "@-" else Path(text[1:]).read_text(encoding="utf-8")
-        return json.loads(text)
+        return json.loads(text.removeprefix("\ufeff"))  # a byte order mark, as editors on Windows write it
     except OSError as error:
         raise InvalidSetting(f"The file {text[1:]!r} cannot be read: {error.strerror}.") from None
     except ValueError as error:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import get_args
+from typing import cast, get_args
 from uuid import uuid4
 
 from redis import Redis
@@ -20,7 +21,7 @@ from taskqueue.errors import IdempotencyMismatch, StillProcessing, UnknownBatch
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.connection import redis_errors
-from taskqueue.store.keys import STATUSES, Status, batch_key, batch_tasks_key
+from taskqueue.store.keys import RECENT_BATCHES, STATUSES, Status, batch_key, batch_tasks_key, decoded
 from taskqueue.store.scripts import FastScript
 from taskqueue.store.transaction import packed, transact
 
@@ -122,6 +123,16 @@ class Batches:
             forgotten=forgotten,
             on_complete=on_complete.decode() if on_complete else None,
         )
+
+    def latest(self, limit: int) -> list[Batch]:
+        """Return the latest batches that are kept, latest first, each counted now. Raises `QueueUnavailable`."""
+        with redis_errors():
+            ids = cast("list[bytes]", self._connection.zrange(RECENT_BATCHES, 0, limit - 1, desc=True))
+        batches = []
+        for batch_id in map(decoded, ids):
+            with suppress(UnknownBatch):  # it has expired
+                batches.append(self.get(batch_id))
+        return batches
 
     def _begin(self, idempotency: IdempotencyKey) -> str | None:
         """Return the id of the batch that the same request made earlier; None for the first request."""

@@ -24,10 +24,11 @@ from taskqueue.errors import (
 )
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
-from taskqueue.store.keys import OPEN_BATCHES, batch_key, batch_tasks_key, job_key
+from taskqueue.store.keys import OPEN_BATCHES, RECENT_BATCHES, batch_key, batch_tasks_key, job_key
 from taskqueue.store.transaction import packed
 
 MAX_TASKS = 10_000
+MAX_RECENT = 1000  # batches that are listed
 MAX_ERRORS = 100  # of one answer; a client that has more wrong has one thing wrong in all of them
 
 
@@ -142,6 +143,8 @@ class BatchDraft:
             commands += batch_items.commands(plain, self._list)
         commands.append(packed("HSET", batch_key(self.id), "created_at", utcformat(self.created)))
         commands.append(packed("ZADD", OPEN_BATCHES, self.created.timestamp(), self.id))
+        commands.append(packed("ZADD", RECENT_BATCHES, self.created.timestamp(), self.id))
+        commands.append(packed("ZREMRANGEBYRANK", RECENT_BATCHES, 0, -MAX_RECENT - 1))
         if self._on_complete:
             commands.append(self._submissions.command(self._on_complete))
             commands.append(packed("HSET", batch_key(self.id), "on_complete", self._on_complete.task.id))

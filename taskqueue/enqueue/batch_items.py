@@ -21,6 +21,7 @@ from taskqueue.store.keys import INDEX, QUEUES, job_key, queue_key, type_index_k
 from taskqueue.store.scripts import Word
 from taskqueue.store.times import microseconds
 from taskqueue.store.transaction import packed
+from taskqueue.telemetry.series import count_command
 
 PLAIN = {"task_type", "payload"}  # what a plain task says
 HASHES_AT_ONCE = 500  # by one call of the script
@@ -55,6 +56,10 @@ class JobTemplate:
         delays = self._job_type.retry_delays.seconds(self._job_type.attempts - 1)
         return PlainItem(str(uuid4()), data, str(delays), self)
 
+    def count(self, number: int) -> bytes:
+        """Return the command that counts so many submissions."""
+        return count_command(f"{self._job_type.name}:{self.queue}:submitted", number, self.score / 1e6)
+
     def hashes(self, items: Sequence[PlainItem]) -> bytes:
         """Return the command that writes the hashes of these tasks."""
         keys = [job_key(item.task_id) for item in items]
@@ -80,6 +85,7 @@ def commands(items: Sequence[PlainItem], batch: str) -> list[bytes]:
         packed("RPUSH", batch, *[item.task_id for item in items]),
         packed("ZADD", INDEX, *_scores_and_ids(items)),
         *[packed("ZADD", template.index, *_scores_and_ids(alike)) for template, alike in by_template.items()],
+        *[template.count(len(alike)) for template, alike in by_template.items()],
     ]
 
 

@@ -1,5 +1,6 @@
 """Schedules in Redis: store, list, pause, run by hand. The workers run those that are due."""
 
+import logging
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError, WatchError
+from redis.exceptions import RedisError, ResponseError, WatchError
 
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.enqueue.submission import Submission, Submissions, accepted
@@ -15,8 +16,10 @@ from taskqueue.errors import InvalidPayload, InvalidScheduleName, TooManySchedul
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.connection import redis_errors
-from taskqueue.store.keys import SCHEDULES, schedule_key
+from taskqueue.store.keys import SCHEDULES, decoded, schedule_key
 from taskqueue.tasks.task import Task
+
+log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 MAX_SCHEDULES = 1000
@@ -65,7 +68,7 @@ class Schedules:
                 try:
                     pipeline.watch(schedule_key(name))
                     stored: Any = pipeline.hgetall(schedule_key(name))
-                    before = read(name, stored) if stored else None
+                    before = _readable(name, stored)
                     if before and before.schedule == schedule:
                         return before, False
                     if not before and self._connection.zcard(SCHEDULES) >= MAX_SCHEDULES:
@@ -90,21 +93,22 @@ class Schedules:
         return schedule
 
     def find(self, name: str) -> StoredSchedule | None:
-        """Return the schedule of this name; None if there is none."""
+        """Return the schedule of this name; None if there is none, or none that can be read."""
         with redis_errors():
             stored: Any = self._connection.hgetall(schedule_key(name))
-        return read(name, stored) if stored else None
+        return _readable(name, stored)
 
     def all(self) -> list[StoredSchedule]:
-        """Return all schedules, sorted by name."""
+        """Return all schedules that can be read, sorted by name."""
         with redis_errors():
             members: Any = self._connection.zrange(SCHEDULES, 0, MAX_SCHEDULES)
-            names = sorted(member.decode() for member in members)
+            names = sorted(decoded(member) for member in members)
             with self._connection.pipeline(transaction=False) as pipeline:
                 for name in names:
                     pipeline.hgetall(schedule_key(name))
-                hashes = pipeline.execute()
-            return [read(name, stored) for name, stored in zip(names, hashes, strict=True) if stored]
+                hashes = pipeline.execute(raise_on_error=False)  # of a key of another type
+        found = (_readable(name, stored) for name, stored in zip(names, hashes, strict=True))
+        return [stored for stored in found if stored]
 
     def delete(self, name: str) -> None:
         """Delete a schedule; tasks that it has queued stay. Raises `UnknownSchedule`."""
@@ -188,6 +192,19 @@ def read(name: str, stored: dict[bytes, bytes]) -> StoredSchedule:
         skipped=int(stored.get(b"skipped", 0)),
         error=text(b"error"),
     )
+
+
+def _readable(name: str, stored: Any) -> StoredSchedule | None:
+    """Return a schedule from what Redis answered; None if that is nothing, or what another program wrote."""
+    if not stored:
+        return None
+    try:
+        if isinstance(stored, Exception):
+            raise stored
+        return read(name, stored)
+    except (ValueError, KeyError, OverflowError, OSError, ResponseError) as error:
+        log.warning("Schedule %s cannot be read: save it again or delete it (%r)", name, error)
+        return None
 
 
 def shown_payload(job_types: JobTypes, schedule: Schedule) -> Json:

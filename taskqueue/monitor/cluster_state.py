@@ -21,14 +21,16 @@ from taskqueue.store.keys import (
     worker_key,
 )
 from taskqueue.store.liveness import GONE, lives
+from taskqueue.telemetry.series import Point, Series
 
 WORKER_KEY = worker_key("")
 LOST = "lost"
+RATE_MINUTES = 5  # whose rate tells when a queue will be empty
 MAX_WORKERS = 1000  # read at most
 MAX_RUNNING = 100  # tasks of one worker, at most
 WORKER_FIELDS = (
     WorkerField.HORSES, "queues", "state", "birth", "last_heartbeat", "hostname", "pid",
-    "successful_job_count", "failed_job_count",
+    "successful_job_count", "failed_job_count", WorkerField.RELEASE, WorkerField.MEMORY,
 )  # fmt: skip
 
 
@@ -53,6 +55,8 @@ class QueueView:
     oldest_waiting_seconds: float
     workers: int  # live ones that take tasks from it
     tasks: TaskCounts
+    drains_in_seconds: int | None
+    """Until what waits now has begun, at the rate of the last five minutes; null: none has begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +74,24 @@ class WorkerView:
     tasks: tuple[str, ...]  # the ids of the tasks that it runs
     runs_finished: int  # since its start
     runs_failed: int
+    release: str | None
+    """RELEASE of its environment."""
+    memory_bytes: int | None
+    """Of all its processes; what they share counts once."""
 
 
 class ClusterState:
     """Reads queues and workers, in a few round trips to Redis."""
 
-    def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
+    def __init__(self, connection: Redis, queues: Sequence[str], series: Series | None = None) -> None:
         self._connection = connection
         self._queues = queues
+        self._series = series or Series(connection)
 
     def queues(self) -> list[QueueView]:
         """Return all queues, the most important first. Raises `QueueUnavailable`."""
         workers = self.workers()
+        begun = self._series.read("hour")
         with redis_errors():
             with self._connection.pipeline(transaction=False) as pipeline:
                 pipeline.smembers(PAUSED)
@@ -100,6 +110,7 @@ class ClusterState:
                 paused=queue.encode() in paused,
                 oldest_waiting_seconds=round(age, 3),
                 workers=sum(queue in worker.queues for worker in workers if worker.state != LOST),
+                drains_in_seconds=_drains_in_seconds(counts[0], begun.points(queue=queue)),
                 tasks=cast("TaskCounts", dict(zip(("queued", *REGISTRIES), counts, strict=True))),
             )
             for queue, (_, *counts), age in zip(self._queues, rows, ages, strict=True)
@@ -140,7 +151,7 @@ class ClusterState:
 
 def _worker(name: str, ttl: int, values: Sequence[bytes | None], executions: Sequence[bytes]) -> WorkerView:
     texts = [value.decode(errors="replace") if value else None for value in values]
-    horses, queues, state, birth, heartbeat, host, pid, finished, failed = texts
+    horses, queues, state, birth, heartbeat, host, pid, finished, failed, release, memory = texts
     return WorkerView(
         name=name,
         state=(state or "?") if lives(ttl, values[0]) else LOST,
@@ -154,7 +165,22 @@ def _worker(name: str, ttl: int, values: Sequence[bytes | None], executions: Seq
         tasks=tuple(sorted(member.decode(errors="replace").rpartition(":")[0] for member in executions)),
         runs_finished=_number(finished),
         runs_failed=_number(failed),
+        release=release,
+        memory_bytes=_number(memory) if memory else None,
     )
+
+
+def _drains_in_seconds(waiting: int, points: Sequence[Point]) -> int | None:
+    """Return how long it takes until so many tasks have begun, at the latest rate; None: at none."""
+    if not waiting:
+        return 0
+    *earlier, present = points
+    minutes = [point.begun for point in earlier[-RATE_MINUTES:]]
+    while minutes and not minutes[0]:  # it has begun to work in this time
+        minutes.pop(0)
+    begun, seconds = sum(minutes) + present.begun, 60.0 * len(minutes)
+    seconds += max(1.0, (datetime.now(UTC) - present.at).total_seconds())
+    return round(waiting * seconds / begun) if begun else None
 
 
 def _number(text: str | None, default: int = 0) -> int:

@@ -18,6 +18,7 @@ from taskqueue.monitor.cluster_state import LOST, ClusterState, QueueView
 from taskqueue.monitor.finding import (
     Finding,
     counted,
+    host_paused,
     no_scheduler,
     no_worker,
     parent_ended,
@@ -27,8 +28,19 @@ from taskqueue.monitor.finding import (
 )
 from taskqueue.settings import Settings
 from taskqueue.store.connection import redis_errors
-from taskqueue.store.keys import SUSPENDED, Field, Status, job_key, queue_key, registry_key, scheduler_lock_key
-from taskqueue.store.times import timestamp
+from taskqueue.store.hosts import Host, Hosts
+from taskqueue.store.keys import (
+    SUSPENDED,
+    Field,
+    Status,
+    decoded,
+    job_key,
+    queue_key,
+    registry_key,
+    scheduler_lock_key,
+)
+from taskqueue.store.times import time_at, timestamp
+from taskqueue.tasks.put_off import CALLBACK_PLACE, PutOff
 from taskqueue.tasks.reason import ReasonCode
 from taskqueue.tasks.task import AttemptError, Task
 
@@ -152,7 +164,18 @@ class Explainer:
 
     def _scheduled(self, task: Task) -> Iterator[Finding]:
         due = timestamp(task.scheduled_for)
-        if task.error and not task.attempt and self._connection.hexists(job_key(task.id), Field.UNKNOWN_SINCE):
+        unknown_since, stored = cast(
+            "list[bytes | None]", self._connection.hmget(job_key(task.id), Field.UNKNOWN_SINCE, Field.PUT_OFF)
+        )
+        put_off = PutOff.read(decoded(stored or b""))
+        if put_off and put_off.attempt != task.attempt + 1:
+            put_off = None  # that attempt was made meanwhile
+        if put_off and put_off.cause == CALLBACK_PLACE:
+            message = "A worker leaves one work-horse to other tasks, and callbacks hold the others, or it has one"
+            yield Finding("waits-for-horse", f"{message}; this callback comes to its turn again at {due}.")
+        elif put_off and (host := Host.of(put_off.cause)):
+            yield self._host_paused(host, put_off, due)
+        elif task.error and not task.attempt and unknown_since:
             message = f"No worker that has tried it knows its type, or one of its fields ({_words(task.error)})"
             yield Finding("waits-for-newer-code", f"{message}; one with newer code may take it at {due}.")
         elif task.error:
@@ -162,6 +185,15 @@ class Explainer:
             yield Finding("delayed", f"It waits until it is due at {due}.")
         if not self._connection.exists(scheduler_lock_key(task.queue)):
             yield no_scheduler(task.queue)
+
+    def _host_paused(self, host: Host, put_off: PutOff, due: str | None) -> Finding:
+        pause = Hosts(self._connection).look(host)
+        if pause.is_open:
+            message = f"It waited for the {host.shown}, which may be asked again; it comes to its turn at {due}."
+            return Finding("waits-for-host", message)
+        finding = host_paused(host, pause)
+        since = timestamp(time_at(put_off.since))
+        return finding._replace(message=f"{finding.message} It has waited since {since}, no attempt used.")
 
     def _deferred(self, task: Task) -> Iterator[Finding]:
         for parent_id in task.depends_on:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from typing_extensions import TypedDict
 
-from taskqueue.store.times import timestamp
+from taskqueue.store.hosts import Host, Pause
+from taskqueue.store.times import time_at, timestamp
 
 
 class FindingJson(TypedDict):
@@ -75,6 +76,14 @@ def worker_lost(name: str, last_heartbeat: datetime | str | None, *, taken_over:
     return Finding("worker-lost", message, f"Another worker takes its tasks over {when}.")
 
 
+def host_paused(host: Host, pause: Pause) -> Finding:
+    """Return the finding that no task asks a host now."""
+    since = f"The {host.shown} {pause.why} at {timestamp(time_at(pause.at))}"
+    in_a_row = f" ({pause.failures} times in a row)" if pause.failures > 1 else ""
+    then = "one task is asking it again" if pause.state == "asked" else f"next try in {pause.seconds:.0f} s"
+    return Finding("waits-for-host", f"{since}{in_a_row}; {then}.")
+
+
 def not_persistent(*, snapshots: bool = False) -> Finding:
     """Return the finding that a restart of Redis loses tasks; `snapshots`: it may lose the latest ones only."""
     message = (
@@ -83,6 +92,12 @@ def not_persistent(*, snapshots: bool = False) -> Finding:
         else "Redis keeps nothing on disk: its restart loses all tasks."
     )
     return Finding("not-persistent", message, "Write each change: CONFIG SET appendonly yes")
+
+
+def files_unavailable() -> Finding:
+    """Return the finding that files cannot be stored. It names no bucket: /readyz is for everybody."""
+    message = "The bucket or folder of FILES_URL does not answer, or refuses: tasks that need files fail."
+    return Finding("files-unavailable", message, "The web server's log has the reason.")
 
 
 def duplicate() -> Finding:

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from redis import Redis
 
 from taskqueue.store.connection import redis_errors
+from taskqueue.store.hosts import SHOWN, Host, ask_for_paused, paused_hosts
 from taskqueue.store.keys import (
     REGISTRIES,
     SUSPENDED,
@@ -65,7 +66,9 @@ class PrometheusReport:
             for worker in workers:
                 more.ttl(worker)
                 more.hmget(worker, WorkerField.HORSES, WorkerField.BUSY, "state")
-            answers = iter(more.execute())
+            ask_for_paused(more)
+            *of_tasks_and_workers, hosts = more.execute()
+            answers = iter(of_tasks_and_workers)
         ages = [oldest_seconds([next(answers) for _ in front]) for front in fronts]
         return exposition(
             [
@@ -74,6 +77,7 @@ class PrometheusReport:
                 *_worker_metrics(
                     [fields for ttl, fields in zip(answers, answers, strict=True) if lives(ttl, fields[0])]
                 ),
+                _host_metric(paused_hosts(hosts)),
                 gauge("taskqueue_suspended", "Whether `rq suspend` holds all workers.", suspended),
                 gauge("taskqueue_scheduler_alive", "Whether a worker moves what is due.", float(all(scheduled))),
                 *_redis_metrics(server),
@@ -114,6 +118,15 @@ def _worker_metrics(workers: Sequence[Sequence[bytes | None]]) -> Iterator[Metri
     yield gauge("taskqueue_horses", "Work-horses: how many jobs can run at the same time.", horses)
     yield gauge("taskqueue_horses_busy", "Work-horses that run a job.", busy)
     yield gauge("taskqueue_busy_ratio", "The share of the work-horses that run a job.", busy / max(1, horses))
+
+
+def _host_metric(hosts: Sequence[Host]) -> Metric:
+    metric = GaugeMetricFamily(
+        "taskqueue_hosts_paused", "Hosts that have just failed a task, and that no task asks now.", labels=["kind"]
+    )
+    for kind in SHOWN:
+        metric.add_metric([kind], sum(host.kind == kind for host in hosts))
+    return metric
 
 
 def _number(text: bytes | None, default: int) -> int:

@@ -23,7 +23,7 @@ from taskqueue.store.connection import connect_for_probes, connect_for_requests
 from taskqueue.store.keys import Field, job_key
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.changes import publish_change
-from taskqueue.tasks.running import running_job
+from taskqueue.tasks.running import running_job, running_type
 from taskqueue.telemetry.log import about
 
 log = logging.getLogger(__name__)
@@ -149,13 +149,14 @@ def files() -> FileStore:
         _, content = files().read(filename)
         stored = files().write(content, "photo.jpg", key=task_id)
 
-    `read` raises `UnknownFile` for a file that does not exist or has expired. `write` raises `FileTooLarge`, and
-    returns the file with its `filename`, `size` in bytes, `content_type` and `expires_at`; `GET /files/<filename>`
-    serves it. With a `key`, a job that runs twice overwrites its file instead of leaving two.
+    `read` raises `UnknownFile` for a file that does not exist or has expired; `write` raises `FileTooLarge`. Both
+    return the file with its `filename`, its `name` as the sender or the job called it, `size` in bytes,
+    `content_type` and `expires_at`; `GET /files/<filename>` serves it. Nobody can guess a filename: return it as
+    the task's result. With a `key`, a job that runs twice overwrites its file instead of leaving two.
     """
     task = current_task()
     settings = process_settings()
-    return open_files(settings, task.connection if task else _own_connection(settings.redis_url))
+    return open_files(settings, task.connection if task else _own_connection(settings.redis_url), running_type())
 
 
 @cache

@@ -7,6 +7,8 @@ other code of a job from opening a connection of its own. How a request is prote
 2. It connects to a checked address, not to the name, so that a second DNS answer cannot differ (DNS rebinding).
    TLS still asks for a certificate of the name.
 3. It follows a redirect itself, beginning again with step 1.
+
+A host that has just failed another task is not asked: see run/breaker.py.
 """
 
 import ipaddress
@@ -16,19 +18,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple, Self
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from taskqueue.errors import AddressRefused, InvalidSetting, PermanentFailure
+from taskqueue.run.breaker import note_failure, reaching
 from taskqueue.settings import Environment, text
+from taskqueue.store.hosts import Host, HostKind
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 30.0  # without a byte
 POST_TIMEOUT_SECONDS = 10.0  # until the answer begins
 MAX_REDIRECTS = 5
+MAX_RETRY_AFTER_SECONDS = 8 * 3600  # as long as the longest pause between two callbacks
 CHUNK_BYTES = 64 * 1024
 PORTS = {"http": 80, "https": 443}
 CREDENTIALS = ("authorization", "cookie")  # not sent on when a redirect leads to another host
@@ -100,8 +107,11 @@ def _inner(address: Address) -> Address:
 class Response:
     """An HTTP answer whose body is read in chunks, with a limit of bytes and of time."""
 
-    def __init__(self, url: str, raw: urllib3.BaseHTTPResponse, limit_bytes: int, deadline: float) -> None:
+    def __init__(
+        self, url: str, host: Host, raw: urllib3.BaseHTTPResponse, limit_bytes: int, deadline: float
+    ) -> None:
         self.url = url
+        self._host = host
         self.status = raw.status
         self.headers: Mapping[str, str] = raw.headers
         self._raw = raw
@@ -114,18 +124,23 @@ class Response:
         Raises `PermanentFailure` for too many bytes, `TimeoutError` after the deadline, `ConnectionError`.
         """
         size = 0
+        while chunk := self._read():
+            size += len(chunk)
+            if size > self._limit_bytes:
+                raise PermanentFailure(
+                    f"The answer of {_shown(self.url)} has more than {self._limit_bytes:,} bytes."
+                )
+            if time.monotonic() > self._deadline:
+                raise TimeoutError(f"{_shown(self.url)} took too long to answer")
+            yield chunk
+
+    def _read(self) -> bytes:
+        began = time.monotonic()
         try:
             # read1 returns what has arrived: a server that sends byte by byte cannot delay us past the deadline.
-            while chunk := self._raw.read1(CHUNK_BYTES, decode_content=True):
-                size += len(chunk)
-                if size > self._limit_bytes:
-                    raise PermanentFailure(
-                        f"The answer of {_shown(self.url)} has more than {self._limit_bytes:,} bytes."
-                    )
-                if time.monotonic() > self._deadline:
-                    raise TimeoutError(f"{_shown(self.url)} took too long to answer")
-                yield chunk
+            return self._raw.read1(CHUNK_BYTES, decode_content=True)
         except HTTPError as error:
+            note_failure(self._host, error, time.monotonic() - began)
             raise ConnectionError(f"The answer of {_shown(self.url)} broke off: {error}") from error
 
 
@@ -146,32 +161,40 @@ def get(
     limit_seconds: float,
     headers: Mapping[str, str] | None = None,
     resolve: Resolve = resolve,
+    kind: HostKind = "other",
 ) -> Iterator[Response]:
     """GET a URL, follow redirects, and give the answer, whatever its status, to a `with` block.
 
-    Raises `AddressRefused` and `PermanentFailure` if another attempt would not help; `ConnectionError` and
-    `TimeoutError` if it may. It uses no proxy of the environment: the proxy would resolve the host.
+    `kind` says what the host is, for messages and metrics. Raises `AddressRefused` and `PermanentFailure` if
+    another attempt would not help; `ConnectionError` and `TimeoutError` if it may; `HostPaused` if the host has
+    just failed another task. It uses no proxy of the environment: the proxy would resolve the host.
     """
     deadline = time.monotonic() + limit_seconds
     sent = {"Accept-Encoding": "gzip", "User-Agent": "taskqueue"} | dict(headers or {})
     for _ in range(MAX_REDIRECTS + 1):
-        parts, pool = _pool(url, settings, resolve)
-        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        host = parts.netloc.rpartition("@")[2]
-        try:
-            raw = pool.urlopen(
-                "GET", target, headers=sent | {"Host": host}, redirect=False, retries=False, preload_content=False
-            )
-        except LocationParseError:  # its message repeats the address
-            pool.close()
-            raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
-        except HTTPError as error:
-            pool.close()
-            raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
+        target = _target(url)
+        host = Host(kind, target.host, target.port)
+        with reaching(target.host, target.port, kind):
+            pool = _pool(target, settings, resolve)
+            try:
+                raw = pool.urlopen(
+                    "GET",
+                    target.path,
+                    headers=sent | {"Host": target.netloc.rpartition("@")[2]},
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                )
+            except LocationParseError:  # its message repeats the address
+                pool.close()
+                raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
+            except HTTPError as error:
+                pool.close()
+                raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
         try:
             location = raw.headers.get("Location") if raw.status in (301, 302, 303, 307, 308) else None
             if location is None:
-                yield Response(url, raw, limit_bytes, deadline)
+                yield Response(url, host, raw, limit_bytes, deadline)
                 return
         finally:
             raw.close()
@@ -179,7 +202,7 @@ def get(
         followed = urljoin(url, location)
         if url.startswith("https:") and not followed.startswith("https:"):
             raise PermanentFailure(f"{_shown(url)} leads from https to {_shown(followed)}.")
-        if urlsplit(followed).netloc != parts.netloc:
+        if urlsplit(followed).netloc != target.netloc:
             sent = {name: value for name, value in sent.items() if name.lower() not in CREDENTIALS}
         url = followed
         if time.monotonic() > deadline:
@@ -187,35 +210,75 @@ def get(
     raise PermanentFailure(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects.")
 
 
+class Status(int):
+    """The status of an answer, and its Retry-After."""
+
+    retry_after: float  # seconds for which the server wants to be left alone; 0: it says nothing of that
+
+
 def post(
-    url: str, body: bytes, *, settings: OutboundSettings, headers: Mapping[str, str], resolve: Resolve = resolve
-) -> int:
+    url: str,
+    body: bytes,
+    *,
+    settings: OutboundSettings,
+    headers: Mapping[str, str],
+    resolve: Resolve = resolve,
+    kind: HostKind = "other",
+) -> Status:
     """POST a body, and return the status of the answer. It reads no body, and follows no redirect.
 
     Raises what `get` raises.
     """
-    parts, pool = _pool(url, settings, resolve)
-    target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-    sent = {"User-Agent": "taskqueue", **headers, "Host": parts.netloc}
+    target = _target(url)
+    sent = {"User-Agent": "taskqueue", **headers, "Host": target.netloc}
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=POST_TIMEOUT_SECONDS)
+    with reaching(target.host, target.port, kind):
+        pool = _pool(target, settings, resolve)
+        try:
+            raw = pool.urlopen(
+                "POST", target.path, body, sent, redirect=False, retries=False, preload_content=False,
+                timeout=timeout,
+            )  # fmt: skip
+            raw.close()
+        except LocationParseError:  # its message repeats the address
+            raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
+        except HTTPError as error:
+            raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
+        finally:
+            pool.close()
+    status = Status(raw.status)
+    status.retry_after = retry_after(raw.headers)
+    return status
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3), at most 8 hours; 0 without one.
+
+    The header has a number of seconds, or a date. What is neither counts as no header.
+    """
+    value = headers.get("Retry-After", "").strip()
     try:
-        raw = pool.urlopen(
-            "POST", target, body, sent, redirect=False, retries=False, preload_content=False, timeout=timeout
-        )
-        raw.close()
-        return int(raw.status)
-    except LocationParseError:  # its message repeats the address
-        raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
-    except HTTPError as error:
-        raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
-    finally:
-        pool.close()
+        if value.isascii() and value.isdigit():
+            seconds = float(value)
+        else:
+            at = parsedate_to_datetime(value)
+            seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
-def _pool(
-    url: str, settings: OutboundSettings, resolve: Resolve
-) -> tuple[SplitResult, urllib3.HTTPConnectionPool]:
-    """Return the URL's parts, and a connection pool to one checked address of its host."""
+class Target(NamedTuple):
+    """The parts of a URL that a request needs."""
+
+    scheme: str
+    netloc: str  # as the URL has it
+    host: str
+    port: int
+    path: str  # with the query
+
+
+def _target(url: str) -> Target:
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme, 0)
@@ -226,6 +289,12 @@ def _pool(
         raise PermanentFailure(f"{_shown(url)} is not a URL that starts with http:// or https://.")
     if parts.username is not None:
         raise PermanentFailure("A URL with a user in it is not fetched, because logs would show it.")
+    return Target(parts.scheme, parts.netloc, host, port, urlunsplit(("", "", parts.path or "/", parts.query, "")))
+
+
+def _pool(target: Target, settings: OutboundSettings, resolve: Resolve) -> urllib3.HTTPConnectionPool:
+    """Return a connection pool to one checked address of a host."""
+    host, port = target.host, target.port
     addresses = resolve(host, port)
     for text_form in addresses:
         address = ipaddress.ip_address(text_form.partition("%")[0])
@@ -233,11 +302,11 @@ def _pool(
             where = host if host == str(address) else f"{host} (at {address})"
             raise AddressRefused(f"{where} is not a public address. To allow it, name {host} in OUTBOUND_ALLOW.")
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
-    if parts.scheme == "https":
-        return parts, urllib3.HTTPSConnectionPool(
+    if target.scheme == "https":
+        return urllib3.HTTPSConnectionPool(
             addresses[0], port, timeout=timeout, maxsize=1, server_hostname=host, assert_hostname=host
         )
-    return parts, urllib3.HTTPConnectionPool(addresses[0], port, timeout=timeout, maxsize=1)
+    return urllib3.HTTPConnectionPool(addresses[0], port, timeout=timeout, maxsize=1)
 
 
 def _shown(url: str) -> str:

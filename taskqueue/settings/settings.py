@@ -13,6 +13,7 @@ from taskqueue.settings.variables import (
     names,
     one_of,
     redis_url,
+    release,
     text,
     url,
     whole_number,
@@ -42,6 +43,7 @@ class Settings:
     trust_forwarded_prefix: bool = False  # a proxy sets X-Forwarded-Prefix
     rate_limit: Quota | None = None  # for each caller; None: no limit
     body_timeout_seconds: int = 20  # for each 64 KiB of a request's body
+    release: str | None = None  # of the application's code: shown with what ran it
     log_level: str = "INFO"
     log_format: str = "text"  # or json
 
@@ -65,6 +67,7 @@ class Settings:
             cors_origins=read_origins(text(env, "CORS_ORIGINS", None)),
             trust_forwarded_prefix=one_of(env, "TRUST_FORWARDED_PREFIX", ("no", "yes"), "no") == "yes",
             rate_limit=Quota.read(text(env, "RATE_LIMIT", None)),
+            release=release(env, "RELEASE"),
             log_level=one_of(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), cls.log_level),
             log_format=one_of(env, "LOG_FORMAT", ("text", "json"), cls.log_format),
         )

@@ -3,6 +3,7 @@
 Each raises `InvalidSetting`, which names the variable and says what it must be.
 """
 
+import re
 from collections.abc import Mapping
 from typing import overload
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from taskqueue.store.sentinel import SCHEMES as SENTINEL_SCHEMES
 from taskqueue.store.url import check_url
 
 Environment = Mapping[str, str]
+RELEASE = re.compile(r"[A-Za-z0-9._+/:@-]{1,64}")
 
 
 @overload
@@ -81,6 +83,14 @@ def url(env: Environment, name: str, schemes: tuple[str, ...], default: str | No
             f"{name} must start with {' or '.join(f'{scheme}://' for scheme in schemes)},"
             f" got {parts.scheme + '://…' if parts.scheme else 'no scheme'}"
         )
+    return value
+
+
+def release(env: Environment, name: str) -> str | None:
+    """Return the name of a release: "v42", "2026-11-25.3", the hash of a commit."""
+    value = text(env, name, None)
+    if value is not None and not RELEASE.fullmatch(value):
+        raise InvalidSetting(f"{name} must be at most 64 letters, digits and . _ + / : @ -, got {value!r}")
     return value
 
 

@@ -58,6 +58,11 @@ def worker_executions_key(name: str) -> str:
     return f"{worker_key(name)}:executions"
 
 
+def lost_worker_key(name: str) -> str:
+    """Return the key that exists for three minutes after a worker was recorded as lost."""
+    return f"tq:lost:{name}"
+
+
 def queue_workers_key(queue: str) -> str:
     """Return the key of the set of workers that work on a queue."""
     return f"{RQ_KEY_PREFIX}:workers:{queue}"
@@ -76,9 +81,25 @@ LIMITED_TYPES = "tq:limits"  # SET: the job types that have limits, or had limit
 PAUSED = "tq:paused"  # SET: the names of the paused queues
 SCHEDULES = "tq:schedules"  # ZSET: schedules by the time at which they are due next; +inf: paused
 OPEN_BATCHES = "tq:batches"  # ZSET: batches that have not ended, by the time at which they were created
+RECENT_BATCHES = "tq:batches:recent"  # ZSET: the latest 1,000 batches by the time at which they were created
 MISSED_CALLBACKS = "tq:callbacks:owed"  # ZSET: tasks whose end scripts may have missed, by the time to look again
 TOTALS = "tq:totals"  # HASH: "email:finished", "email:runs:0.5" (how many took as long), "email:runs:seconds", …
+HOSTS = "tq:hosts"  # ZSET: hosts that have failed, <kind>:<host>:<port>, by when their pause ends
+ROLLED_UP = "tq:rolled"  # STRING: the last minute whose counts were added to its hour
+CHANGES = "tq:changes"  # STREAM: who changed what, and when (telemetry/changes.py)
+IGNORED_FAILURES = "tq:ignored"  # HASH: groups of failures that are ignored for now (ignored_failures.py)
+RELEASES = "tq:releases"  # HASH: each release that a worker has run: when the first one started
 SET_ASIDE = "tq:aside"  # HASH: ids that a worker popped from a queue and that have no job, with the reason
+
+
+def minute_key(minute: int) -> str:
+    """Return the key of the counts of one minute since 1970: "email:high:finished" and the like (series.py)."""
+    return f"tq:minute:{minute}"
+
+
+def hour_key(hour: int) -> str:
+    """Return the key of the counts of one hour since 1970; its fields are those of the minutes."""
+    return f"tq:hour:{hour}"
 
 
 def type_index_key(job_type: str) -> str:
@@ -141,9 +162,29 @@ def file_key(filename: str) -> str:
     return f"tq:file:{filename}"
 
 
+def host_key(member: str) -> str:
+    """Return the key of what is known of a host that has failed; `member` is <kind>:<host>:<port>."""
+    return f"tq:host:{member}"
+
+
+def file_about_key(filename: str) -> str:
+    """Return the key of the hash of what is known of a file that is kept in Redis: its name, its task types."""
+    return f"{file_key(filename)}:about"
+
+
+def file_secret_key(job_type: str, key: str) -> str:
+    """Return the key of the secret part of the filename that a job of this type uses for a `key` of its own."""
+    return f"tq:file:secret:{job_type}:{key}"
+
+
 def calls_key(caller: str) -> str:
     """Return the key of the hash that counts a caller's requests for RATE_LIMIT."""
     return f"tq:calls:{caller}"
+
+
+def session_key(digest: str) -> str:
+    """Return the key of a session of the console; `digest` is the hash of its token."""
+    return f"tq:session:{digest}"
 
 
 CHANGES_CHANNEL = "tq:task:"  # PUBSUB: CHANGES_CHANNEL<task id> gets a message whenever the task changes
@@ -167,6 +208,7 @@ class Field:
     FAILURE = "tq:failure"  # why it failed for good (tasks/failure.py)
     REASON = "tq:reason"  # the code for why it failed or was stopped (tasks/reason.py)
     UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
+    PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
@@ -178,6 +220,8 @@ class WorkerField:
     HORSES = "tq:horses"  # how many jobs the worker can run at the same time; only our workers have it
     BUSY = "tq:busy"  # how many jobs it runs now
     ARMED = "tq:armed:"  # with a token behind: the execution's id for the next job of a work-horse that waits
+    RELEASE = "tq:release"  # RELEASE, where it is set
+    MEMORY = "tq:memory"  # bytes that the processes of the worker use, those that they share counted once
 
 
 # Statuses and registries

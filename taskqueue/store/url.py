@@ -20,7 +20,14 @@ COUNTS = {
 TEXTS = {"client_name", "lib_name", "lib_version", "username", "password"}
 SWITCHES = {"socket_keepalive", "retry_on_timeout"}
 TLS_FILES = {"ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_ca_path"}
-TLS = TLS_FILES | {"ssl_cert_reqs", "ssl_check_hostname", "ssl_password", "ssl_min_version", "ssl_ciphers"}
+TLS = TLS_FILES | {
+    "ssl_cert_reqs",
+    "ssl_check_hostname",
+    "ssl_password",
+    "ssl_min_version",
+    "ssl_ciphers",
+    "ssl_exclude_verify_flags",  # for an authority that Python 3.13 refuses
+}
 FOR_SENTINEL = {"sentinel_username", "sentinel_password"}
 SET_HERE = {"decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses"}
 

@@ -45,16 +45,24 @@ class Tally:
 
     def __init__(self) -> None:
         self.by_type: dict[str, Counts] = {}
+        self.series: Counter[str] = Counter()  # "<type>:<queue>:<what>", for telemetry/series.py
 
-    def add(self, job_type: str, outcome: str, seconds: float) -> None:
+    def add(self, job_type: str, outcome: str, seconds: float, queue: str) -> None:
         """Count one run: "finished", "failed", "retried", "stopped" or "returned"."""
         counts = self._of(job_type)
         counts.outcomes[outcome] += 1
         counts.runs.add(seconds)
+        self._add_to_series(job_type, queue, outcome, "run_ms", seconds)
 
-    def add_wait(self, job_type: str, seconds: float) -> None:
+    def add_wait(self, job_type: str, seconds: float, queue: str) -> None:
         """Count how many seconds a job waited until a horse began it."""
         self._of(job_type).waits.add(seconds)
+        self._add_to_series(job_type, queue, "begun", "wait_ms", seconds)
+
+    def _add_to_series(self, job_type: str, queue: str, event: str, duration: str, seconds: float) -> None:
+        name = f"{job_type if job_type in self.by_type else UNKNOWN}:{queue}"
+        self.series[f"{name}:{event}"] += 1
+        self.series[f"{name}:{duration}"] += round(seconds * 1000)
 
     def _of(self, job_type: str) -> Counts:
         counts = self.by_type.get(job_type)
@@ -64,21 +72,22 @@ class Tally:
 
     def as_line(self) -> str:
         """Return all counts as one line of JSON, for `merge`."""
-        return json.dumps(
-            {
-                name: [of.outcomes, of.runs.buckets, of.runs.seconds, of.waits.buckets, of.waits.seconds]
-                for name, of in self.by_type.items()
-            }
-        )
+        types = {
+            name: [of.outcomes, of.runs.buckets, of.runs.seconds, of.waits.buckets, of.waits.seconds]
+            for name, of in self.by_type.items()
+        }
+        return json.dumps({"types": types, "series": self.series})
 
     def take(self) -> str:
         """Return all counts as one line of JSON, and reset them."""
-        line, self.by_type = self.as_line(), {}
+        line, self.by_type, self.series = self.as_line(), {}, Counter()
         return line
 
     def merge(self, line: str) -> None:
         """Add the counts of another tally's line."""
-        for name, (outcomes, runs, run_seconds, waits, wait_seconds) in json.loads(line).items():
+        counted = json.loads(line)
+        self.series.update(counted["series"])
+        for name, (outcomes, runs, run_seconds, waits, wait_seconds) in counted["types"].items():
             counts = self.by_type.setdefault(name, Counts())
             counts.outcomes.update(outcomes)
             counts.runs.merge(runs, run_seconds)

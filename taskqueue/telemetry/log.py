@@ -13,6 +13,7 @@ from typing import Any
 
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.running import running_job, running_type
+from taskqueue.telemetry.clean import clean
 from taskqueue.telemetry.trace import current_trace
 
 COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}  # ANSI SGR codes
@@ -73,13 +74,9 @@ class Line(logging.Formatter):
         if record.stack_info:
             others += record.stack_info.splitlines()
         record.message, record.asctime = first, self.formatTime(record, self.datefmt)
-        line = "\n    ".join(_printable(part) for part in (self.formatMessage(record), *others))
+        line = "\n    ".join(clean(part) for part in (self.formatMessage(record), *others))
         code = COLOURS.get(record.levelname) if self._colour else None
         return f"\033[{code}m{line}\033[0m" if code else line
-
-
-def _printable(line: str) -> str:
-    return "".join(char if char.isprintable() else "\ufffd" for char in line.expandtabs())
 
 
 class JsonLine(logging.Formatter):

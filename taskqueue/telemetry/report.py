@@ -10,4 +10,4 @@ class Report(NamedTuple):
     horses: int = 0
     busy: int = 0  # horses that run a job
     schedules: bool = False  # it holds the scheduler lock, and queues what is due
-    tally: str = "{}"  # `Tally.as_line()`, since its start
+    tally: str = '{"types": {}, "series": {}}'  # `Tally.as_line()`, since its start

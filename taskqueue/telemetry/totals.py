@@ -4,20 +4,24 @@ A worker's own counts end with it, and Prometheus would take a smaller sum for a
 counts only grow. They are statistics: if the answer to an addition is lost, it may be made twice.
 """
 
+from collections import Counter
+
 from redis import Redis
 
 from taskqueue.store.keys import TOTALS
 from taskqueue.telemetry.counters import SECONDS, Counts, Histogram, Tally
+from taskqueue.telemetry.series import add_to_minute
 
 ENDS = [*map(str, SECONDS), "more"]
 
 
 class Totals:
-    """Adds one worker's counts to the totals."""
+    """Adds one worker's counts to the totals, and to those of the present minute."""
 
     def __init__(self, connection: Redis) -> None:
         self._connection = connection
         self._added: dict[str, float] = {}
+        self._added_to_series: Counter[str] = Counter()
 
     def add(self, tally: Tally) -> None:
         """Add what the tally has counted since the last call. Raises the driver's errors."""
@@ -32,6 +36,8 @@ class Totals:
             if any(new.values()):
                 pipeline.execute()
         self._added = counted
+        events, self._added_to_series = tally.series - self._added_to_series, Counter(tally.series)
+        add_to_minute(self._connection, events)
 
 
 def read_totals(stored: dict[bytes, bytes]) -> Tally:

@@ -5,25 +5,27 @@ api/         the addresses, one file each
 openapi/     the API document, made from the views
 docs/        the API document as a page
 dashboard/   rq-dashboard at /rq
+console/     the console at /console
 
 Only this folder imports Flask, and nothing in it imports the worker.
 """
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskqueue.control.failed_tasks import FailedTasks
+from taskqueue.control.ignored_failures import IgnoredFailures
 from taskqueue.control.operations import Operations
 from taskqueue.control.pauses import Pauses
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.schedule_store import Schedules
 from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.monitor.checkup import Checkup
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
 from taskqueue.monitor.health import Probe
-from taskqueue.monitor.listing import Listing
 from taskqueue.monitor.prometheus import PrometheusReport
 from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.monitor.result_waiter import ResultWaiter
@@ -36,14 +38,19 @@ from taskqueue.store.connection import (
     connect_for_requests,
     connect_for_worker,
 )
-from taskqueue.web import dashboard, docs
+from taskqueue.tasks.listing import Listing
+from taskqueue.telemetry.changes import Changes
+from taskqueue.telemetry.series import Series
+from taskqueue.web import console, dashboard, docs
 from taskqueue.web.api import (
     batches,
+    bulk,
     cluster,
     events,
     explain,
     failures,
     files,
+    findings,
     health,
     logs,
     metrics,
@@ -54,8 +61,11 @@ from taskqueue.web.api import (
     task_list,
     task_types,
 )
-from taskqueue.web.http import access, body, browsers, problems, rate_limit, tracing
+from taskqueue.web.api import changes as changes_view
+from taskqueue.web.api import series as series_view
+from taskqueue.web.http import access, body, browsers, change_record, problems, rate_limit, tracing
 from taskqueue.web.http.endpoint import endpoint
+from taskqueue.web.http.guesses import Guesses
 from taskqueue.web.http.json_text import FastJson
 
 MAX_WAITERS = 500  # requests of one process that wait for a result: each holds a connection to Redis
@@ -75,11 +85,13 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     connection = connect_for_requests(settings.redis_url)
     queue = TaskQueue(connection, settings, job_types)
 
+    changes = Changes(connection)
     tracing.register(app)
     problems.register(app)
     body.register(app, settings)
-    browsers.register(app, settings, except_blueprint=dashboard.NAME)
-    access.register(app, queue, except_blueprint=dashboard.NAME)
+    browsers.register(app, settings, except_blueprints=(dashboard.NAME, console.NAME))
+    access.register(app, queue, except_blueprints=(dashboard.NAME, console.NAME))
+    change_record.register(app, changes, dashboard=dashboard.NAME)
     if settings.rate_limit:
         rate_limit.register(app, rate_limit.Quotas(connection, settings.rate_limit))
 
@@ -88,37 +100,82 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     subscriptions = Subscriptions(connection, connect_for_worker(connection))
     app.extensions["subscriptions"] = subscriptions  # closed when a process stops: web/gunicorn_conf.py
     failed_tasks = FailedTasks(connection, settings.queues)
-    cluster_state = ClusterState(connection, settings.queues)
+    series = Series(connection)
+    cluster_state = ClusterState(connection, settings.queues, series)
     batch_store = Batches(connect_for_bulk(connection), queue.submissions, job_types)
     schedule_store = Schedules(connection, queue.submissions, job_types)
+    listing = Listing(connection, settings.queues)
+    operations = Operations(connection, settings.failure_ttl_seconds)
+    pauses = Pauses(connection, settings)
+    checkup = Checkup(settings)
+    file_store = open_files(settings, connection)
+    explainer = Explainer(connection, queue, cluster_state, settings)
 
     for blueprint in (
         submit.views(queue, result_waiter, queue_warnings),
         task.views(queue),
         logs.views(queue),
         events.views(queue, subscriptions),
-        task_list.views(Listing(connection, settings.queues)),
-        task.operation_views(queue, Operations(connection, settings.failure_ttl_seconds)),
+        task_list.views(listing),
+        task.operation_views(queue, operations),
         failures.views(failed_tasks),
         requeue.views(queue, failed_tasks),
-        cluster.pause_views(Pauses(connection, settings)),
+        bulk.views(queue, listing),
+        cluster.pause_views(pauses),
         batches.views(batch_store, settings, queue_warnings),
         schedules.views(schedule_store, job_types),
         task_types.views(job_types),
-        files.views(open_files(settings, connection), settings),
-        health.views(Probe(settings.redis_url)),
+        files.views(file_store, settings),
+        health.views(Probe(settings.redis_url), health.FilesWatch(settings)),
         docs.views(app, job_types, settings),
         metrics.views(PrometheusReport(connect_for_probes(connection), settings.queues)),
         cluster.views(cluster_state),
-        explain.views(Explainer(connection, queue, cluster_state, settings)),
+        changes_view.views(changes),
+        findings.views(checkup),
+        series_view.views(series),
+        explain.views(explainer),
     ):
         app.register_blueprint(blueprint)
-    dashboard.mount(app, settings)
+    guesses = Guesses()  # of DASHBOARD_AUTH, at both doors
+    dashboard.mount(app, settings, guesses)
+    console.mount(
+        app,
+        console.Services(
+            connection=connection,
+            settings=settings,
+            job_types=job_types,
+            queue=queue,
+            listing=listing,
+            cluster_state=cluster_state,
+            series=series,
+            changes=changes,
+            checkup=checkup,
+            operations=operations,
+            failed_tasks=failed_tasks,
+            pauses=pauses,
+            schedules=schedule_store,
+            batches=batch_store,
+            explainer=explainer,
+            ignored=IgnoredFailures(connection),
+            subscriptions=subscriptions,
+            files=file_store,
+            guesses=guesses,
+        ),
+    )
 
     @app.get("/")
     @endpoint("List the main addresses", scope=None, answers={200: dict[str, str]})
     def index() -> ResponseReturnValue:
-        addresses = {"docs": "/docs", "task_types": "/task-types", "dashboard": "/rq", "health": "/health"}
+        """A browser is led to the console."""
+        if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+            return redirect(url_for("console.now"))
+        addresses = {
+            "console": "/console/",
+            "docs": "/docs",
+            "task_types": "/task-types",
+            "dashboard": "/rq",
+            "health": "/health",
+        }
         return jsonify({name: request.script_root + path for name, path in addresses.items()})
 
     @app.after_request

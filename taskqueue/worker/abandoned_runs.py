@@ -55,7 +55,7 @@ class AbandonedRuns:
             if settled == "dependents":
                 self._by_rq.settle(outcome)
             if settled != "lost":
-                self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
+                self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began, outcome.origin)
                 self._job_log.settled(outcome)
 
     def _settle(self, job_id: str, execution: str, ending: Ending) -> bool:
@@ -76,7 +76,7 @@ class AbandonedRuns:
             self._by_rq.settle(outcome)
         if outcome.kind in ("failed", "stopped"):
             self._by_rq.call_back(job, outcome)
-        self._tally.add(outcome.job_type, outcome.kind, outcome.ended - began)
+        self._tally.add(outcome.job_type, outcome.kind, outcome.ended - began, outcome.origin)
         if settled == "canceled":
             log.warning("Task %s canceled while it ran", job_id, extra=about(job_id))
         else:

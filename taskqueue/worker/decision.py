@@ -3,19 +3,23 @@
 How long a retry waits was chosen when the job was queued: see jobtypes/retry.py.
 """
 
+import math
 from enum import Enum
 from typing import Literal, NamedTuple
 
 from rq.exceptions import DeserializationError
 from rq.timeouts import JobTimeoutException
 
-from taskqueue.errors import InvalidPayload, PermanentFailure, UnknownJobType
+from taskqueue.errors import HostPaused, InvalidPayload, PermanentFailure, RetryLater, UnknownJobType
 from taskqueue.jobtypes.signature import NO_SUCH_FIELD
+from taskqueue.tasks.put_off import CALLBACK_PLACE, PutOff
 from taskqueue.tasks.reason import ReasonCode
 
 OutcomeKind = Literal["finished", "failed", "stopped", "retried", "postponed", "returned"]
 
 NEWER_CODE_SECONDS = 600  # for so long a job waits for a worker that knows its type and all its fields
+HOST_SECONDS = 3600  # for so long an attempt waits for a host that does not answer; then it counts as failed
+MAX_WAIT_SECONDS = 7 * 86_400
 FIRST_POSTPONED_SECONDS, LONGEST_POSTPONED_SECONDS = 5, 30
 
 
@@ -60,12 +64,30 @@ def postponed_seconds(unknown_since: float, now: float) -> int:
     return int(min(max(age / 4, FIRST_POSTPONED_SECONDS), LONGEST_POSTPONED_SECONDS))
 
 
+def put_off_again(before: PutOff | None, attempt: int, cause: str, now: float) -> PutOff | None:
+    """Return how to put a job off for this cause; None: it has waited for a host for long enough.
+
+    `before` is how it was put off last. Each attempt can wait for HOST_SECONDS.
+    """
+    since = before.since if before and before.attempt == attempt else now
+    if cause != CALLBACK_PLACE and now - since >= HOST_SECONDS:
+        return None
+    return PutOff(since, attempt, cause)
+
+
+def seconds_to_wait(error: BaseException | None) -> int:
+    """Return the seconds for which an error wants its job to wait; mostly 0."""
+    seconds = error.seconds if isinstance(error, HostPaused | RetryLater) else 0.0
+    return math.ceil(max(0.0, min(seconds, MAX_WAIT_SECONDS)))  # in this order: NaN becomes 0
+
+
 class Ending(NamedTuple):
     """How a run ended that did not succeed, with the words for people."""
 
     how: How
     message: str  # a traceback, or one sentence
     alone: bool = False  # a job that is put back is never again claimed together with others
+    retry_after: int = 0  # seconds for which the next attempt must wait at the least
 
 
 class Attempts(NamedTuple):

@@ -13,19 +13,30 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.job import _current_job
 
+from taskqueue.enqueue.job_fields import CALLBACK_TYPE
+from taskqueue.errors import HostPaused
 from taskqueue.run.context import write_progress
 from taskqueue.settings import Settings
 from taskqueue.store.keys import job_key
 from taskqueue.store.times import rq_now
 from taskqueue.tasks.log_lines import write_lines
+from taskqueue.tasks.put_off import CALLBACK_PLACE, PutOff
 from taskqueue.tasks.reason import ReasonCode
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import about
 from taskqueue.telemetry.trace import Trace, current_trace
 from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.by_rq import ByRQ
+from taskqueue.worker.callback_places import PUT_OFF_SECONDS, CallbackPlaces
 from taskqueue.worker.capture import Capture, CapturedOutput
-from taskqueue.worker.decision import Ending, How, is_unknown_here, postponed_seconds
+from taskqueue.worker.decision import (
+    Ending,
+    How,
+    is_unknown_here,
+    postponed_seconds,
+    put_off_again,
+    seconds_to_wait,
+)
 from taskqueue.worker.error import current_error
 from taskqueue.worker.horse_channel import (
     ANNOUNCE_GROUP_SECONDS,
@@ -78,6 +89,7 @@ class Horse:
         by_rq: ByRQ,
         limits: HorseLimits,
         token: str,
+        callback_places: CallbackPlaces | None = None,
     ) -> None:
         """`token`: the beginning of all ids of executions of this horse."""
         self._channel = channel
@@ -86,6 +98,7 @@ class Horse:
         self._settings = settings
         self._worker_name = worker_name
         self._by_rq = by_rq
+        self._callback_places = callback_places  # None: callbacks may run in all horses
         self._jobs_left = limits.jobs or sys.maxsize
         self._max_memory_kib = limits.memory_mib * 1024 or sys.maxsize
         self._kept_house_at = time.monotonic()
@@ -201,7 +214,7 @@ class Horse:
             self._write_output(outcome.job, outcome.output)
         self._job_log.settled(outcome)
         if outcome.kind != "postponed":  # nothing has run
-            self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began)
+            self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began, outcome.origin)
 
     def _write_output(self, job_id: str, output: CapturedOutput | None) -> None:
         """Write the last output of a job that RQ's own code has settled."""
@@ -276,16 +289,20 @@ class Horse:
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the horse goes on
             return self._unreadable(claimed, began)
+        if without_place := self._without_place(job, execution, began):
+            return without_place
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
         self._channel.write(
             State(Phase.RUNNING, claim, claimed.id, execution, job.origin, began, deadline, self._ended)
         )
         self._job_log.begins(job)
-        self._count_wait(job.type_name, claimed.fields, began)
+        if not job.waits:
+            self._count_wait(job, claimed.fields, began)
         self._capture.begin(job)
         if job.needs_rqs_code:
             succeeded = self._by_rq.run(job, execution)
-            self._tally.add(job.type_name, "finished" if succeeded else "failed", time.time() - began)
+            outcome = "finished" if succeeded else "failed"
+            self._tally.add(job.type_name, outcome, time.time() - began, job.origin)
             self._write_output(job.id, self._capture.end())
             return None
         token = _current_job.set(job)
@@ -296,6 +313,8 @@ class Horse:
             return self._failure(job, execution, began)
         finally:
             _current_job.reset(token)
+            if self._callback_places and job.type_name == CALLBACK_TYPE:
+                self._callback_places.release()
         return Outcome(
             kind="finished",
             job=claimed.id,
@@ -308,10 +327,11 @@ class Horse:
             result=b"" if text == "null" else result_text(text),
         )
 
-    def _count_wait(self, job_type: str, raw: Mapping[bytes, bytes], began: float) -> None:
+    def _count_wait(self, job: ClaimedJob, raw: Mapping[bytes, bytes], began: float) -> None:
         with contextlib.suppress(KeyError, ValueError):  # another program may have written anything, or nothing
             queued_at = datetime.fromisoformat(raw[b"enqueued_at"].decode()).timestamp()
-            self._tally.add_wait(job_type, max(0.0, began - queued_at))  # the clocks of two machines may differ
+            waited = max(0.0, began - queued_at)  # the clocks of two machines may differ
+            self._tally.add_wait(job.type_name, waited, job.origin)
 
     def _failure(self, job: ClaimedJob, execution: str, began: float) -> Outcome:
         """Return what becomes of a job whose run has raised the exception that is being handled."""
@@ -322,16 +342,27 @@ class Horse:
             and is_unknown_here(error, job.type_name)
             and (delay := postponed_seconds(job.unknown_since, time.time()))
         ):
+            if not job.unknown_since:
+                self._job_log.postponed(job, error)
             return self._postponed(job, execution, began, delay)
-        ending = Ending(How.of_error(error), current_error())
+        text = current_error()
+        if isinstance(error, HostPaused):
+            if put_off := put_off_again(job.put_off, job.attempt, error.host, time.time()):
+                self._job_log.put_off(job, str(error))
+                return self._postponed(job, execution, began, max(1, seconds_to_wait(error)), put_off)
+            text = f"{text.rstrip()} The task has waited for it for an hour."
+        ending = Ending(How.of_error(error), text, retry_after=seconds_to_wait(error))
         outcome = outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
         self._job_log.failed(job, outcome)
         return outcome
 
-    def _postponed(self, job: ClaimedJob, execution: str, began: float, delay: int) -> Outcome:
-        """Return an outcome that leaves the job to a worker with newer code, no attempt used."""
-        if not job.unknown_since:
-            self._job_log.postponed(job, sys.exc_info()[1])
+    def _postponed(
+        self, job: ClaimedJob, execution: str, began: float, delay: int, put_off: PutOff | None = None
+    ) -> Outcome:
+        """Return an outcome by which the job comes back after `delay` seconds, no attempt used.
+
+        Without `put_off` it is left to a worker with newer code, and the error that is being handled is stored.
+        """
         return Outcome(
             kind="postponed",
             job=job.id,
@@ -341,9 +372,19 @@ class Horse:
             began=began,
             ended=time.time(),
             ttl=self._settings.failure_ttl_seconds,
-            error=current_error(),
+            error="" if put_off else current_error(),
             delay=delay,
+            failure=put_off.text() if put_off else "",
         )
+
+    def _without_place(self, job: ClaimedJob, execution: str, began: float) -> Outcome | None:
+        """Return an outcome that puts off a callback for which this worker has no place; otherwise None."""
+        if self._callback_places is None or job.type_name != CALLBACK_TYPE:
+            return None
+        put_off = put_off_again(job.put_off, job.attempt, CALLBACK_PLACE, began)
+        if put_off is None or self._callback_places.take(self._connection, began - put_off.since):
+            return None
+        return self._postponed(job, execution, began, PUT_OFF_SECONDS, put_off)
 
     def _unreadable(self, claimed: Claimed, began: float) -> Outcome:
         """Return a failure for a hash that is no job; raise the driver's errors."""

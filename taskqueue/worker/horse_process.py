@@ -1,6 +1,7 @@
 """A work-horse as its worker sees it: a child process, forked again after each end."""
 
 import contextlib
+import mmap
 import os
 import signal
 import time
@@ -97,6 +98,11 @@ class HorseProcess:
         """Whether the horse's job runs past its hard limit."""
         state = self.channel.read()
         return bool(self.pid) and state.phase is Phase.RUNNING and 0 < state.deadline < time.monotonic()
+
+    @property
+    def memory_mib(self) -> int:
+        """The resident memory of the horse and of all processes below it; on Linux only, elsewhere 0."""
+        return sum(map(_resident_bytes, (self.pid, *descendants(self.pid)))) // 2**20
 
     def runs(self, job: str, execution: str = "") -> bool:
         """Return whether the horse runs this execution or, if `execution` is "", this job."""
@@ -210,6 +216,14 @@ def _death_report(status: int, peak_mib: int, last_line: str) -> str:
             end = f"killed by {signal.Signals(-code).name} (signal {-code})"
     last_words = f" The last line that its job logged: {last_line}" if last_line else ""
     return f"Work-horse terminated unexpectedly; {end}; it had used up to {peak_mib} MiB.{last_words}"
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as statm:  # noqa: PTH123  /proc is no folder of files
+            return int(statm.read().split()[1]) * mmap.PAGESIZE
+    except (OSError, IndexError, ValueError):  # it has ended
+        return 0
 
 
 def descendants(pid: int) -> list[int]:

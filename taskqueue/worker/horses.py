@@ -157,6 +157,14 @@ class Horses:
         """Return whether horses have groups in which a job runs for long; they begin no other job of those."""
         return sum(horse.end_long_group() for horse in self) > 0
 
+    def kill_large(self, limit_mib: int) -> None:
+        """Kill the horses whose job uses more memory than this; 0: no limit."""
+        for horse in self if limit_mib else ():
+            if horse.is_busy and (used := horse.memory_mib) > limit_mib:
+                message = f"It used {used:,} MiB of memory, the limit is {limit_mib:,} MiB (HORSE_MEMORY_MIB)"
+                ending = Ending(How.HORSE_DIED, f"{message}, and its work-horse was killed.")
+                horse.kill_if_still(horse.channel.read().execution, ending)
+
     def reap(self) -> Iterator[tuple[HorseProcess, Ending]]:
         """Yield each horse that has ended and left something to settle, and how it ended."""
         for horse in self:

@@ -16,7 +16,8 @@ from taskqueue.enqueue.job_fields import PLAIN_FIELDS
 from taskqueue.errors import PermanentFailure, UnknownJobType
 from taskqueue.jobtypes.names import CALL_PREFIX, job_type_name
 from taskqueue.jobtypes.rq_callbacks import registered_callbacks
-from taskqueue.store.keys import Field
+from taskqueue.store.keys import Field, decoded
+from taskqueue.tasks.put_off import PutOff
 from taskqueue.tasks.reason import ReasonCode
 from taskqueue.worker.decision import Attempts, Decision, How, decide
 
@@ -37,6 +38,7 @@ class RegisteredJob(Job):
     attempts: int = 1  # runs allowed
     deaths: int = 0  # runs that ended their work-horse
     unknown_since: float = 0.0  # since when it waits for a worker that knows its type and its fields
+    put_off: PutOff | None = None  # how its turn was put off last
     is_ours: bool = True  # queued by our code; other programs' jobs are never newer than this worker
     claimed: bool = False  # the claim has counted this attempt already
     reason: ReasonCode | None = None  # decided before RQ's own code settles it: see by_rq.py
@@ -102,6 +104,7 @@ class RegisteredJob(Job):
         self.deaths = int(raw_data.get(Field.DEATHS.encode(), 0))
         self.is_ours = Field.ATTEMPTS.encode() in raw_data
         self.unknown_since = float(raw_data.get(Field.UNKNOWN_SINCE.encode(), 0))
+        self.put_off = PutOff.read(decoded(raw_data.get(Field.PUT_OFF.encode(), b"")))
 
     def get_retry_interval(self) -> int:
         """Return the seconds until the next attempt: ten years at most; 0 where the hash names no such number."""
@@ -111,10 +114,18 @@ class RegisteredJob(Job):
             return 0
         return int(max(0, min(seconds, MAX_RETRY_SECONDS)))  # in this order: NaN becomes 0
 
-    def decide(self, how: How) -> Decision:
-        """Return what becomes of the job after a run that ended like this."""
-        delay = self.get_retry_interval() if self.should_retry else 0
+    def decide(self, how: How, retry_after: int = 0) -> Decision:
+        """Return what becomes of the job after a run that ended like this.
+
+        `retry_after`: seconds for which the next attempt must wait at the least.
+        """
+        delay = max(self.get_retry_interval() if self.should_retry else 0, retry_after)
         return decide(how, Attempts(self.attempt, self.retries_left or 0, delay, self.deaths))
+
+    @property
+    def waits(self) -> bool:
+        """Whether this attempt has come to its turn before, and was put off."""
+        return bool(self.unknown_since or (self.put_off and self.put_off.attempt == self.attempt))
 
     @property
     def needs_rqs_code(self) -> bool:

@@ -8,7 +8,7 @@ Task 5c1f… failed (attempt 1 of 5): ConnectionRefusedError: …; next attempt 
 import logging
 from datetime import timedelta
 
-from taskqueue.errors import PermanentFailure
+from taskqueue.errors import HostPaused, PermanentFailure, RetryLater
 from taskqueue.tasks.task import error_of
 from taskqueue.telemetry.log import about
 from taskqueue.worker.decision import NEWER_CODE_SECONDS
@@ -17,7 +17,9 @@ from taskqueue.worker.settle_and_claim import Outcome
 
 log = logging.getLogger(__name__)
 
-NO_TRACEBACK = {PermanentFailure.__name__} | {kind.__name__ for kind in PermanentFailure.__subclasses__()}
+NO_TRACEBACK = {PermanentFailure.__name__, HostPaused.__name__, RetryLater.__name__} | {
+    kind.__name__ for kind in PermanentFailure.__subclasses__()
+}
 """Errors that a job raises with a message for people: the log needs no traceback of them."""
 MAX_REASON_CHARACTERS = 300  # of an error's message in the log; the task itself has all of it
 
@@ -27,7 +29,7 @@ class JobLog:
 
     def begins(self, job: RegisteredJob) -> None:
         """Log that a job begins."""
-        if job.unknown_since or not log.isEnabledFor(logging.INFO):  # it is tried every few seconds: logged once
+        if job.waits or not log.isEnabledFor(logging.INFO):  # it is tried again and again: logged once
             return
         runs = f" ({job.runs})" if job.attempt > 1 else ""
         log.info("Processing %s task %s…%s", job.type_name, job.id, runs, extra=about(job.id))
@@ -60,6 +62,11 @@ class JobLog:
             "Task %s is left to a worker with newer code, for %d minutes: %s",
             job.id, NEWER_CODE_SECONDS / 60, error, extra=about(job.id),
         )  # fmt: skip
+
+    def put_off(self, job: RegisteredJob, why: str) -> None:
+        """Log that a job's turn was put off, the first time."""
+        if not job.waits:
+            log.info("Task %s waits, no attempt used: %s", job.id, why, extra=about(job.id))
 
     def abandoned(self, job: RegisteredJob, outcome: Outcome) -> None:
         """Log what becomes of a run that its work-horse could not settle."""

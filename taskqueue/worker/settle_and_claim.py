@@ -103,7 +103,7 @@ def outcome_of(job: RegisteredJob, execution: str, ending: Ending, began: float,
 
     `began`: seconds since 1970. `failure_ttl`: seconds to keep the failure of a job that says nothing itself.
     """
-    decision = job.decide(ending.how)
+    decision = job.decide(ending.how, ending.retry_after)
     error = ending.message
     if decision.reason is ReasonCode.POISON:
         error = f"Poison job: each of its {job.attempt} attempts ended its work-horse. {error}"

@@ -37,6 +37,7 @@ from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.boundary import Boundary
 from taskqueue.worker.by_rq import ByRQ
+from taskqueue.worker.callback_places import CallbackPlaces
 from taskqueue.worker.commands import Commands
 from taskqueue.worker.horse import Horse, HorseLimits
 from taskqueue.worker.horse_channel import HorseChannel
@@ -47,6 +48,7 @@ from taskqueue.worker.loop import Loop
 from taskqueue.worker.maintenance.lost_jobs import LostJobs
 from taskqueue.worker.maintenance.maintenance import Maintenance
 from taskqueue.worker.options import Options
+from taskqueue.worker.presence import Presence
 from taskqueue.worker.reporter import Reporter
 from taskqueue.worker.settle_and_claim import SettleAndClaim
 from taskqueue.worker.settles_by_rq import SettlesByRQ
@@ -150,6 +152,8 @@ class Worker(SettlesByRQ):
             self._options = self._options._replace(horses=1, limits=HorseLimits(jobs=max_jobs))
         self._last_horse = bool(max_jobs)
         self._stop_requested, self._grace_ends = False, float("inf")  # an earlier call may have set them
+        # A burst ends when its queues are empty, and must leave no callback that was only put off.
+        self._callback_places = None if burst else CallbackPlaces(self._options.horses, self.queue_keys())
         self._set_up()
         self._loop.wake_on_signals()
         for number in (signal.SIGTERM, signal.SIGINT):  # before it registers: so it also unregisters
@@ -170,11 +174,17 @@ class Worker(SettlesByRQ):
         log.info("Worker %s has stopped", self.name)
         return bool(self.tally.by_type)
 
+    def register_birth(self) -> None:
+        """Register in Redis, with the release that this worker runs."""
+        super().register_birth()  # type: ignore[no-untyped-call]
+        self._presence.sign_on()
+
     def _sign_off(self) -> None:
         self._heartbeat()
         self._add_totals()
         self._maintenance.give_up()
         self.register_death()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+        self._presence.sign_off()
 
     def _set_up(self) -> None:
         abandoned_runs = AbandonedRuns(
@@ -192,8 +202,11 @@ class Worker(SettlesByRQ):
             lose_touch=self._leases.lose_touch,
             fix_types=self._wrong_types.move_aside,
         )
-        self._maintenance = Maintenance(self.connection, self.queues, self._settings, self._boundary.attempt)
+        self._maintenance = Maintenance(
+            self.connection, self.queues, self._settings, self._boundary.attempt, self.name
+        )
         self._totals = Totals(self.connection)
+        self._presence = Presence(self.connection, self.name, self._settings.release)
         self._loop = Loop(self._boundary)
         selector = self._loop.selector
         self._horses = Horses(self._options.horses, self.tally, selector, self._be_a_horse)
@@ -230,7 +243,7 @@ class Worker(SettlesByRQ):
     def _register(self) -> None:
         self._wrong_types.move_aside()
         try:
-            self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+            self.register_birth()
         except ValueError as error:  # a live worker has this name already
             raise InvalidSetting(f"--name: {error}") from error
         self.set_state("idle")
@@ -272,6 +285,7 @@ class Worker(SettlesByRQ):
             ByRQ(self, connection),
             self._options.limits,
             token,
+            self._callback_places,
         ).run()
         spans.flush()
 
@@ -298,15 +312,16 @@ class Worker(SettlesByRQ):
     # What the loop calls
 
     def _watch(self) -> None:
-        """Kill what runs past its hard limit, and what is to be stopped."""
+        """Kill what runs past its hard limit or uses too much memory, and what is to be stopped."""
         self._horses.reap_orphans(self._status_server.pid)
         self._stop_requests.fulfil()
         self._horses.kill_overdue()
+        self._horses.kill_large(self._options.horse_memory_mib)
 
     def _heartbeat(self) -> None:
         reply = self._leases.heartbeat(self._horses.running, len(self._horses.alive))
         if not reply.is_known:
-            self.register_birth()  # type: ignore[no-untyped-call]  # RQ's, of our base class
+            self.register_birth()
         for state in self._horses.running:
             if state.execution in reply.canceled:
                 self._stop_requests.add("", state.execution)
@@ -319,6 +334,7 @@ class Worker(SettlesByRQ):
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)
+        self._presence.note_memory(horse.pid for horse in self._horses.alive)
 
     def _mute_paused_queues(self) -> None:
         """Let no horse wait for the jobs of paused queues: it could not take them."""

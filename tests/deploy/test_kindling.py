@@ -153,6 +153,15 @@ def test_both_services_use_one_redis_which_the_web_server_declares(deploy: Deplo
     assert "TASK_QUEUE_URL" not in variables(web)
 
 
+def test_the_api_is_at_the_address_that_the_guide_names(deploy: Deploy) -> None:
+    _, objects = deploy("Add a job type")
+    assert objects[BOTH[0]]["spec"]["ingress"]["host"] == "ada-l-tasks.localhost"
+    assert "ingress" not in objects[BOTH[1]]["spec"]
+    readme = (ROOT / "README.md").read_text()
+    assert "<http://you-tasks.localhost>" in readme
+    assert "task-api.localhost" not in readme
+
+
 def test_what_is_built_is_what_is_deployed_from_dockerfiles_that_are_there(deploy: Deploy) -> None:
     builds, objects = deploy("Add a job type")
     assert [build["image"] for build in builds] == [

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def pods(overlay: str) -> list[Manifest]:
 def exported_metrics() -> frozenset[str]:
     """Return the names of all metrics that a worker exports."""
     tally = Tally()
-    tally.add("email", "finished", 1)
-    tally.add_wait("email", 1)
+    tally.add("email", "finished", 1, "high")
+    tally.add_wait("email", 1, "high")
     exported = worker_metrics(Report(tally=tally.as_line()), 0.0).decode()
     names = frozenset(METRIC.findall(exported))
     return names | {name.replace("_worker_", "_") for name in names}
@@ -135,6 +136,36 @@ def test_every_selector_finds_its_pods(overlay: str) -> None:
         }.get(manifest["kind"])
         if selector:
             assert any(selector.items() <= own.items() for own in labels), manifest["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("169.254.169.254", False),  # the metadata service, which has the credentials of the node
+        ("fd00:ec2::254", False),
+        ("fd20:ce::254", False),
+        ("169.254.20.10", True),  # NodeLocal DNSCache
+        ("169.254.170.23", True),  # EKS Pod Identity
+        ("fd00:ec2::23", True),
+        ("10.96.0.10", True),
+        ("2001:db8::1", True),
+    ],
+)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_pods_reach_name_servers_and_not_the_credentials_of_their_node(
+    overlay: str, address: str, reached: bool
+) -> None:
+    for name in ("task-api", "task-worker"):
+        (rule,) = manifest_of(overlay, "NetworkPolicy", name)["spec"]["egress"]
+        assert "ports" not in rule
+        blocks = [peer["ipBlock"] for peer in rule["to"]]
+        assert any(is_in(block, address) for block in blocks) is reached
+
+
+def is_in(block: dict[str, Any], address: str) -> bool:
+    value = ip_address(address)
+    left_out = any(value in ip_network(network) for network in block.get("except", []))
+    return value in ip_network(block["cidr"]) and not left_out
 
 
 def test_a_job_of_any_type_may_end_before_its_worker_does() -> None:

@@ -122,6 +122,23 @@ def test_it_stops_at_once_though_its_processes_have_only_begun(
         starting.process.wait()
 
 
+@pytest.mark.parametrize("prefix", ["/jobs", "/jobs/"])
+def test_under_script_name_probes_need_no_prefix(
+    project: Path, tmp_path: Path, env: pytest.MonkeyPatch, prefix: str
+) -> None:
+    env.setenv("SCRIPT_NAME", prefix)
+    server = Web(project, log_file=tmp_path / "web.log")
+    try:
+        wait_until(server.answers, what="the web server")  # without the prefix
+        assert server.get("/readyz") == server.get("/jobs/readyz") == {"status": "ok"}
+        assert server.get("/jobs/")["docs"] == "/jobs/docs"
+        assert server.get("/")["docs"] == "/docs"
+        assert server.get("/jobsx/readyz")["status"] == server.get("/readyzjobs/")["status"] == 404
+        assert "Traceback" not in server.log()
+    finally:
+        server.stop()
+
+
 def test_the_image_listens_to_ipv4_and_ipv6(project: Path, tmp_path: Path, env: pytest.MonkeyPatch) -> None:
     env.setenv("WEB_PROCESSES", "1")
     server = Web(project, log_file=tmp_path / "web.log", host="[::]")

@@ -3,19 +3,27 @@
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aiosmtpd.controller import Controller
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from jobs.sync import SyncSettings, sync_table
-from tests.conftest import free_port, missing
+from tests.conftest import START_SECONDS, free_port, missing
+from tests.jobs.mail_server import Mailbox, Serve
 
 
 @pytest.fixture(scope="session")
@@ -143,3 +151,55 @@ def rows(database: sa.Engine, table: str = "people") -> list[dict[str, Any]]:
 
 def counts(feed: Feed, **options: Any) -> dict[str, Any]:
     return asdict(sync_table(feed.url, options.pop("table", "people"), options.pop("key", "id"), **options))
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+def serve(mailbox: Mailbox) -> Iterator[Serve]:
+    """Start a real SMTP server on a free port of 127.0.0.1; its port is returned."""
+    started: list[Controller] = []
+
+    def start(**options: Any) -> int:
+        port = free_port()
+        controller = Controller(mailbox, hostname="127.0.0.1", port=port, ready_timeout=START_SECONDS, **options)
+        controller.start()
+        started.append(controller)
+        return port
+
+    yield start
+    for controller in started:
+        controller.stop()
+
+
+@pytest.fixture
+def smtp(serve: Serve, env: pytest.MonkeyPatch) -> None:
+    """A server that takes mail without a login, at SMTP_URL."""
+    env.setenv("SMTP_URL", f"smtp://127.0.0.1:{serve()}")
+    env.setenv("MAIL_FROM", "The Shop <shop@example.com>")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, env: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's TLS context for 127.0.0.1, with a certificate that clients of this test trust."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert_file.write_bytes(certificate.public_bytes(pem))
+    key_file.write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
+    env.setenv("SSL_CERT_FILE", str(cert_file))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert_file, key_file)
+    return context

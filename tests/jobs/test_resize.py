@@ -392,4 +392,12 @@ def test_it_runs_in_a_worker(queue: TaskQueue, work: Callable[..., str]) -> None
     assert (read.result["width"], read.result["height"], read.result["frames"]) == (20, 10, 4)
     assert read.progress
     assert read.progress["message"] == "resizing"
-    assert read.result["filename"].startswith(task.id.replace("-", ""))
+    assert read.result["filename"].endswith("-wave-20x10.gif")
+    assert read.result["name"] == "wave-20x10.gif"
+    assert task.id.replace("-", "") not in read.result["filename"]
+
+
+@pytest.mark.parametrize(("name", "resized"), [("фото.png", "фото-10x8.png"), (".png", "image-10x8.png")])
+def test_the_result_is_named_after_its_source(name: str, resized: str) -> None:
+    result = resize_image(uploaded(encoded(picture(20, 16), "PNG"), name), width=10)
+    assert result.name == files().read(result.filename)[0].name == resized

@@ -6,6 +6,7 @@ import logging.config
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,8 @@ from redis import Redis
 from rq import get_current_job
 from rq.job import Job
 
-from taskqueue import PermanentFailure, callback, current_task, job, progress, submit
+from taskqueue import PermanentFailure, RetryLater, callback, current_task, job, progress, submit
+from taskqueue.run.breaker import reaching
 
 log = logging.getLogger(__name__)
 
@@ -205,9 +207,31 @@ def deadly() -> None:
 
 
 @job("hungry", attempts=1)
-def hungry(mib: int) -> int:
-    """Use this much memory."""
-    return len(bytearray(b"x") * (mib << 20))
+def hungry(mib: int, seconds: float = 0) -> int:
+    """Use this much memory, for so long."""
+    used = bytearray(b"x") * (mib << 20)
+    time.sleep(seconds)
+    return len(used)
+
+
+@job("hungry_child", attempts=1)
+def hungry_child(mib: int) -> None:
+    """Use this much memory in a process of its own, for a minute."""
+    code = f"import time; used = bytearray(b'x') * ({mib} << 20); time.sleep(60)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@job("asks", attempts=3, retry_delay=0)
+def asks(port: int) -> str:
+    """Ask a server on this machine for a line, through the breaker."""
+    with reaching("127.0.0.1", port), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        return connection.recv(100).decode()
+
+
+@job("busy", attempts=3, retry_delay=0)
+def busy(seconds: float) -> None:
+    """Fail; the next attempt must wait for so long."""
+    raise RetryLater("the other side is busy (429)", seconds=seconds)
 
 
 @job("misnamed", attempts=1)

@@ -1,20 +1,25 @@
 """The command `doctor`: finds what is wrong, and says how to fix it.
 
-check.py       what a check is, and the checks that are made both ways
-by_redis.py    checks of Redis and the workers
-by_http.py     checks of the web server, and through it of the rest as far as the API shows it
+monitor/checks.py has the checks that are made both ways, monitor/checkup.py those over Redis. by_http.py checks
+the web server, and through it the rest as far as the API shows it.
 """
 
 import argparse
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from taskqueue.cli.api import Api
-from taskqueue.cli.doctor import by_http, by_redis
-from taskqueue.cli.doctor.check import Check
+from taskqueue.cli.doctor import by_http
 from taskqueue.cli.parser import add_command
-from taskqueue.cli.screen import clean, coloured, print_indented, print_json
+from taskqueue.cli.screen import coloured, print_indented, print_json
+from taskqueue.errors import FilesUnavailable
+from taskqueue.monitor import checkup
+from taskqueue.monitor.checks import Check
+from taskqueue.run.files import check_files
 from taskqueue.settings import Settings
+from taskqueue.store.connection import connect_for_requests
+from taskqueue.telemetry.clean import clean
 
 VERDICTS = {True: "ok", False: "wrong", None: "?"}
 VERDICT_CHARACTERS, ABOUT_CHARACTERS = 5, 13
@@ -39,13 +44,28 @@ def run(args: argparse.Namespace) -> int:
     if args.url:
         checks = list(by_http.look(Api(args.url, os.environ.get("TASK_QUEUE_KEY"))))
     else:
-        checks = list(by_redis.look(Settings.read(os.environ)))
+        checks = list(_over_redis())
     if args.json:
         print_json([check.json() for check in checks])
     else:
         for check in checks:
             _print(check)
     return 1 if any(check.ok is False for check in checks) else 0
+
+
+def _over_redis() -> Iterator[Check]:
+    settings = Settings.read(os.environ)
+    yield from checkup.look(settings, connect_for_requests(settings.redis_url))
+    if settings.files_url:
+        yield _files(settings)
+
+
+def _files(settings: Settings) -> Check:
+    try:
+        check_files(settings)
+    except FilesUnavailable as error:
+        return Check("files", False, str(error), "Check FILES_URL, its credentials and the network.")
+    return Check("files", True, "the bucket or folder of FILES_URL takes files")
 
 
 def _print(check: Check) -> None:

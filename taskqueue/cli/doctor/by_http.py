@@ -11,11 +11,12 @@ from urllib3.util import parse_url
 
 from taskqueue.cli.api import Api
 from taskqueue.cli.by_http import HttpClient
-from taskqueue.cli.doctor import check
-from taskqueue.cli.doctor.check import MAX_SKEW_SECONDS, Check
 from taskqueue.errors import ApiRefused
+from taskqueue.monitor import checks
+from taskqueue.monitor.checks import MAX_SKEW_SECONDS, Check
 
 API_VERSION = "1"  # of /openapi.json: the version that this command line speaks
+PAUSED_HOSTS = "taskqueue_hosts_paused"  # with the label `kind`
 UNSEEN = Check(
     "the rest",
     None,
@@ -35,7 +36,7 @@ def look(api: Api) -> Iterator[Check]:
         return
     yield Check("web server", True, api.url)
     yield _clock(alive, before, time.time())
-    yield _ready(api)
+    yield from _ready(api)
     try:
         document = api.ask("GET", "/openapi.json", "info")
     except ApiRefused as refused:
@@ -61,15 +62,18 @@ def _clock(answer: BaseHTTPResponse, before: float, after: float) -> Check:
         return Check("clock", None, "the web server sends no Date header")
     skew, within = date + 0.5 - (before + after) / 2, 0.5 + (after - before) / 2
     found = f"{skew:+.1f} s between the web server and this machine, give or take {within:.1f}"
-    return check.clock(abs(skew) - within < MAX_SKEW_SECONDS, found)
+    return checks.clock(abs(skew) - within < MAX_SKEW_SECONDS, found)
 
 
-def _ready(api: Api) -> Check:
+def _ready(api: Api) -> Iterator[Check]:
     try:
-        api.ask("GET", "/readyz", "status")
+        answer = api.ask("GET", "/readyz", "status")
     except ApiRefused as refused:
-        return _refused("takes tasks", refused)
-    return Check("takes tasks", True, "a task could be queued now")
+        yield _refused("takes tasks", refused)
+        return
+    yield Check("takes tasks", True, "a task could be queued now")
+    for warning in answer.get("warnings", ()):
+        yield Check("files", False, str(warning["message"]))
 
 
 def _access(answer: BaseHTTPResponse, url: str) -> Check:
@@ -103,10 +107,10 @@ def _dashboard(api: Api) -> Check:
     return Check("dashboard", status == 200 or has_own_login, f"{api.url}/rq answers {status}", fix)
 
 
-def _unless_refused(about: str, checks: Iterator[Check]) -> Iterator[Check]:
+def _unless_refused(about: str, made: Iterator[Check]) -> Iterator[Check]:
     """Yield these checks, or one that says why the API refused them."""
     try:
-        yield from checks
+        yield from made
     except ApiRefused as refused:
         # A key for some task types may see none of it, and a proxy may hide /metrics.
         hidden = refused.status in (403, 404)
@@ -114,25 +118,30 @@ def _unless_refused(about: str, checks: Iterator[Check]) -> Iterator[Check]:
 
 
 def _cluster(client: HttpClient) -> Iterator[Check]:
-    yield from map(check.queue, client.queues())
-    yield from check.workers(client.workers())
+    yield from map(checks.queue, client.queues())
+    yield from checks.workers(client.workers())
 
 
 def _figures(api: Api) -> dict[str, float]:
-    """Return the values of `/metrics` that have no labels."""
+    """Return the values of `/metrics` that have no labels; the paused hosts as PAUSED_HOSTS and their kind."""
     text = api.send("GET", "/metrics", {"Accept": "text/plain"}).data.decode()
-    families = text_string_to_metric_families(text)
-    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    hosts = {f"{PAUSED_HOSTS}{each.labels['kind']}": each.value for each in samples if each.name == PAUSED_HOSTS}
+    return {sample.name: sample.value for sample in samples if not sample.labels} | hosts
 
 
 def _redis(api: Api) -> Iterator[Check]:
     figures = _figures(api)
     if figures.get("taskqueue_suspended"):
-        yield check.workers_suspended()
+        yield checks.workers_suspended()
     alive = figures["taskqueue_scheduler_alive"] == 1
-    yield check.scheduler(alive, f"for {'all queues' if alive else 'not all queues'}")
+    yield checks.scheduler(alive, f"for {'all queues' if alive else 'not all queues'}")
+    kinds = {name.removeprefix(PAUSED_HOSTS): int(figures[name]) for name in figures if PAUSED_HOSTS in name}
+    yield checks.hosts(kinds)
     keeps_all = figures["taskqueue_redis_keeps_all"] == 1
-    yield check.eviction(keeps_all, "noeviction" if keeps_all else "not noeviction")
+    yield checks.eviction(keeps_all, "noeviction" if keeps_all else "not noeviction")
     appends = figures["taskqueue_redis_append_only"] == 1
-    yield check.persistence(appends, f"on disk: {'each change' if appends else 'not each change'}", snapshots=True)
-    yield check.memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])
+    yield checks.persistence(
+        appends, f"on disk: {'each change' if appends else 'not each change'}", snapshots=True
+    )
+    yield checks.memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from taskqueue.enqueue.job_fields import CALLBACK_TYPE
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.errors import PermanentFailure, UnknownTask
+from taskqueue.errors import PermanentFailure, RetryLater, UnknownTask
 from taskqueue.jobtypes.registry import job, registered
 from taskqueue.run import outbound
 from taskqueue.run.builtin._signing import Signing
@@ -57,12 +57,14 @@ def deliver(task_id: str) -> Delivered:
         body,
         settings=outbound.OutboundSettings.read(os.environ),
         headers=headers,
+        kind="callback",
     )
     if status == GONE:
         raise PermanentFailure("The receiver wants no more callbacks (410).")
     if not 200 <= status < 300:
-        raise ConnectionError(f"The receiver answered {status}.")
-    return {"status": status}
+        message = f"The receiver answered {status}."
+        raise RetryLater(message, seconds=status.retry_after) if status.retry_after else ConnectionError(message)
+    return {"status": int(status)}
 
 
 @cache  # once in each process that sends a callback

@@ -77,6 +77,14 @@ for _, parent in ipairs(parents) do
     end
 end
 
+local function count_submission() -- for telemetry/series.py. A statistic that fails keeps no task from its queue.
+    local minute = ('tq:minute:%d'):format(created / 60000000)
+    local type = KEYS[5]:sub(15) -- behind "tq:index:type:"
+    if redis.pcall('HINCRBY', minute, type .. ':' .. origin .. ':submitted', 1) == 1 then
+        redis.pcall('EXPIRE', minute, 21600) -- MINUTES_KEPT_SECONDS
+    end
+end
+
 local function write()
     redis.call('HSET', KEYS[1], unpack(ARGV, 4 + option_count))
     redis.call('SADD', KEYS[3], KEYS[2])
@@ -116,4 +124,5 @@ if not done then -- Redis does not undo what it has done: take back what would a
     local message = type(error_of_redis) == 'table' and error_of_redis.err or tostring(error_of_redis)
     error({ err = (message:gsub('^user_script:%d+: ', '')) }) -- Lua's pcall puts the place in the script before it
 end
+count_submission()
 return { 'new', status, id, created, blocked_by }

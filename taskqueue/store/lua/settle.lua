@@ -112,8 +112,12 @@ local function settle(at)
             redis.call('HSET', key.job, 'status', 'queued', 'enqueued_at', rq_now)
             once(at, 'queue', front and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. origin, job)
         end
-    elseif how == 'postponed' then -- this worker does not know its type or a field: worker/decision.py
-        if redis.call('HSETNX', key.job, 'tq:unknown_since', time[1]) == 1 then keep_result(at, key.results, ttl) end
+    elseif how == 'postponed' then
+        if ARGV[at + 12] ~= '' then -- it was not its turn: tasks/put_off.py
+            redis.call('HSET', key.job, 'tq:put_off', ARGV[at + 12])
+        elseif redis.call('HSETNX', key.job, 'tq:unknown_since', time[1]) == 1 then
+            keep_result(at, key.results, ttl) -- this worker does not know its type or a field: worker/decision.py
+        end
         redis.call('HSET', key.job, 'status', 'scheduled')
         once(at, 'attempt', 'HINCRBY', key.job, 'tq:attempt', -1)
         redis.call('ZADD', prefix .. ':scheduled:' .. origin, seconds_from_now(tonumber(ARGV[at + 9])), job)

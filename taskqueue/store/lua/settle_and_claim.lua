@@ -38,6 +38,7 @@
 --   11  deaths        how many of its attempts ended their work-horse, this one included;
 --                     '': leave the stored number
 --   12  failure       failed, stopped: what it has in common with others (tasks/failure.py)
+--                     postponed: why and since when (tasks/put_off.py); '': it is unknown here
 --   13  reason        failed, stopped: the code for why (tasks/reason.py)
 --   14  alone         returned: 1: it is claimed and run alone from now on
 --   and, if the job may have log lines (worker/capture.py):

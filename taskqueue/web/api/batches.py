@@ -1,6 +1,7 @@
 """`/tasks/bulk` and `/batches`: queue many tasks at once, and follow them together."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, NotRequired
 
 from flask import Blueprint, jsonify, request, url_for
@@ -23,6 +24,7 @@ from taskqueue.web.http.endpoint import Query, endpoint, read_query
 from taskqueue.web.http.json_stream import JsonStream
 from taskqueue.web.http.turns import Turns
 
+LISTED = 20
 MAX_BULK_BYTES = 32 * MIB
 OPTIONS_CHARACTERS = 16 * 1024  # allowed for an item's options, besides its payload
 JSON_TYPES = {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl"}
@@ -66,6 +68,13 @@ class BulkQuery(Query):
     """One more task, as JSON, which runs when all others have ended; `null`: none."""
 
 
+@dataclass(frozen=True)
+class BatchesJson:
+    """Batches, the latest first."""
+
+    batches: list[Batch]
+
+
 def views(batches: Batches, settings: Settings, queue_warnings: QueueWarnings) -> Blueprint:
     """Return the views of `/tasks/bulk` and `/batches`."""
     blueprint = Blueprint("batches", __name__)
@@ -97,6 +106,12 @@ def views(batches: Batches, settings: Settings, queue_warnings: QueueWarnings) -
             headers["Idempotency-Replayed"] = "true"
         warnings = dict.fromkeys(one for queue in sorted(queued.queues) for one in queue_warnings.of(queue))
         return jsonify(_bulk_json(queued, warnings)), 202, headers
+
+    @blueprint.get("/batches")
+    @endpoint("List the batches", scope="read", answers={200: BatchesJson}, problems=(503,))
+    def latest() -> ResponseReturnValue:
+        """The latest 20, as long as they are kept."""
+        return jsonify(BatchesJson(batches.latest(LISTED)))
 
     @blueprint.get("/batches/<batch_id>")
     @endpoint("Get a batch", scope="read", answers={200: Batch}, problems=(404, 503), by_type=True)

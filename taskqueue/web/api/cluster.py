@@ -63,14 +63,18 @@ def pause_views(pauses: Pauses) -> Blueprint:
     blueprint = Blueprint("pauses", __name__)
 
     @blueprint.post("/queues/<name>/pause")
-    @endpoint("Pause a queue", scope="operate", answers={200: PauseJson}, problems=(404, 503))
+    @endpoint(
+        "Pause a queue", scope="operate", change="queue-paused", answers={200: PauseJson}, problems=(404, 503)
+    )
     def pause(name: str) -> ResponseReturnValue:
         """Workers start no more tasks of this queue; tasks that run go on. New tasks are accepted and wait."""
         pauses.pause(name)
         return jsonify(PauseJson(name, paused=True))
 
     @blueprint.post("/queues/<name>/resume")
-    @endpoint("Resume a queue", scope="operate", answers={200: PauseJson}, problems=(404, 503))
+    @endpoint(
+        "Resume a queue", scope="operate", change="queue-resumed", answers={200: PauseJson}, problems=(404, 503)
+    )
     def resume(name: str) -> ResponseReturnValue:
         """Workers start tasks of this queue again, within a second."""
         pauses.resume(name)

@@ -60,6 +60,7 @@ def views(queue: TaskQueue, failed: FailedTasks) -> Blueprint:
     @endpoint(
         "Requeue failed tasks",
         scope="operate",
+        change="tasks-requeued",
         query=RequeueQuery,
         answers={200: DryRunJson, 202: TaskJson},
         problems=(400, 422, 503),

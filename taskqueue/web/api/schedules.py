@@ -17,8 +17,9 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.times import timestamp
 from taskqueue.tasks.task_json import TaskJson, task_json
-from taskqueue.web.http.access import caller, caller_sees, check_may_submit
+from taskqueue.web.http.access import caller, caller_sees, caller_types, check_may_submit
 from taskqueue.web.http.body import json_body
+from taskqueue.web.http.change_record import note_task_type
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.problems import BadRequest
 
@@ -79,6 +80,7 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         stored = schedules.get(name)
         if not caller_sees(stored.schedule.task_type):
             raise UnknownSchedule(name)
+        note_task_type(stored.schedule.task_type)
         return stored
 
     @blueprint.get("/schedules")
@@ -93,6 +95,7 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
     @endpoint(
         "Create or replace a schedule",
         scope="operate",
+        change="schedule-stored",
         body=Schedule,
         answers={200: ScheduleJson, 201: ScheduleJson},
         problems=(400, 403, 409, 413, 415, 422, 503),
@@ -102,10 +105,9 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         """A schedule that is sent again unchanged keeps its next run."""
         schedule = _schedule(json_body(MAX_SCHEDULE_BYTES))
         check_may_submit(schedule.task_type)
-        if before := schedules.find(name):
-            check_may_submit(
-                before.schedule.task_type
-            )  # a key does not replace schedules of types that it is not for
+        if before := schedules.find(name):  # a key does not replace schedules of types that it is not for
+            check_may_submit(before.schedule.task_type)
+        note_task_type(schedule.task_type)
         stored, is_new = schedules.put(name, schedule)
         return jsonify(shown(stored)), 201 if is_new else 200, {"Location": url_for("schedules.get", name=name)}
 
@@ -116,15 +118,29 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         return jsonify(shown(find(name)))
 
     @blueprint.delete("/schedules/<name>")
-    @endpoint("Delete a schedule", scope="operate", answers={204: None}, problems=(404, 503), by_type=True)
+    @endpoint(
+        "Delete a schedule",
+        scope="operate",
+        change="schedule-deleted",
+        answers={204: None},
+        problems=(404, 503),
+        by_type=True,
+    )
     def delete(name: str) -> ResponseReturnValue:
         """Tasks that the schedule has queued stay."""
-        schedules.delete(find(name).name)
+        if caller_types() is not None:
+            find(name)  # raises for a schedule of another type
+        schedules.delete(name)
         return "", 204
 
     @blueprint.post("/schedules/<name>/run")
     @endpoint(
-        "Run a schedule now", scope="operate", answers={202: TaskJson}, problems=(404, 422, 503), by_type=True
+        "Run a schedule now",
+        scope="operate",
+        change="schedule-run",
+        answers={202: TaskJson},
+        problems=(404, 422, 503),
+        by_type=True,
     )
     def run(name: str) -> ResponseReturnValue:
         """Queue the schedule's task now, also while the schedule is paused. Its next runs stay."""
@@ -132,13 +148,27 @@ def views(schedules: Schedules, job_types: JobTypes) -> Blueprint:
         return jsonify(task_json(task)), 202, {"Location": url_for("tasks.get", task_id=task.id)}
 
     @blueprint.post("/schedules/<name>/pause")
-    @endpoint("Pause a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
+    @endpoint(
+        "Pause a schedule",
+        scope="operate",
+        change="schedule-paused",
+        answers={200: ScheduleJson},
+        problems=(404, 503),
+        by_type=True,
+    )
     def pause(name: str) -> ResponseReturnValue:
         """Stop a schedule from running until it is resumed."""
         return jsonify(shown(schedules.pause(find(name).name)))
 
     @blueprint.post("/schedules/<name>/resume")
-    @endpoint("Resume a schedule", scope="operate", answers={200: ScheduleJson}, problems=(404, 503), by_type=True)
+    @endpoint(
+        "Resume a schedule",
+        scope="operate",
+        change="schedule-resumed",
+        answers={200: ScheduleJson},
+        problems=(404, 503),
+        by_type=True,
+    )
     def resume(name: str) -> ResponseReturnValue:
         """Let a paused schedule run again. Runs that were due during the pause are not caught up."""
         return jsonify(shown(schedules.resume(find(name).name)))

@@ -1,7 +1,7 @@
 """`GET /tasks`: the list of tasks, newest first, in pages."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, jsonify, request, url_for
@@ -9,9 +9,12 @@ from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field
 
 from taskqueue.enqueue.options import Moment
-from taskqueue.monitor.listing import Listing, Summary, TaskFilter, cursor, position_of
 from taskqueue.store.keys import Status
-from taskqueue.web.http.access import caller_sees
+from taskqueue.tasks.listing import Listing, cursor, position_of
+from taskqueue.tasks.query import MAX_CHARACTERS
+from taskqueue.tasks.query import read_query as read_search
+from taskqueue.tasks.task_filter import Summary, TaskFilter
+from taskqueue.web.http.access import caller_types
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
 
 MAX_PAGE = 200
@@ -35,9 +38,16 @@ Cursor = Annotated[
 ]
 
 
+def _search(text: str) -> str:
+    read_search(text)  # raises QueryError, a ValueError
+    return text
+
+
 class ListQuery(Query):
     """Which tasks to list."""
 
+    q: Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_search)] = ""
+    """A search in words: `status:failed type:email tag:customer:4711 ran:>10s failed:today id:6f1c`."""
     status: Status | None = None
     """Only tasks of this status."""
     type: Annotated[str, Field(max_length=64)] | None = None
@@ -72,19 +82,27 @@ def views(listing: Listing) -> Blueprint:
     def tasks() -> ResponseReturnValue:
         """A page may have fewer tasks than `limit` and still a `next`: at most 2,000 tasks are read for a page."""
         asked = read_query(ListQuery)
-        wanted = TaskFilter(
-            status=asked.status,
-            type=asked.type,
-            queue=asked.queue,
-            tag=asked.tag,
-            after=asked.created_after,
-            before=asked.created_before,
+        wanted = filter_of(asked)
+        page = listing.page(
+            wanted, asked.limit, position_of(asked.cursor) if asked.cursor else None, caller_types()
         )
-        page = listing.page(wanted, asked.limit, position_of(asked.cursor) if asked.cursor else None, caller_sees)
         address = _address(cursor(page.next)) if page.next else None
         return jsonify(PageJson(page.tasks, address)), 200, {"Link": f'<{address}>; rel="next"'} if address else {}
 
     return blueprint
+
+
+def filter_of(asked: ListQuery) -> TaskFilter:
+    """Return the filter that the parameters name; a parameter counts more than the same qualifier in `q`."""
+    given: dict[str, Any] = {
+        "status": asked.status and (asked.status,),
+        "type": asked.type and (asked.type,),
+        "queue": asked.queue and (asked.queue,),
+        "tag": asked.tag and (asked.tag,),
+        "after": asked.created_after,
+        "before": asked.created_before,
+    }
+    return replace(read_search(asked.q), **{name: value for name, value in given.items() if value is not None})
 
 
 def _address(next_cursor: str) -> str:

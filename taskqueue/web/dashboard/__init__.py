@@ -21,14 +21,18 @@ from taskqueue.control.operations import Operations
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests
 from taskqueue.web.dashboard import actions, guard, patches, refusals, shown
+from taskqueue.web.http.guesses import Guesses
 
 PREFIX = "/rq"
 NAME = rq_dashboard_web.blueprint.name  # its templates make addresses with this name
 POLL_MILLISECONDS = 2500  # how often an open page refreshes
 
 
-def mount(app: Flask, settings: Settings) -> None:
-    """Serve the dashboard. It connects to Redis with the first request, so Redis may be unavailable now."""
+def mount(app: Flask, settings: Settings, guesses: Guesses) -> None:
+    """Serve the dashboard, and count wrong guesses at its login.
+
+    It connects to Redis with the first request, so Redis may be unavailable now.
+    """
     connection = connect_for_requests(settings.redis_url)
     # rq-dashboard's views read the connection and the names of the servers here.
     app.redis_conn = connection  # type: ignore[attr-defined]
@@ -38,7 +42,7 @@ def mount(app: Flask, settings: Settings) -> None:
     blueprint = Blueprint(NAME, "rq_dashboard", static_folder="static")
     blueprint.jinja_loader = patches.loader()
     blueprint.context_processor(lambda: {"poll_interval": POLL_MILLISECONDS, "csp_nonce": guard.nonce()})
-    guard.register(blueprint, settings.dashboard_auth, settings.api_keys)
+    guard.register(blueprint, settings.dashboard_auth, settings.api_keys, guesses)
     refusals.register(blueprint)
     # No retries: if Redis's answer is lost, RQ would put a job on its queue a second time, and it would run twice.
     for_changes = connect_for_requests(settings.redis_url)

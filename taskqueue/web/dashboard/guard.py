@@ -5,11 +5,13 @@ import secrets
 
 from flask import Blueprint, Response, g, request
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, NotFound, TooManyRequests, Unauthorized
 
 from taskqueue.settings.api_keys import ApiKey, Scope, find_key
 from taskqueue.web.dashboard.shown import REGISTRIES
 from taskqueue.web.http.browsers import SAFE_METHODS, is_from_another_site
+from taskqueue.web.http.client_network import client_network
+from taskqueue.web.http.guesses import Guesses
 
 MAX_PER_PAGE = 200  # as in rq-dashboard's form
 MAX_PAGE = 1_000_000  # nobody turns so many pages
@@ -31,26 +33,33 @@ POLICY = "; ".join(
 )
 
 
-def register(blueprint: Blueprint, login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> None:
+def register(
+    blueprint: Blueprint, login: tuple[str, str] | None, keys: tuple[ApiKey, ...], guesses: Guesses
+) -> None:
     """Check each request to `blueprint`: login, origin, address; and add security headers to each answer."""
     if login or keys:
-        blueprint.before_request(lambda: check_login(login, keys))
+        blueprint.before_request(lambda: check_login(login, keys, guesses))
     blueprint.before_request(check_origin)
     blueprint.before_request(check_address)
     blueprint.after_request(harden)
 
 
-def check_login(login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> None:
+def check_login(login: tuple[str, str] | None, keys: tuple[ApiKey, ...], guesses: Guesses) -> None:
     """Check HTTP Basic (RFC 7617): DASHBOARD_AUTH, or an API key's name and the key.
 
-    Raises `Unauthorized`; `Forbidden` if the key's scope is too small, or the key is limited to task types.
+    Raises `Unauthorized`; `Forbidden` if the key's scope is too small, or the key is limited to task types;
+    `TooManyRequests` after too many wrong logins, for a right password of DASHBOARD_AUTH, too: the answer must not
+    tell which guess is right. An API key cannot be guessed, so a valid one is always taken.
     """
     given = request.authorization
     user, password = (given and given.username) or "", (given and given.password) or ""
-    if login and _is(user, login[0]) & _is(password, login[1]):
-        return
     key = find_key(keys, password)
     if key is None or key.name != user:
+        _check_guess(given is not None, guesses)
+        if login and _is(user, login[0]) & _is(password, login[1]):
+            return
+        if given:
+            guesses.count_wrong(client_network(), request.headers["Authorization"])
         challenge = WWWAuthenticate("basic", {"realm": "rq", "charset": "UTF-8"})
         raise Unauthorized(f"Log in with {_logins(login, keys)}.", www_authenticate=challenge)
     if key.job_types is not None:
@@ -58,6 +67,12 @@ def check_login(login: tuple[str, str] | None, keys: tuple[ApiKey, ...]) -> None
     scope: Scope = "read" if request.method in SAFE_METHODS else "operate"
     if not key.may(scope):
         raise Forbidden(f"This needs the scope {scope!r}; the key {key.name!r} has {key.scope!r}.")
+
+
+def _check_guess(is_guess: bool, guesses: Guesses) -> None:
+    seconds = guesses.seconds_to_wait(client_network()) if is_guess else 0
+    if seconds:
+        raise TooManyRequests(f"Too many wrong logins. Try again in {seconds} s.", retry_after=seconds)
 
 
 def _is(given: str, expected: str) -> bool:

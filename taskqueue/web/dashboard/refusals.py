@@ -19,6 +19,7 @@ TITLES = {
     403: "Forbidden",
     404: "Not found",
     409: "Not possible now",
+    429: "Too many wrong logins",
     503: "Redis is unavailable",
 }
 

@@ -5,7 +5,9 @@ from flask import Flask, Response, g, request
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import InvalidSetting, UnknownTask
 from taskqueue.settings.api_keys import ApiKey, find_key
+from taskqueue.web.http.client_network import client_network
 from taskqueue.web.http.endpoint import Endpoint, endpoint_of
+from taskqueue.web.http.guesses import Guesses
 from taskqueue.web.http.problems import BadRequest, problem
 
 CHALLENGE = 'Bearer realm="tasks"'  # RFC 6750
@@ -14,12 +16,13 @@ SAFE_METHODS = ("GET", "HEAD")
 OPEN = "open"  # the header X-Access while there are no keys
 
 
-def register(app: Flask, queue: TaskQueue, *, except_blueprint: str) -> None:
-    """Check every request, except those to the blueprint `except_blueprint`, which has a check of its own.
+def register(app: Flask, queue: TaskQueue, *, except_blueprints: tuple[str, ...]) -> None:
+    """Check every request, except those to the blueprints `except_blueprints`, which have checks of their own.
 
     Raises `InvalidSetting` if a key in API_KEYS names a task type that does not exist.
     """
     keys = queue.settings.api_keys
+    guesses = Guesses()
     if not keys:
 
         @app.after_request
@@ -38,14 +41,14 @@ def register(app: Flask, queue: TaskQueue, *, except_blueprint: str) -> None:
 
     @app.before_request
     def check_access() -> Response | None:
-        if request.endpoint is None or request.blueprint == except_blueprint:
+        if request.endpoint is None or request.blueprint in except_blueprints:
             return None  # a 404 or 405, or not checked here
         declared = endpoint_of(app, request.endpoint)
         if declared is not None and declared.scope is None:
             return None
         key = _key_of_request(keys)
         if key is None:
-            return _unauthenticated()
+            return _too_many_guesses(guesses) or _unauthenticated()
         g.caller = key
         # A view without a declaration needs the widest scope.
         return _scope_missing(key, declared) or _type_missing(key, declared, queue)
@@ -61,6 +64,17 @@ def caller_sees(task_type: str) -> bool:
     """Return whether the caller may see tasks of this type."""
     key = caller()
     return key is None or key.sees(task_type)
+
+
+def caller_types() -> tuple[str, ...] | None:
+    """Return the task types that the caller's key is limited to; None: all types."""
+    key = caller()
+    return None if key is None or key.job_types is None else tuple(sorted(key.job_types))
+
+
+def caller_reads_file(task_types: tuple[str, ...] | None) -> bool:
+    """Return whether the caller may read a file that belongs to these task types; None: to no type."""
+    return caller_types() is None or (task_types is not None and all(map(caller_sees, task_types)))
 
 
 def check_may_submit(task_type: str | None) -> None:
@@ -81,6 +95,21 @@ def _key_of_request(keys: tuple[ApiKey, ...]) -> ApiKey | None:
         key = find_key(keys, given.password or "")
         return key if key and key.name == given.username else None
     return None
+
+
+def _too_many_guesses(guesses: Guesses) -> Response | None:
+    """Count a wrong key, and return a 429 if too many came before. A valid key is never refused."""
+    guess, address = request.headers.get("Authorization"), client_network()
+    if guess is None:
+        return None
+    seconds = guesses.seconds_to_wait(address)
+    if not seconds:
+        guesses.count_wrong(address, guess)
+        return None
+    detail = f"No such key. Try again in {seconds} s."
+    answer = problem(429, "too-many-guesses", "Too many wrong keys", detail)
+    answer.headers["Retry-After"] = str(seconds)
+    return answer
 
 
 def _unauthenticated() -> Response:
@@ -112,8 +141,10 @@ def _type_missing(key: ApiKey, declared: Endpoint | None, queue: TaskQueue) -> R
         return None
     task_id = (request.view_args or {}).get("task_id")
     if task_id is not None:
-        if not key.sees(queue.get(task_id).type):
+        task_type = queue.get(task_id).type
+        if not key.sees(task_type):
             raise UnknownTask(task_id)
+        g.changed_type = task_type  # for change_record.py
     elif declared and declared.query and "task_type" in declared.query.model_fields:
         check_may_submit(request.args.get("task_type"))
     elif not (declared and declared.by_type):

@@ -8,6 +8,7 @@ import io
 import re
 import socket
 import time
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -222,7 +223,8 @@ def json_body(limit_bytes: int) -> Json:
         raise not_json("send -H 'Content-Type: application/json'.")
     limit_body(limit_bytes)
     try:
-        return from_json(request.get_data(), allow_inf_nan=False)
+        # Editors on Windows write a byte order mark, which may be ignored (RFC 8259, 8.1).
+        return from_json(request.get_data().removeprefix(BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
         raise BadRequest(400, "invalid-json", "The body is not JSON", f"{error}. Send a JSON object.") from None
 

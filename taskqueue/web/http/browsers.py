@@ -25,26 +25,27 @@ SHOWN_HEADERS = ", ".join(
 PREFLIGHT_SECONDS = 600
 
 
-def register(app: Flask, settings: Settings, *, except_blueprint: str) -> None:
+def register(app: Flask, settings: Settings, *, except_blueprints: tuple[str, ...]) -> None:
     """Check where each request comes from while the API is open, and answer the origins of CORS_ORIGINS.
 
-    `except_blueprint` checks origins itself. Register this before the check of access: a preflight has no key.
+    The blueprints in `except_blueprints` check origins themselves. Register this before the check of access: a
+    preflight has no key.
     """
     if not settings.api_keys:
 
         @app.before_request
         def check() -> None:
             check_host(settings.allowed_hosts)
-            if is_from_another_site(settings.cors_origins) and request.blueprint != except_blueprint:
+            if is_from_another_site(settings.cors_origins) and request.blueprint not in except_blueprints:
                 fix = "Let its server call the API; or name its origin in CORS_ORIGINS."
                 detail = f"A page of another site asks for a change. {fix}"
                 raise BadRequest(403, "other-site", "This request comes from another site", detail)
 
     if settings.cors_origins:
-        _answer_origins(app, settings.cors_origins, except_blueprint)
+        _answer_origins(app, settings.cors_origins, except_blueprints)
 
 
-def _answer_origins(app: Flask, origins: tuple[str, ...], except_blueprint: str) -> None:
+def _answer_origins(app: Flask, origins: tuple[str, ...], except_blueprints: tuple[str, ...]) -> None:
     """Add the headers of CORS (Fetch Standard) to the answers to these origins, and answer their preflights."""
 
     @app.before_request
@@ -68,7 +69,7 @@ def _answer_origins(app: Flask, origins: tuple[str, ...], except_blueprint: str)
         return response
 
     def allowed() -> bool:
-        return request.headers.get("Origin") in origins and request.blueprint != except_blueprint
+        return request.headers.get("Origin") in origins and request.blueprint not in except_blueprints
 
 
 def is_from_another_site(allowed_origins: tuple[str, ...] = ()) -> bool:

@@ -38,6 +38,7 @@ class Endpoint:
     answers: Mapping[int, Any]  # by status: a type with a JSON Schema, or media types ("text/event-stream")
     problems: tuple[int, ...]  # the statuses of its problem documents
     headers: Mapping[str, str]  # the request headers that it reads, and what each is for
+    change: str | None  # what it does, for the record of changes: "queue-paused"; None: it is not recorded
     by_type: bool  # it shows only the task types of the caller's key: access.caller_sees
 
 
@@ -50,6 +51,7 @@ def endpoint(
     body: Any = None,
     problems: tuple[int, ...] = (),
     headers: Mapping[str, str] | None = None,
+    change: str | None = None,
     by_type: bool = False,
 ) -> Callable[[View], View]:
     """Declare what a view does; the view itself is returned unchanged. Its docstring is the longer description.
@@ -65,6 +67,7 @@ def endpoint(
         answers=answers,
         problems=problems,
         headers=headers or {},
+        change=change,
         by_type=by_type,
     )
 

@@ -46,7 +46,7 @@ class JsonStream:
     def __init__(self, read: Callable[[int], bytes], max_item_characters: int) -> None:
         self._read = read
         self._limit = max_item_characters
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()  # a byte order mark is ignored
         self._text, self._at = "", 0  # what has been read, and how much of it is used
         self._ended = False
         self._count = 0

@@ -11,7 +11,6 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 import math
 import time
 from collections import OrderedDict
-from ipaddress import IPv6Address, ip_address, ip_network
 from threading import Lock
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import calls_key
 from taskqueue.store.scripts import FastScript
 from taskqueue.web.http.access import caller
+from taskqueue.web.http.client_network import client_network
 from taskqueue.web.http.endpoint import endpoint_of
 from taskqueue.web.http.problems import problem
 
@@ -123,11 +123,6 @@ def register(app: Flask, quotas: Quotas) -> None:
 
 
 def _caller_name() -> str:
-    """Return whose quota counts: the key's; in an open API the address's (of IPv6 its /64: one customer's)."""
+    """Return whose quota counts: the key's; in an open API that of the client's network."""
     key = caller()
-    if key is not None:
-        return f"key:{key.name}"
-    address = ip_address(request.remote_addr or "::")
-    if isinstance(address, IPv6Address):
-        return f"address:{ip_network((address, 64), strict=False)}"
-    return f"address:{address}"
+    return f"key:{key.name}" if key else f"address:{client_network()}"

@@ -43,7 +43,7 @@ def document(app: Flask, offer: Offer) -> dict[str, Any]:
         if address.declared.body is Payload:
             operation["requestBody"]["content"]["application/json"] = _payload(offer.job_types)
         if address.declared.scope is not None:
-            for status in [401, 403] * offer.keys + [429, 503] * offer.limited:
+            for status in [401, 403, 429] * offer.keys + [429, 503] * offer.limited:
                 operation["responses"][str(status)] = problem_answer(status, address.blueprint)
             if offer.keys:
                 operation["security"] = [{"key": []}]

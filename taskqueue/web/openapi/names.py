@@ -6,10 +6,10 @@ from taskqueue.control.failed_tasks import Group
 from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.options import TaskSpec
 from taskqueue.monitor.cluster_state import QueueView, TaskCounts, WorkerView
-from taskqueue.monitor.listing import Summary
 from taskqueue.run.files import StoredFile
 from taskqueue.tasks.log_lines import StoredLine
 from taskqueue.tasks.task import ProgressJson
+from taskqueue.tasks.task_filter import Summary
 
 NAMES = {
     QueueView: "QueueJson",

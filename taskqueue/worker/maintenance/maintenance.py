@@ -14,6 +14,8 @@ from taskqueue.worker.maintenance.batch_finisher import BatchFinisher
 from taskqueue.worker.maintenance.due_mover import DueMover
 from taskqueue.worker.maintenance.index_pruner import IndexPruner
 from taskqueue.worker.maintenance.limit_releaser import LimitReleaser
+from taskqueue.worker.maintenance.lost_workers import LostWorkers
+from taskqueue.worker.maintenance.minute_roller import MinuteRoller
 from taskqueue.worker.maintenance.missed_callbacks import MissedCallbacks
 from taskqueue.worker.maintenance.schedule_runner import ScheduleRunner
 
@@ -29,6 +31,7 @@ class Maintenance:
         queues: Sequence[Queue],
         settings: Settings,
         attempt: Callable[[Callable[[], object]], bool],
+        worker_name: str,
     ) -> None:
         self._connection = connection
         self._attempt = attempt  # calls a chore that may fail; False: Redis does not answer
@@ -42,7 +45,11 @@ class Maintenance:
             LimitReleaser(connection),
             DueMover(connection, queues),
         )
-        self._index_pruner = IndexPruner(connection, known_types())
+        self._tidying = (
+            IndexPruner(connection, known_types()),
+            MinuteRoller(connection),
+            LostWorkers(connection, worker_name),
+        )
 
     def run(self) -> None:
         """Take or keep the lock; run all chores if this worker holds it. Raises the driver's errors."""
@@ -50,7 +57,8 @@ class Maintenance:
         self.is_scheduler = any(taken)
         if self.is_scheduler:
             self.queue_due()
-            self._attempt(self._index_pruner.run)
+            for chore in self._tidying:
+                self._attempt(chore.run)
 
     def queue_due(self) -> None:
         """Queue all that is due, with or without the lock: each chore is safe to run on two workers at once.

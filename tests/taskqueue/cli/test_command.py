@@ -23,6 +23,13 @@ def test_a_task_goes_all_the_way(run: Run, work: Callable[..., str]) -> None:
     assert "\033" not in watched.out  # no terminal, no colour
 
 
+def test_the_payload_may_begin_with_a_byte_order_mark(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "payload.json"
+    file.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert json_of(run("--json", "submit", "generic", f"@{file}"))["payload"] == {"a": 1}
+    assert json_of(run("--json", "submit", "generic", "@-", stdin='\ufeff{"a": 1}'))["payload"] == {"a": 1}
+
+
 def test_the_payload_may_come_from_a_pipe(run: Run) -> None:
     assert json_of(run("--json", "submit", "generic", "@-", stdin='{"a": 1}'))["payload"] == {"a": 1}
 

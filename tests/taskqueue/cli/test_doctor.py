@@ -15,6 +15,7 @@ from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import new_key
+from taskqueue.store.hosts import Host, Hosts
 from tests.conftest import RedisServer, free_port, wait_until
 from tests.taskqueue.cli.stage import Answers, Done, Run, answering
 from tests.taskqueue.web.conftest import served
@@ -66,6 +67,24 @@ def test_what_is_wrong_is_found_with_its_fix(run: Run, redis: Redis, queue: Task
     assert "CONFIG SET appendonly yes\n" in shown.out
 
 
+def test_a_bucket_that_does_not_answer_is_found(
+    here: Run, settings: Settings, job_types: JobTypes, env: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "FILES_URL": "s3://files",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test-secret",
+    }.items():
+        env.setenv(name, value)
+    found = checks(here("--json", "doctor"))["files"]
+    assert (found["ok"], "The files at s3://files are unavailable" in found["found"]) == (False, True)
+    with served(create_app(replace(settings, files_url="s3://files"), job_types)) as url:
+        found = checks(here("--json", "--url", url, "doctor"))["files"]
+    assert (found["ok"], "FILES_URL does not answer, or refuses" in found["found"]) == (False, True)
+
+
 def test_what_is_paused_is_found(run: Run, redis: Redis, worker: Callable[[], RunningWorker]) -> None:
     worker()
     redis.sadd("tq:paused", "low")
@@ -91,6 +110,21 @@ def test_a_suspension_is_found(run: Run, redis: Redis) -> None:
     assert "suspended" not in checks(run("--json", "doctor"))
     redis.set("rq:suspended", 1)
     assert checks(run("--json", "doctor"))["suspended"]["fix"] == "`rq resume` lets them go on."
+
+
+def test_a_mail_server_that_does_not_answer_is_found(run: Run, redis: Redis) -> None:
+    assert checks(run("--json", "doctor"))["hosts"]["found"] == "no task waits for a host that failed"
+    hosts = Hosts(redis)
+    hosts.failed(Host("callback", "hooks.example", 443), 0, "refused the connection")
+    receiver = checks(run("--json", "doctor"))["hosts"]
+    assert receiver["ok"], "a receiver is its client's affair"
+    assert receiver["found"] == "tasks wait for hosts that do not answer (receiver of callbacks: 1)"
+    hosts.failed(Host("mail", "smtp.example", 25), 0, "did not answer in 10 s")
+    done = run("--json", "doctor")
+    assert "hosts" in wrong(done)
+    assert "mail server: 1" in checks(done)["hosts"]["found"]
+    by_redis, by_http = "The mail server smtp.example:25 did not answer in 10 s at 20", "GET /tasks/<id>/explain"
+    assert by_redis in checks(done)["hosts"]["fix"] or by_http in checks(done)["hosts"]["fix"]
 
 
 def test_a_full_redis_is_found(run: Run, redis: Redis) -> None:

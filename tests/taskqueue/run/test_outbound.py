@@ -5,12 +5,14 @@ import ipaddress
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from taskqueue.errors import AddressRefused, InvalidSetting, PermanentFailure
-from taskqueue.run.outbound import OutboundSettings, get, post
+from taskqueue.run.outbound import MAX_RETRY_AFTER_SECONDS, OutboundSettings, get, post, retry_after
 
 LOCAL = OutboundSettings.read({"OUTBOUND_ALLOW": "127.0.0.1"})
 NOTHING = OutboundSettings()
@@ -293,6 +295,32 @@ class TestPost:
     def test_who_is_not_there_may_be_later(self) -> None:
         with pytest.raises(ConnectionError, match="cannot be reached"):
             post("http://127.0.0.1:1/?key=hunter2", b"hello", settings=LOCAL, headers={})
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120),
+        (" 0 ", 0),
+        ("999999999", MAX_RETRY_AFTER_SECONDS),
+        ("9" * 400, MAX_RETRY_AFTER_SECONDS),
+        (timedelta(seconds=120), 120),
+        (timedelta(seconds=-120), 0),
+        (timedelta(days=100), MAX_RETRY_AFTER_SECONDS),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_RETRY_AFTER_SECONDS),
+        ("Wed, 25 Nov 2026 10:00:00", 0),
+        ("", 0),
+        ("soon", 0),
+        ("-5", 0),
+        ("1.5", 0),
+        ("٣", 0),
+    ],
+)
+def test_retry_after_is_a_number_of_seconds_or_a_date_and_bounded(value: str | timedelta, seconds: float) -> None:
+    if isinstance(value, timedelta):
+        value = format_datetime(datetime.now(UTC) + value, usegmt=True)
+    assert retry_after({"Retry-After": value}) == pytest.approx(seconds, abs=2)
+    assert retry_after({}) == 0
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ class Receiver:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.answers: list[int] = []  # then 204
+        self.retry_after = ""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,6 +56,8 @@ class Receiver:
                 receiver.calls.append(Call(self.path, headers, body))
                 self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
                 self.send_header("Location", f"{receiver.url}/elsewhere")
+                if receiver.retry_after:
+                    self.send_header("Retry-After", receiver.retry_after)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None: ...
@@ -198,6 +201,19 @@ def test_what_is_no_success_is_tried_again_and_says_why(
     assert (first.path, second.path) == ("/", "/")
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
+
+
+def test_a_receiver_that_says_when_to_come_back_is_left_alone_until_then(
+    start: Start, queue: TaskQueue, receiver: Receiver
+) -> None:
+    receiver.answers, receiver.retry_after = [503], "120"
+    start(**MAY_REACH)
+    task = queue.submit("generic", {}, SubmitOptions(callback_url=receiver.url))
+    waiting = ends(queue, task.id, "scheduled")
+    assert waiting.error
+    assert waiting.error.message == "The receiver answered 503."
+    assert waiting.scheduled_for
+    assert 110 < waiting.scheduled_for.timestamp() - time.time() <= 121
 
 
 def test_a_receiver_that_wants_no_more_is_left_alone(start: Start, queue: TaskQueue, receiver: Receiver) -> None:

@@ -71,6 +71,37 @@ def test_a_job_that_ends_its_horse_each_time_is_named_a_poison_job(start: Start,
     assert last.message.startswith("Poison job: each of its 2 attempts ended its work-horse.")
 
 
+def test_a_job_that_uses_too_much_memory_is_killed_and_says_how_much(
+    start: Start, queue: TaskQueue, redis: Redis
+) -> None:
+    worker = start("--horses", "2", "--horse-memory", str(MEMORY_LIMIT_MIB))
+    beside = queue.submit("long", {"seconds": 3})
+    until(queue, beside.id, "processing")
+    task = queue.submit("hungry", {"mib": 2 * MEMORY_LIMIT_MIB, "seconds": 60})
+    small = queue.submit("hungry", {"mib": 20, "seconds": 1})
+    until(queue, task.id, "failed")
+    error = queue.get(task.id).error
+    assert error
+    used = re.search(r"It used (\d+) MiB of memory, the limit is 200 MiB \(HORSE_MEMORY_MIB\)", error.message)
+    assert used, error.message
+    assert int(used[1]) > MEMORY_LIMIT_MIB
+    assert queue.get(task.id).reason == "horse-died"
+    assert registries_of(redis, task.id) == ["failed"]
+    for other in (beside, small):
+        until(queue, other.id, "complete")
+        assert queue.get(other.id).attempt == 1
+    assert worker.lives
+
+
+def test_a_childs_memory_counts_as_its_jobs(start: Start, queue: TaskQueue) -> None:
+    start("--horse-memory", str(MEMORY_LIMIT_MIB))
+    task = queue.submit("hungry_child", {"mib": 2 * MEMORY_LIMIT_MIB})
+    until(queue, task.id, "failed")
+    error = queue.get(task.id).error
+    assert error
+    assert "the limit is 200 MiB" in error.message
+
+
 @pytest.fixture
 def memory_group() -> Iterator[Path]:
     """A control group with a memory limit: Linux kills a process in it that wants more."""

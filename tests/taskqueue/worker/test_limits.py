@@ -16,7 +16,8 @@ from taskqueue.jobtypes.limits import Limits, declare, held_position, limit_usag
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.monitor.diagnosis import Explainer
-from taskqueue.monitor.listing import Listing, TaskFilter
+from taskqueue.tasks.listing import Listing
+from taskqueue.tasks.task_filter import TaskFilter
 from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, registries_of, until
 
@@ -86,7 +87,7 @@ def test_other_jobs_are_not_held_up_and_no_worker_asks_again_and_again(
     settings = queue.settings
     explained = Explainer(redis, queue, ClusterState(redis, settings.queues), settings).explain(held.id)
     assert (explained.ahead, [reason.code for reason in explained.reasons]) == (3, ["concurrency"])
-    found = Listing(redis, settings.queues).page(TaskFilter(status="queued"), 50).tasks
+    found = Listing(redis, settings.queues).page(TaskFilter(status=("queued",)), 50).tasks
     assert {task.id for task in found} == {task for task in tasks if queue.get(task).status == "queued"}
     assert not queue.get(tasks[0]).held_by_limit
     before, began = redis.info("commandstats")["cmdstat_evalsha"]["calls"], time.monotonic()

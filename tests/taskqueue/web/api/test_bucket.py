@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,6 +46,9 @@ def refusing(request: pytest.FixtureRequest, bucket: pytest.MonkeyPatch) -> Iter
             self.send_header("Content-Length", "0")
             self.end_headers()
 
+        def do_HEAD(self) -> None:
+            self.do_PUT()
+
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
@@ -64,6 +68,23 @@ def test_a_bucket_that_refuses_is_a_503_that_names_it(bucket: pytest.MonkeyPatch
     assert "s3://files/uploads" in problem(answer, 503)["detail"]
     assert answer.headers["Retry-After"]
     assert "test-secret" not in answer.text
+
+
+@pytest.mark.usefixtures("refusing")
+def test_a_bucket_that_refuses_is_a_warning_of_readyz_that_does_not_name_it(
+    bucket: pytest.MonkeyPatch, job_types: JobTypes
+) -> None:
+    answer = create_app(Settings.read(os.environ), job_types).test_client().get("/readyz")
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "ok")
+    assert [warning["code"] for warning in answer.get_json()["warnings"]] == ["files-unavailable"]
+    assert "uploads" not in answer.text
+
+
+def test_a_folder_that_takes_files_is_no_warning(settings: Settings, tmp_path: Path, job_types: JobTypes) -> None:
+    with_files = replace(settings, files_url=f"file://{tmp_path}/files")
+    client = create_app(with_files, job_types).test_client()
+    assert client.get("/readyz").get_json() == {"status": "ok"}
+    assert client.get("/files/.probe").status_code == 404
 
 
 def test_a_bucket_that_hangs_holds_up_nothing_but_files(
@@ -96,4 +117,5 @@ def test_a_bucket_that_hangs_holds_up_nothing_but_files(
             results = [upload.result() for upload in uploads]
         assert {status for status, _ in results} == {503}
         assert max(seconds for _, seconds in results) < 10 * SLACK
+        assert [warning["code"] for warning in web.get("/readyz")["warnings"]] == ["files-unavailable"]
         web.stop()

@@ -1,5 +1,6 @@
 """`GET /tasks/<id>/explain`: each thing that can be so."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import registered
 from taskqueue.settings import Settings
+from taskqueue.store.hosts import Host, Hosts
 from tests.taskqueue.web.conftest import problem
 from tests.taskqueue.worker.stage import RunningWorker, until
 
@@ -130,3 +132,30 @@ def test_its_type_is_gone(
 
 def test_an_unknown_task_is_a_404(client: FlaskClient) -> None:
     assert problem(client.get("/tasks/nope/explain"), 404)["type"] == "urn:problem:unknown-task"
+
+
+def test_what_waits_for_a_host_says_which_and_why(client: FlaskClient, queue: TaskQueue, redis: Redis) -> None:
+    task = queue.submit("generic", {}, SubmitOptions(delay=60))
+    host = Host("mail", "smtp.example", 25)
+    redis.hset(f"rq:job:{task.id}", "tq:put_off", f"1764064800 1 {host.member}")
+    Hosts(redis).failed(host, 0, "did not answer in 10 s")
+    codes, told = explain(client, task.id)
+    assert codes == ["waits-for-host", "no-scheduler"]
+    message = told["reasons"][0]["message"]
+    assert re.fullmatch(
+        r"The mail server smtp\.example:25 did not answer in 10 s at 20\S+Z; next try in [45] s\."
+        r" It has waited since 2025-11-25T10:00:00\.000Z, no attempt used\.",
+        message,
+    ), message
+    Hosts(redis).answered(host)
+    message = explain(client, task.id)[1]["reasons"][0]["message"]
+    assert message.startswith("It waited for the mail server smtp.example:25, which may be asked again;")
+    redis.hset(f"rq:job:{task.id}", "tq:put_off", "1764064800 1 callback-place")
+    assert explain(client, task.id)[0][0] == "waits-for-horse"
+    for other in (
+        "1764064800 2 mail:smtp.example:25",
+        "rubbish",
+        "1 1 rubbish",
+    ):
+        redis.hset(f"rq:job:{task.id}", "tq:put_off", other)
+        assert explain(client, task.id)[0][0] == "delayed"

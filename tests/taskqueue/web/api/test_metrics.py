@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.store.hosts import Host, Hosts
 from tests.conftest import RedisServer
 from tests.taskqueue.web.conftest import problem
 
@@ -50,6 +51,19 @@ def test_depth_and_age_of_a_queue(client: FlaskClient, queue: TaskQueue, redis: 
     assert values["taskqueue_oldest_waiting_seconds queue=default"] == pytest.approx(waited, abs=60)
     redis.hset(f"rq:job:{first.id}", "enqueued_at", "soon")
     assert scraped(client)["taskqueue_oldest_waiting_seconds queue=default"] < 60
+
+
+def test_hosts_that_no_task_asks_are_counted_by_kind(client: FlaskClient, redis: Redis) -> None:
+    for name in ("a.example", "b.example"):
+        Hosts(redis).failed(Host("callback", name, 443), 0, "refused the connection")
+    redis.zadd("tq:hosts", {"invented:c.example:443": time.time() + 60})
+    values = {name: value for name, value in scraped(client).items() if "hosts_paused" in name}
+    assert values == {
+        "taskqueue_hosts_paused kind=callback": 2,
+        "taskqueue_hosts_paused kind=feed": 0,
+        "taskqueue_hosts_paused kind=mail": 0,
+        "taskqueue_hosts_paused kind=other": 0,
+    }
 
 
 def test_what_became_of_tasks_outlives_the_workers_that_ran_them(

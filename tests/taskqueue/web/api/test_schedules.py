@@ -58,7 +58,7 @@ def test_a_schedule_can_be_deleted(client: FlaskClient, redis: Redis) -> None:
     client.put("/schedules/nightly", json=NIGHTLY)
     assert client.delete("/schedules/nightly").status_code == 204
     assert client.get("/schedules").get_json() == {"schedules": []}
-    assert redis.dbsize() == 0
+    assert redis.keys() == [b"tq:changes"]
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,26 @@ def test_there_are_at_most_so_many(client: FlaskClient, redis: Redis) -> None:
     redis.zadd("tq:schedules", {f"s{number}": number for number in range(1000)})
     response = client.put("/schedules/nightly", json=NIGHTLY)
     assert problem(response, 409)["type"] == "urn:problem:too-many-schedules"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"schedule": "{"}, {"schedule": "\xff"}, {"other": "x"}, {"schedule": "{}", "next_run": "soon"}, None],
+)
+def test_what_another_program_wrote_hides_no_schedule(
+    client: FlaskClient, redis: Redis, fields: dict[str, str] | None
+) -> None:
+    client.put("/schedules/good", json=NIGHTLY)
+    redis.zadd("tq:schedules", {b"\xff\xfe": 5, "gone": 6, "bad": 7})
+    if fields:
+        redis.hset("tq:schedule:bad", mapping=fields)
+    else:
+        redis.set("tq:schedule:bad", "no hash")
+    listed = client.get("/schedules").get_json()["schedules"]
+    assert [schedule["name"] for schedule in listed] == ["good"]
+    problem(client.get("/schedules/bad"), 404 if fields else 503)
+    if fields:
+        assert client.put("/schedules/bad", json=NIGHTLY).status_code == 201
+    assert client.delete("/schedules/bad").status_code == 204
+    problem(client.get("/schedules/bad"), 404)
+    assert client.delete("/schedules/bad").status_code == 404

@@ -326,7 +326,7 @@ class TestButtons:
         write_job(redis, "good", registry)
         write_job(redis, "odd", registry, created_at="soon", group_id="lost")
         assert client.post(f"/rq/queue/default/{registry}/empty").get_json()["count"] == 2
-        assert redis.keys() == [b"rq:queues"]
+        assert set(redis.keys()) == {b"rq:queues", b"tq:changes"}
 
     @pytest.mark.parametrize("stored", [{}, {"status": "odd"}, {"data": None}, {"group_id": "lost"}])
     def test_delete_leaves_nothing_of_a_job(
@@ -335,7 +335,7 @@ class TestButtons:
         write_job(redis, "it", **stored)
         write_result(redis, "it", 2)
         assert client.post("/rq/job/it/delete").get_json()["message"] == "The job is deleted."
-        assert redis.keys() == [b"rq:queues"]
+        assert set(redis.keys()) == {b"rq:queues", b"tq:changes"}
 
     def test_delete_forgets_a_job_that_has_vanished(self, client: FlaskClient, redis: Redis) -> None:
         write_job(redis, "other")

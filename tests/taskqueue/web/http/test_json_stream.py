@@ -22,6 +22,7 @@ def test_an_array_and_lines_are_read_alike(piece: int, ascii_only: bool) -> None
     array = json.dumps(OBJECTS, ensure_ascii=ascii_only)
     lines = "".join(json.dumps(one, ensure_ascii=ascii_only) + "\r\n" for one in OBJECTS)
     assert read(f" \n{array}\t ".encode(), piece) == read(lines.encode(), piece) == OBJECTS
+    assert read(f"\ufeff{array}".encode(), piece) == read(f"\ufeff{lines}".encode(), piece) == OBJECTS
 
 
 @pytest.mark.parametrize("body", [b"", b" ", b"[]", b" [ ] "])
@@ -42,6 +43,7 @@ def test_nothing_is_no_object(body: bytes) -> None:
         (b'{"a": NaN}', "Item 0: it is not JSON"),
         (b'{"a": "\\ud83d"}', "Item 0: it is not JSON"),
         (b'{"a": "\xff"}', "not UTF-8"),
+        ("\ufeff\ufeff{}".encode(), "Item 0: each item"),
         (b'{"a": ' + b"[" * 9_000, "Item 0: it is not JSON, or nested too deep"),
         (b'{"a": ' + b"9" * 5000 + b"}", "Item 0: it is not JSON"),
         (b'{"a": "' + b"x" * 200_000, "longer than 10,000 characters"),

@@ -1,4 +1,4 @@
-"""The sync job and the types of a table of one's own: exact, or an error with a name."""
+"""The values of feeds in the types of a table of one's own: exact, or an error with a name."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """What the doctor checks, and the checks that it makes over Redis as well as over HTTP."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from taskqueue.monitor.cluster_state import LOST
 from taskqueue.monitor.finding import (
@@ -14,6 +14,7 @@ from taskqueue.monitor.finding import (
     suspended,
     worker_lost,
 )
+from taskqueue.store.hosts import SHOWN, HostKind
 
 MAX_SKEW_SECONDS = 2.0
 
@@ -61,6 +62,20 @@ def workers(rows: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
 def workers_suspended() -> Check:
     """Return the check that finds all workers suspended."""
     return failed("suspended", suspended())
+
+
+def hosts(paused: Mapping[str, int], details: Sequence[str] = ()) -> Check:
+    """Check whether hosts that tasks need have failed: how many by kind and, where they are known, which.
+
+    A receiver of callbacks is its client's affair, so it makes nothing wrong here.
+    """
+    down = {kind: number for kind, number in paused.items() if number}
+    found = ", ".join(f"{SHOWN.get(cast('HostKind', kind), kind)}: {number}" for kind, number in down.items())
+    found = (
+        f"tasks wait for hosts that do not answer ({found})" if found else "no task waits for a host that failed"
+    )
+    fix = "See why a task waits: GET /tasks/<id>/explain"
+    return Check("hosts", not down.keys() - {"callback"}, found, "\n".join(details) or fix)
 
 
 def clock(ok: bool, found: str) -> Check:

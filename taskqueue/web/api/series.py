@@ -1,0 +1,76 @@
+"""`GET /series`: what happened in the last hour, day or week, for charts."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+from pydantic import Field
+
+from taskqueue.telemetry.series import Point, Series, Span
+from taskqueue.web.http.access import caller, caller_sees, check_may_submit
+from taskqueue.web.http.endpoint import Query, endpoint, read_query
+
+Name = Annotated[str, Field(max_length=64)]
+
+
+class SeriesQuery(Query):
+    """Which counts."""
+
+    span: Span = "hour"
+    """The last hour by minutes, or the last day or week by hours."""
+    task_type: Name | None = None
+    """Only tasks of this type."""
+    queue: Name | None = None
+    """Only tasks of this queue."""
+    by: Literal["task_type", "queue"] | None = None
+    """One series for each task type or queue."""
+
+
+@dataclass(frozen=True)
+class SeriesJson:
+    """The points of one series, oldest first; `name` is null for that of all."""
+
+    name: str | None
+    points: list[Point]
+
+
+@dataclass(frozen=True)
+class SpanJson:
+    """One series, or one for each task type or queue."""
+
+    step_seconds: int
+    series: list[SeriesJson]
+
+
+def views(series: Series) -> Blueprint:
+    """Return the view of `/series`."""
+    blueprint = Blueprint("series", __name__)
+
+    @blueprint.get("/series")
+    @endpoint(
+        "Count what happened in the last hour, day or week",
+        scope="read", query=SeriesQuery, answers={200: SpanJson}, problems=(400, 403, 503), by_type=True,
+    )  # fmt: skip
+    def read() -> ResponseReturnValue:
+        """Each point counts one minute or hour; the last one is not over. Workers add to it every five seconds.
+
+        `submitted` counts tasks that were accepted; `complete`, `failed`, `retried` and `canceled` count runs. A
+        key that is limited to task types needs `task_type`, or `by=task_type`.
+        """
+        asked = read_query(SeriesQuery)
+        key = caller()
+        if key and key.job_types is not None and asked.by != "task_type":
+            check_may_submit(asked.task_type or "")
+        table = series.read(asked.span)
+        if asked.by == "task_type":
+            names = [name for name in table.job_types() if asked.task_type in (None, name) and caller_sees(name)]
+            rows = [SeriesJson(name, table.points(job_type=name, queue=asked.queue)) for name in names]
+        elif asked.by == "queue":
+            names = [name for name in table.queues() if asked.queue in (None, name)]
+            rows = [SeriesJson(name, table.points(job_type=asked.task_type, queue=name)) for name in names]
+        else:
+            rows = [SeriesJson(None, table.points(job_type=asked.task_type, queue=asked.queue))]
+        return jsonify(SpanJson(table.step_seconds, rows))
+
+    return blueprint
