@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from redis import Redis
 from redis.connection import Connection
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.store.keys import WorkerField, bell_key, queue_key, worker_key
 from taskqueue.store.transaction import packed
@@ -24,7 +25,8 @@ from taskqueue.worker.horse_channel import is_of_claim
 from taskqueue.worker.settle_and_claim import Answer, SettleAndClaim, answer_of
 from taskqueue.worker.sockets import socket_of
 
-BLOCK_SECONDS = 6  # of one wait; then the next one begins
+BLOCK_SECONDS = 10  # of one wait; then the next one begins
+SILENCE_SECONDS = BLOCK_SECONDS + 5  # without an answer: the connection is dead, though nobody has closed it
 FALSE_ALARMS = 3  # rings without a job, after which each one is followed by a pause
 PAUSE_SECONDS = 0.05
 
@@ -67,7 +69,10 @@ class ArmedClaim:
     def _wait(self, claim: str) -> Answer | None:
         false_alarms = 0
         while True:
-            for ready, _ in self._selector.select():
+            answers = self._selector.select(SILENCE_SECONDS)
+            if not answers and self._waiting:
+                raise RedisTimeoutError("no answer to a wait that should have ended")
+            for ready, _ in answers:
                 name = ready.data
                 if name is None:
                     return None
