@@ -161,10 +161,18 @@ class HorseProcess:
 
     def has(self, execution: str) -> bool:
         """Return whether this execution is the horse's: it runs, is being settled, or is still to begin."""
-        state = self.channel.read()
-        if state.runs_in_group and self.channel.group_over:
-            state = state._replace(claim="")
-        return state.has(execution) or execution in (outcome.execution for outcome in self.ended(state))
+        while True:
+            before = state = self.channel.read()
+            if state.runs_in_group and self.channel.group_over:
+                state = state._replace(claim="")
+            if state.has(execution):
+                return True
+            try:
+                has_ended = execution in {outcome.execution for outcome in self.ended(state)}
+            except (ValueError, EOFError, TypeError):  # the horse is writing those of its next group
+                continue
+            if self.channel.read() == before:  # so the horse has not begun to write others meanwhile
+                return has_ended
 
     def ended(self, state: State) -> Iterator[Outcome]:
         """Yield the outcomes of a group's jobs that had ended in this state, and are perhaps not settled."""
