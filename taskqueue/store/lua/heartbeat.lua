@@ -27,7 +27,9 @@ for i = 9, #ARGV, 3 do
     local wip = prefix .. ':wip:' .. origin
     local status, must_cancel = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'tq:cancel'))
     if status == 'canceled' or must_cancel then canceled[#canceled + 1] = execution end
-    if redis.call('ZSCORE', wip, member) then
+    if not status then -- it was deleted: RQ's own code finds the entry of a run only if the run has a record
+        redis.call('ZREM', wip, member)
+    elseif redis.call('ZSCORE', wip, member) then
         redis.call('ZADD', wip, 'XX', now + lease, member)
         -- RQ's record of the run. Most runs have ended before the first heartbeat, and have none.
         local record, runs = prefix .. ':execution:' .. member, prefix .. ':executions:' .. job
