@@ -253,13 +253,15 @@ class Horse:
         if self._receive(1) != ARM:
             return None
         names = self._armed_claim.queues
+        reports = self._receive(1) != b"\0"
         muted = {name for name, is_muted in zip(names, self._receive(len(names)), strict=True) if is_muted}
         claim = self._next_claim()
         self._channel.write(State(Phase.ARMED, claim))
         try:
             answer = self._armed_claim.wait(claim, muted, self._channel.horse_end)
             if answer:
-                self._channel.send(AWAKE)
+                if reports:  # else the worker need not wake up for it
+                    self._channel.send(AWAKE)
                 return claim, answer
             self._armed_claim.disarm()
         except RedisError:

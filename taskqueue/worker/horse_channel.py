@@ -19,8 +19,8 @@ the report of its death.
 
 On the sockets the horse sends lines: IDLE (no job waits; it sleeps until it is woken), SUSPENDED (`rq suspend`
 holds; it sleeps, too), AWAKE (it was ARMED, and has got a job), GROUPS (it claims groups), `{…}` (what `Tally` has
-counted) and `!…` (what Redis said when it refused the horse). The worker sends WAKE, a single byte; or ARM, and a
-byte for each queue: 1 if the horse must not wait for its jobs.
+counted) and `!…` (what Redis said when it refused the horse). The worker sends WAKE, a single byte; or ARM, a byte
+(1: say AWAKE as soon as you have a job), and a byte for each queue: 1 if the horse must not wait for its jobs.
 """
 
 import contextlib

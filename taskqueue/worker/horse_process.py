@@ -34,7 +34,7 @@ class HorseProcess:
     def __init__(self, tally: Tally) -> None:
         self.channel = HorseChannel()
         self.pid = 0  # 0: there is no process
-        self.sleeps = b""  # IDLE, SUSPENDED, or ARM: it is armed; AWAKE: none of these
+        self.sleeps = b""  # IDLE, SUSPENDED, or ARM: it was armed; AWAKE: none of these
         self.refused = ""  # what Redis said when it refused the horse, last at `refused_at` of the monotonic clock
         self.refused_at = float("-inf")
         self._groups_until = float("-inf")  # on the monotonic clock: for so long it may claim groups
@@ -77,11 +77,24 @@ class HorseProcess:
         with contextlib.suppress(OSError):
             self.channel.parent_end.send(WAKE)
 
-    def arm(self, muted: bytes) -> None:
-        """Let the idle horse wait in Redis for a job; `muted`: a byte for each queue, 1 for those without."""
+    def arm(self, muted: bytes, *, reports: bool) -> None:
+        """Let the idle horse wait in Redis for a job; `muted`: a byte for each queue, 1 for those without.
+
+        `reports`: the horse says at once that it has got a job, because another one must be armed then.
+        """
         self.sleeps = ARM
         with contextlib.suppress(OSError):
-            self.channel.parent_end.send(ARM + muted)
+            self.channel.parent_end.send(ARM + bytes((reports,)) + muted)
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether the horse waits in Redis for a job."""
+        return self.sleeps == ARM and self.channel.read().phase in (Phase.RESTING, Phase.ARMED)
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether the horse sleeps, for whatever reason."""
+        return self.is_armed if self.sleeps == ARM else bool(self.sleeps)
 
     @property
     def is_suspended(self) -> bool:

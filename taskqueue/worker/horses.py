@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.child import reap_orphans
 from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import ARM, IDLE, HorseChannel, Phase, State
+from taskqueue.worker.horse_channel import IDLE, HorseChannel, Phase, State
 from taskqueue.worker.horse_process import HorseProcess
 
 FIRST_PROCESS = 1  # the process id of a container's first process, which becomes the parent of all orphans
+MOST_ARMED = 2  # horses that wait in Redis at the same time: the second one is there while the first one begins
 REFUSED_SECONDS = 10.0  # a horse tries again every 2 seconds
 OVERDUE = Ending(How.TIMED_OUT, "It did not end at its time limit, and was killed.")
 
@@ -92,11 +93,6 @@ class Horses:
         return any(horse.sleeps == IDLE for horse in self)
 
     @property
-    def is_any_armed(self) -> bool:
-        """Whether a horse waits in Redis for a job."""
-        return any(horse.sleeps == ARM for horse in self)
-
-    @property
     def is_any_suspended(self) -> bool:
         """Whether a horse sleeps because of `rq suspend`."""
         return any(horse.is_suspended for horse in self)
@@ -109,26 +105,27 @@ class Horses:
     @property
     def are_all_asleep(self) -> bool:
         """Whether all horses sleep, for whatever reason."""
-        return all(horse.sleeps for horse in self)
+        return all(horse.is_asleep for horse in self)
 
     # What to do with them
 
     def wake_sleeping(self) -> None:
         """Wake the horses that sleep, so that each tries to claim a job."""
         for horse in self:
-            if horse.sleeps:
+            if horse.is_asleep:
                 horse.wake()
 
-    def arm_one(self, muted: bytes) -> None:
-        """Let one idle horse wait in Redis for a job, unless one does; `muted` as HorseProcess.arm takes it."""
-        idle = next((horse for horse in self if horse.sleeps == IDLE), None)
-        if idle and not self.is_any_armed:
-            idle.arm(muted)
+    def arm(self, muted: bytes) -> None:
+        """Let idle horses wait in Redis for a job, some at the same time; `muted` as HorseProcess.arm takes it."""
+        idle = [horse for horse in self if horse.sleeps == IDLE]
+        count = MOST_ARMED - sum(horse.is_armed for horse in self)
+        for horse in idle[: max(0, count)]:
+            horse.arm(muted, reports=len(idle) > count)
 
     def wake_armed(self) -> None:
-        """Wake the horse that waits in Redis, so that it looks for a job itself and is armed again."""
+        """Wake the horses that wait in Redis, so that they look for a job themselves and are armed again."""
         for horse in self:
-            if horse.sleeps == ARM:
+            if horse.is_armed:
                 horse.wake()
 
     def wake_suspended(self) -> None:

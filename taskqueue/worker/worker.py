@@ -258,7 +258,7 @@ class Worker(SettlesByRQ):
                 self._stop_requested = True
                 continue
             if not self._stop_requested and self._horses.is_any_idle:
-                self._horses.arm_one(bytes(name in self._muted for name in self.queue_names()))
+                self._horses.arm(bytes(name in self._muted for name in self.queue_names()))
             self._loop.run_once()
 
     def _be_a_horse(self, channel: HorseChannel) -> None:
