@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 
 from redis import Redis
 from redis.connection import Connection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.store.keys import WorkerField, bell_key, queue_key, worker_key
@@ -105,7 +105,10 @@ class ArmedClaim:
         """Return whether a queue has rung, and what the call behind the bell answered."""
         connection = self._forget(name)
         try:
-            moved = connection.read_response()
+            try:
+                moved = connection.read_response()
+            except ResponseError:  # the key holds another type of value: the call behind the bell moves it aside
+                moved = b""
             answer = answer_of(connection.read_response())
         except RedisError:
             connection.disconnect()

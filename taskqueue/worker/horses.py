@@ -120,7 +120,7 @@ class Horses:
         idle = [horse for horse in self if horse.sleeps == IDLE]
         count = MOST_ARMED - sum(horse.is_armed for horse in self)
         for horse in idle[: max(0, count)]:
-            horse.arm(muted, reports=len(idle) > count)
+            horse.arm(muted, reports=len(self._horses) > MOST_ARMED)
 
     def wake_armed(self) -> None:
         """Wake the horses that wait in Redis, so that they look for a job themselves and are armed again."""

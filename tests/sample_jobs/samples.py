@@ -392,7 +392,7 @@ def sets_up_logging(how: str) -> None:
 
 @job("brief", attempts=3, retry_delay=0)
 def brief(file: str, act: str = "") -> None:
-    """Write the task's id to a file; in the first run, also kill the horse or its worker, or take seconds."""
+    """Write the task's id to a file; in the first run, also kill the horse or its worker, or wait."""
     task = current_task()
     assert task
     with Path(file).open("a") as lines:
@@ -403,4 +403,5 @@ def brief(file: str, act: str = "") -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if act == "kill the worker":
         os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(8)
+    while not Path(f"{file}.go").exists():
+        time.sleep(0.01)

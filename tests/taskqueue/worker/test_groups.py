@@ -93,11 +93,12 @@ def test_a_worker_that_dies_in_a_group_uses_no_attempts_of_its_jobs(
 def test_jobs_do_not_wait_behind_one_of_their_group_that_takes_long(
     start: Start, queue: TaskQueue, redis: Redis, file: Path
 ) -> None:
-    acts = [""] * 199 + ["take seconds"] + [""] * 200
+    acts = [""] * 199 + ["wait"] + [""] * 200
     tasks = submit(queue, file, acts)
     start("--horses", "2")
     complete(redis, len(tasks) - 1)
     assert queue.get(tasks[199]).status == "processing"
     assert {queue.get(task).attempt for task in tasks} == {1}
+    Path(f"{file}.go").touch()
     until(queue, tasks[199], "complete")
     assert Counter(file.read_text().split()) == dict.fromkeys(tasks, 1)
