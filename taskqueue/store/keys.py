@@ -114,6 +114,11 @@ def tag_index_key(tag: str) -> str:
     return f"{INDEX}:tag:{tag}"
 
 
+def bell_key(queue: str) -> str:
+    """Return the key of the list through which a job of a queue wakes one work-horse: worker/armed_claim.py."""
+    return f"tq:bell:{queue}"
+
+
 def limit_key(job_type: str) -> str:
     """Return the key of the hash of a job type's limits; keys with this prefix count their use (limits.lua)."""
     return f"tq:limit:{job_type}"
@@ -218,6 +223,7 @@ class Field:
     PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     BATCH = "tq:batch"  # the batch whose tasks it waits for, as the batch's on_complete
+    ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
 
@@ -226,6 +232,7 @@ class WorkerField:
 
     HORSES = "tq:horses"  # how many jobs the worker can run at the same time; only our workers have it
     BUSY = "tq:busy"  # how many jobs it runs now
+    ARMED = "tq:armed:"  # with a token behind: the execution's id for the next job of a work-horse that waits
     RELEASE = "tq:release"  # RELEASE, where it is set
     MEMORY = "tq:memory"  # bytes that the processes of the worker use, those that they share counted once
 

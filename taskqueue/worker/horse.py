@@ -3,19 +3,15 @@
 import contextlib
 import logging
 import resource
-import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import FrameType
-from uuid import uuid4
 
 from redis import Redis
 from redis.exceptions import RedisError
 from rq.job import _current_job
-from rq.timeouts import JobTimeoutException
 
 from taskqueue.enqueue.job_fields import CALLBACK_TYPE
 from taskqueue.errors import HostPaused
@@ -32,6 +28,7 @@ from taskqueue.tasks.running import CurrentTask
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import about
 from taskqueue.telemetry.trace import Trace, current_trace
+from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.callback_places import PUT_OFF_SECONDS, CallbackPlaces
 from taskqueue.worker.capture import Capture, CapturedOutput
@@ -44,10 +41,22 @@ from taskqueue.worker.decision import (
     seconds_to_wait,
 )
 from taskqueue.worker.error import current_error
-from taskqueue.worker.horse_channel import IDLE, SUSPENDED, HorseChannel, Phase, State
+from taskqueue.worker.horse_channel import (
+    ANNOUNCE_GROUP_SECONDS,
+    ARM,
+    AWAKE,
+    GROUPS,
+    IDLE,
+    SUSPENDED,
+    HorseChannel,
+    Phase,
+    State,
+)
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
-from taskqueue.worker.settle_and_claim import Answer, Outcome, SettleAndClaim, outcome_of, result_text
+from taskqueue.worker.settle_and_claim import Answer, Claimed, Outcome, SettleAndClaim, outcome_of, result_text
+from taskqueue.worker.short_types import ShortTypes
+from taskqueue.worker.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +65,9 @@ FAILURE_HOOKS_SECONDS = 10.0  # for all @when_failed hooks of a task
 HARD_LIMIT_SECONDS = 1.5  # after its timeout the worker kills a job that has swallowed the exception
 READABLE = frozenset(b"created_at status data origin description".split())  # kept of a malformed hash
 GONE = -2  # Redis's answer to TTL for a key that does not exist
+MOST_IN_GROUP = 8  # jobs that are claimed together
+GROUP_SECONDS = 0.005  # after which the outcomes of a group are stored
+MAX_NOTED_BYTES = 1000  # of a result that waits in the channel
 HOUSEKEEPING_SECONDS = 1.0  # how often a horse checks its memory, and sends its counts
 
 
@@ -75,12 +87,15 @@ class Horse:
         channel: HorseChannel,
         connection: Redis,
         settle_and_claim: SettleAndClaim,
+        armed_claim: ArmedClaim,
         settings: Settings,
         worker_name: str,
         by_rq: ByRQ,
         limits: HorseLimits,
+        token: str,
         callback_places: CallbackPlaces | None = None,
     ) -> None:
+        """`token`: the beginning of all ids of executions of this horse."""
         self._channel = channel
         self._connection = connection
         self._settle_and_claim = settle_and_claim
@@ -95,40 +110,101 @@ class Horse:
         self._tally = Tally()
         self._time_limit = TimeLimit()
         self._capture = Capture(channel, connection, settings.failure_ttl_seconds)
-        self._token = uuid4().hex[:24]
+        self._armed_claim = armed_claim
+        self._token = token
         self._claims = 0
+        self._short_types = ShortTypes()
+        self._ended = 0  # how many bytes of outcomes the channel has that are not settled yet
+        self._announced_group_at = float("-inf")
 
     def run(self) -> None:
         """Settle and claim, again and again. Raises the driver's errors that waiting cannot cure."""
+        try:
+            self._run()
+        except RedisError:
+            if not self._stopping():
+                raise  # else the worker settles what the channel names
+
+    def _run(self) -> None:
         self._capture.install()
-        outcome: Outcome | None = None
+        outcomes: list[Outcome] = []
+        armed: tuple[str, Answer] | None = None  # what Redis has claimed while the horse slept
         while True:
             self._keep_house()
-            claim = "" if self._stopping() or self._jobs_left <= 0 else self._next_claim()
-            # Keep announcing the previous job until its outcome is stored.
-            previous = (outcome.job, outcome.execution, outcome.origin, outcome.began) if outcome else ()
-            self._channel.write(State(Phase.CLAIMING, claim, *previous))
-            try:
-                answer = self._settle_and_claim(outcome, claim, give_up=_never if outcome else self._stopping)
-            except RedisError:
-                if self._stopping():
-                    return  # the worker settles the job that the channel names
-                raise
-            if outcome:
-                self._settled(outcome, answer.settled)
-                outcome = None
+            if armed:
+                claim, answer = armed
+                armed = None
+            else:
+                claim = "" if self._stopping() or self._jobs_left <= 0 else self._next_claim()
+                answer = self._settle(outcomes, claim)
+            outcomes = []
             if answer.claim == "claimed":
-                outcome = self._perform(answer, claim)
-                if outcome and (output := self._capture.end()):
-                    outcome = outcome._replace(output=output)
-                self._jobs_left -= 1
+                outcomes = self._perform_all(answer.jobs, claim)
             elif answer.claim == "suspended":
                 self._sleep(SUSPENDED)
-            elif answer.claim == "empty":
-                self._sleep(IDLE)
+            elif answer.claim in ("empty", "others"):
+                armed = self._sleep(IDLE)
             elif not claim:
                 self._send_tally()
                 return
+
+    def _settle(self, outcomes: Sequence[Outcome], claim: str, group: str = "") -> Answer:
+        """Settle what has run, and claim the next under `claim`. `group`: the claim of jobs still to run."""
+        # Keep announcing the last job until its outcome is stored; the channel has the outcomes of others.
+        state = State(Phase.CLAIMING, claim or group, ended=self._ended)
+        if outcomes:
+            last = outcomes[-1]
+            state = state._replace(job=last.job, execution=last.execution, origin=last.origin, began=last.began)
+        self._channel.write(state)
+        answer = self._settle_and_claim(
+            outcomes,
+            claim,
+            most=min(MOST_IN_GROUP, self._jobs_left) if self._short_types.text else 1,
+            short=self._short_types.text,
+            give_up=_never if outcomes else self._stopping,
+        )
+        for outcome, settled in zip(outcomes, answer.settled, strict=True):
+            self._settled(outcome, settled)
+        self._ended = 0
+        return answer
+
+    def _perform_all(self, jobs: Sequence[Claimed], claim: str) -> list[Outcome]:
+        """Run the claimed jobs, of which several are a group; return the outcomes that are not settled yet."""
+        self._channel.group_over = False
+        if len(jobs) > 1:
+            self._announce_group()
+        outcomes: list[Outcome] = []
+        settle_at = time.monotonic() + GROUP_SECONDS
+        for left, claimed in zip(reversed(range(len(jobs))), jobs, strict=True):
+            if self._channel.group_over:
+                break
+            outcome = self._perform(claimed, claim)
+            self._jobs_left -= 1
+            if not outcome:
+                continue
+            if output := self._capture.end():
+                outcome = outcome._replace(output=output)
+            self._short_types.add(outcome.job_type, outcome.ended - outcome.began)
+            outcomes.append(outcome)
+            if left and (not self._note_ended(outcome) or time.monotonic() > settle_at):
+                self._settle(outcomes, "", group=claim)
+                outcomes = []
+                settle_at = time.monotonic() + GROUP_SECONDS
+        return outcomes
+
+    def _announce_group(self) -> None:
+        """Let the worker look for a while whether a job of a group turns out to be long."""
+        now = time.monotonic()
+        if now > self._announced_group_at + ANNOUNCE_GROUP_SECONDS:
+            self._announced_group_at = now
+            self._channel.send(GROUPS)
+
+    def _note_ended(self, outcome: Outcome) -> bool:
+        """Write an outcome to the channel; return False if it must be settled at once."""
+        is_plain = outcome.kind == "finished" and outcome.output is None and len(outcome.result) <= MAX_NOTED_BYTES
+        ended = self._channel.write_outcome(tuple(outcome), self._ended) if is_plain else 0
+        self._ended = ended or self._ended
+        return bool(ended)
 
     def _settled(self, outcome: Outcome, settled: str) -> None:
         if settled == "lost":
@@ -173,33 +249,64 @@ class Horse:
         self._claims += 1
         return f"{self._token}{self._claims:08x}"
 
-    def _sleep(self, why: bytes) -> None:
+    def _sleep(self, why: bytes) -> tuple[str, Answer] | None:
+        """Sleep until the worker wakes the horse, or until Redis has claimed a job; return claim and answer."""
         self._channel.write(State(Phase.RESTING))
         self._send_tally()
         self._channel.send(why)
-        if not self._channel.horse_end.recv(1):  # the worker has closed its end
-            sys.exit(0)
-
-    def _perform(self, answer: Answer, claim: str) -> Outcome | None:
-        """Run the claimed job; return what becomes of it, or None if RQ's own code has settled it."""
-        began = time.time()
-        limit = 0.0
-        current_trace.set(Trace.of_job(answer.fields))
+        if self._receive(1) != ARM:
+            return None
+        names = self._armed_claim.queues
+        reports = self._receive(1) != b"\0"
+        muted = {name for name, is_muted in zip(names, self._receive(len(names)), strict=True) if is_muted}
+        claim = self._next_claim()
+        self._channel.write(State(Phase.ARMED, claim))
         try:
-            job = ClaimedJob.of(answer.job_id, answer.fields, self._connection, self._worker_name)
+            answer = self._armed_claim.wait(claim, muted, self._channel.horse_end)
+            if answer:
+                if reports:  # else the worker need not wake up for it
+                    self._channel.send(AWAKE)
+                return claim, answer
+            self._armed_claim.disarm()
+        except RedisError:
+            self._armed_claim.close()
+        self._channel.send(AWAKE)
+        if self._stopping():
+            return None
+        # A job may have come just now; and the worker may have woken the horse.
+        self._channel.write(State(Phase.CLAIMING, claim))
+        return claim, self._settle_and_claim((), claim, was_armed=True, give_up=self._stopping)
+
+    def _receive(self, count: int) -> bytes:
+        received = b""
+        while len(received) < count:
+            received += (some := self._channel.horse_end.recv(count - len(received)))
+            if not some:  # the worker has closed its end
+                sys.exit(0)
+        return received
+
+    def _perform(self, claimed: Claimed, claim: str) -> Outcome | None:
+        """Run the claimed job; return what becomes of it, or None if RQ's own code has settled it."""
+        execution, began = claimed.execution, time.time()
+        limit = 0.0
+        current_trace.set(Trace.of_job(claimed.fields))
+        try:
+            job = ClaimedJob.of(claimed.id, claimed.fields, self._connection, self._worker_name)
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the horse goes on
-            return self._unreadable(answer, claim, began)
-        if without_place := self._without_place(job, claim, began):
+            return self._unreadable(claimed, began)
+        if without_place := self._without_place(job, execution, began):
             return without_place
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
-        self._channel.write(State(Phase.RUNNING, claim, answer.job_id, claim, job.origin, began, deadline))
+        self._channel.write(
+            State(Phase.RUNNING, claim, claimed.id, execution, job.origin, began, deadline, self._ended)
+        )
         self._job_log.begins(job)
         if not job.waits:
-            self._count_wait(job, answer.fields, began)
+            self._count_wait(job, claimed.fields, began)
         self._capture.begin(job)
         if job.needs_rqs_code:
-            succeeded = self._by_rq.run(job, claim)
+            succeeded = self._by_rq.run(job, execution)
             outcome = "finished" if succeeded else "failed"
             self._tally.add(job.type_name, outcome, time.time() - began, job.origin)
             self._write_output(job.id, self._capture.end())
@@ -209,15 +316,15 @@ class Horse:
             with self._time_limit(limit):
                 text = job.func.text(*job.args, **job.kwargs)
         except BaseException:  # noqa: BLE001  sys.exit() in a job fails it, too
-            return self._failure(job, claim, began)
+            return self._failure(job, execution, began)
         finally:
             _current_job.reset(token)
             if self._callback_places and job.type_name == CALLBACK_TYPE:
                 self._callback_places.release()
         return Outcome(
             kind="finished",
-            job=answer.job_id,
-            execution=claim,
+            job=claimed.id,
+            execution=execution,
             origin=job.origin,
             job_type=job.type_name,
             began=began,
@@ -250,17 +357,17 @@ class Horse:
                 self._job_log.put_off(job, str(error))
                 return self._postponed(job, execution, began, max(1, seconds_to_wait(error)), put_off)
             text = f"{text.rstrip()} The task has waited for it for an hour."
-        ending = Ending(How.of_error(error), text, seconds_to_wait(error))
+        ending = Ending(How.of_error(error), text, retry_after=seconds_to_wait(error))
         outcome = outcome_of(job, execution, ending, began, self._settings.failure_ttl_seconds)
         self._job_log.failed(job, outcome)
         if outcome.kind == "failed" and error and hooks.failures:
-            self._call_failure_hooks(job, execution, began, error)
+            self._call_failure_hooks(job, error)
         return outcome
 
-    def _call_failure_hooks(self, job: ClaimedJob, execution: str, began: float, error: BaseException) -> None:
+    def _call_failure_hooks(self, job: ClaimedJob, error: BaseException) -> None:
         """Call the `@when_failed` hooks, within a time limit of their own."""
         deadline = time.monotonic() + FAILURE_HOOKS_SECONDS + HARD_LIMIT_SECONDS
-        self._channel.write(State(Phase.RUNNING, execution, job.id, execution, job.origin, began, deadline))
+        self._channel.write(self._channel.read()._replace(deadline=deadline))
         task = CurrentTask(job.id, self._connection, job.type_name)
         try:
             with self._time_limit(FAILURE_HOOKS_SECONDS):
@@ -298,19 +405,19 @@ class Horse:
             return None
         return self._postponed(job, execution, began, PUT_OFF_SECONDS, put_off)
 
-    def _unreadable(self, answer: Answer, execution: str, began: float) -> Outcome:
+    def _unreadable(self, claimed: Claimed, began: float) -> Outcome:
         """Return a failure for a hash that is no job; raise the driver's errors."""
-        log.error("Task %s is unreadable and has failed: %s", answer.job_id, sys.exc_info()[1],
-                  extra=about(answer.job_id))  # fmt: skip
+        log.error("Task %s is unreadable and has failed: %s", claimed.id, sys.exc_info()[1],
+                  extra=about(claimed.id))  # fmt: skip
         # Remove the fields that are malformed: RQ's own tools would fail on them, too.
-        key = job_key(answer.job_id)
+        key = job_key(claimed.id)
         self._connection.hset(key, mapping={"created_at": rq_now(), "status": "started"})
-        self._connection.hdel(key, *(answer.fields.keys() - READABLE), "worker_name")
+        self._connection.hdel(key, *(claimed.fields.keys() - READABLE), "worker_name")
         return Outcome(
             kind="failed",
-            job=answer.job_id,
-            execution=execution,
-            origin=answer.fields.get(b"origin", b"default").decode(errors="replace"),
+            job=claimed.id,
+            execution=claimed.execution,
+            origin=claimed.fields.get(b"origin", b"default").decode(errors="replace"),
             job_type="unreadable",
             began=began,
             ended=time.time(),
@@ -322,27 +429,3 @@ class Horse:
 
 def _never() -> bool:
     return False
-
-
-class TimeLimit:
-    """Raises RQ's `JobTimeoutException` in code that runs longer than so many seconds; -1: never."""
-
-    def __init__(self) -> None:
-        self._seconds = 0.0
-
-    def __call__(self, seconds: float) -> "TimeLimit":
-        """Set the limit for the next `with` block."""
-        self._seconds = seconds
-        return self
-
-    def __enter__(self) -> None:
-        if self._seconds > 0:
-            if signal.getsignal(signal.SIGALRM) != self._expire:  # set once, or after a job's own
-                signal.signal(signal.SIGALRM, self._expire)
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)
-
-    def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-    def _expire(self, number: int, frame: FrameType | None) -> None:
-        raise JobTimeoutException(f"Task exceeded maximum timeout value ({self._seconds:g} seconds)")

@@ -5,14 +5,26 @@ import mmap
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from taskqueue.store.keys import decoded
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.child import fork
 from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import REFUSED, SUSPENDED, WAKE, HorseChannel, Phase
+from taskqueue.worker.horse_channel import (
+    ANNOUNCE_GROUP_SECONDS,
+    ARM,
+    GROUPS,
+    REFUSED,
+    SUSPENDED,
+    WAKE,
+    HorseChannel,
+    Phase,
+    State,
+)
+from taskqueue.worker.settle_and_claim import Outcome
 
+LONG_IN_GROUP_SECONDS = 0.025  # after which the other jobs of its group do not wait for a job
 LONGEST_PAUSE_SECONDS = 30  # before a new process, where one after the other crashes: 1 s, 2 s, 4 s …
 
 
@@ -22,9 +34,10 @@ class HorseProcess:
     def __init__(self, tally: Tally) -> None:
         self.channel = HorseChannel()
         self.pid = 0  # 0: there is no process
-        self.sleeps = b""  # IDLE or SUSPENDED; b"": it is awake
+        self.sleeps = b""  # IDLE, SUSPENDED, or ARM: it was armed; AWAKE: none of these
         self.refused = ""  # what Redis said when it refused the horse, last at `refused_at` of the monotonic clock
         self.refused_at = float("-inf")
+        self._groups_until = float("-inf")  # on the monotonic clock: for so long it may claim groups
         self.fork_at = 0.0  # on the monotonic clock: when to start the next process, if there is none
         self._forked_at = 0.0
         self._crashes = 0  # how many processes in a row have ended by themselves, and not in a job
@@ -53,6 +66,8 @@ class HorseProcess:
                     self._tally.merge(line.decode())
                 elif line.startswith(REFUSED):
                     self.refused, self.refused_at = decoded(line[1:]), time.monotonic()
+                elif line == GROUPS:
+                    self._groups_until = time.monotonic() + 2 * ANNOUNCE_GROUP_SECONDS
                 else:
                     self.sleeps = line
 
@@ -61,6 +76,25 @@ class HorseProcess:
         self.sleeps = b""
         with contextlib.suppress(OSError):
             self.channel.parent_end.send(WAKE)
+
+    def arm(self, muted: bytes, *, reports: bool) -> None:
+        """Let the idle horse wait in Redis for a job; `muted`: a byte for each queue, 1 for those without.
+
+        `reports`: the horse says at once that it has got a job, because another one must be armed then.
+        """
+        self.sleeps = ARM
+        with contextlib.suppress(OSError):
+            self.channel.parent_end.send(ARM + bytes((reports,)) + muted)
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether the horse waits in Redis for a job."""
+        return self.sleeps == ARM and self.channel.read().phase in (Phase.RESTING, Phase.ARMED)
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether the horse sleeps, for whatever reason."""
+        return self.is_armed if self.sleeps == ARM else bool(self.sleeps)
 
     @property
     def is_suspended(self) -> bool:
@@ -100,18 +134,63 @@ class HorseProcess:
             kill_all(self.pid)
 
     def kill_if_still(self, execution: str, ending: Ending) -> bool:
-        """Kill the horse if it still runs this execution; return whether it did.
-
-        The horse is stopped first, so that it cannot begin another job meanwhile.
-        """
-        os.kill(self.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it may have ended just now
-        state = self.channel.read()
-        if state.phase is Phase.RUNNING and state.execution == execution:
+        """Kill the horse if it still runs this execution; return whether it did."""
+        with self._halted() as state:
+            if state.phase is not Phase.RUNNING or state.execution != execution:
+                return False
             self.kill(ending)
             return True
-        os.kill(self.pid, signal.SIGCONT)
-        return False
+
+    @contextlib.contextmanager
+    def _halted(self) -> Iterator[State]:
+        """Stop the horse meanwhile, so that it cannot begin another job; yield its state."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it may have ended just now
+        try:
+            yield self.channel.read()
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def may_have_group(self) -> bool:
+        """Whether the horse has claimed groups lately."""
+        return bool(self.pid) and time.monotonic() < self._groups_until
+
+    def end_long_group(self) -> bool:
+        """Return whether a job of the horse's group runs for long; then the horse begins no other one of them."""
+        if not self._runs_long_in_group(self.channel.read()):
+            return False
+        with self._halted() as state:
+            self.channel.group_over = self._runs_long_in_group(state)
+        return self.channel.group_over
+
+    def _runs_long_in_group(self, state: State) -> bool:
+        return (
+            bool(self.pid)
+            and state.runs_in_group
+            and not self.channel.group_over
+            and time.time() - state.began > LONG_IN_GROUP_SECONDS
+        )
+
+    def knows(self, job: str, execution: str) -> bool:
+        """Return whether this execution of this job is the horse's: it runs, is to be settled, or is to begin."""
+        while True:
+            before = state = self.channel.read()
+            if state.runs_in_group and self.channel.group_over:
+                state = state._replace(claim="")
+            if state.knows(job, execution):
+                return True
+            try:
+                has_ended = (job, execution) in {(outcome.job, outcome.execution) for outcome in self.ended(state)}
+            except (ValueError, EOFError, TypeError):  # the horse is writing those of its next group
+                continue
+            if self.channel.read() == before:  # so the horse has not begun to write others meanwhile
+                return has_ended
+
+    def ended(self, state: State) -> Iterator[Outcome]:
+        """Yield the outcomes of a group's jobs that had ended in this state, and are perhaps not settled."""
+        for values in self.channel.read_outcomes(state.ended):
+            yield Outcome._make(values)
 
     def reap(self) -> Ending | None:
         """Return how the horse ended, until that is settled; None while it lives, or once it is settled."""

@@ -13,6 +13,7 @@ from taskqueue.worker.horse_channel import IDLE, HorseChannel, Phase, State
 from taskqueue.worker.horse_process import HorseProcess
 
 FIRST_PROCESS = 1  # the process id of a container's first process, which becomes the parent of all orphans
+MOST_ARMED = 2  # horses that wait in Redis at the same time: the second one is there while the first one begins
 REFUSED_SECONDS = 10.0  # a horse tries again every 2 seconds
 OVERDUE = Ending(How.TIMED_OUT, "It did not end at its time limit, and was killed.")
 
@@ -75,12 +76,16 @@ class Horses:
     def running(self) -> list[State]:
         """The states of the horses that run a job, or settle one."""
         states = [horse.channel.read() for horse in self.alive]
-        return [state for state in states if state.phase is not Phase.RESTING]
+        return [state for state in states if state.phase in (Phase.CLAIMING, Phase.RUNNING)]
+
+    def know(self, job: str, execution: str) -> bool:
+        """Return whether this execution of this job is that of a horse."""
+        return any(horse.knows(job, execution) for horse in self)
 
     @property
-    def states(self) -> list[State]:
-        """The states of all horses; of those without a process, the last one."""
-        return [horse.channel.read() for horse in self]
+    def may_have_groups(self) -> bool:
+        """Whether horses have claimed groups of short jobs lately."""
+        return any(horse.may_have_group for horse in self)
 
     @property
     def is_any_idle(self) -> bool:
@@ -100,21 +105,28 @@ class Horses:
     @property
     def are_all_asleep(self) -> bool:
         """Whether all horses sleep, for whatever reason."""
-        return all(horse.sleeps for horse in self)
+        return all(horse.is_asleep for horse in self)
 
     # What to do with them
 
     def wake_sleeping(self) -> None:
         """Wake the horses that sleep, so that each tries to claim a job."""
         for horse in self:
-            if horse.sleeps:
+            if horse.is_asleep:
                 horse.wake()
 
-    def wake_one(self) -> None:
-        """Wake one idle horse: a queue holds a job. The next ring of the doorbell wakes the next horse."""
-        idle = next((horse for horse in self if horse.sleeps == IDLE), None)
-        if idle:
-            idle.wake()
+    def arm(self, muted: bytes) -> None:
+        """Let idle horses wait in Redis for a job, some at the same time; `muted` as HorseProcess.arm takes it."""
+        idle = [horse for horse in self if horse.sleeps == IDLE]
+        count = MOST_ARMED - sum(horse.is_armed for horse in self)
+        for horse in idle[: max(0, count)]:
+            horse.arm(muted, reports=len(self._horses) > MOST_ARMED)
+
+    def wake_armed(self) -> None:
+        """Wake the horses that wait in Redis, so that they look for a job themselves and are armed again."""
+        for horse in self:
+            if horse.is_armed:
+                horse.wake()
 
     def wake_suspended(self) -> None:
         """Wake the suspended horses, so that they look whether `rq suspend` still holds."""
@@ -137,6 +149,10 @@ class Horses:
         for horse in self:
             if horse.is_overdue:
                 horse.kill_if_still(horse.channel.read().execution, OVERDUE)
+
+    def end_long_groups(self) -> bool:
+        """Return whether horses have groups in which a job runs for long; they begin no other job of those."""
+        return sum(horse.end_long_group() for horse in self) > 0
 
     def kill_large(self, limit_mib: int) -> None:
         """Kill the horses whose job uses more memory than this; 0: no limit."""

@@ -5,7 +5,7 @@ maintenance/lost_jobs.py.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
 from redis import Redis
@@ -19,7 +19,8 @@ from taskqueue.store.times import rq_now
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import Phase, State
+from taskqueue.worker.horse_channel import Phase, State, group_number, is_of_claim
+from taskqueue.worker.settle_and_claim import Outcome
 
 LEASE_SECONDS = 10  # a job whose worker is silent for so long is given to another
 RETURNED = Ending(How.RETURNED, "It is put back to its queue.")
@@ -81,20 +82,38 @@ class Leases:
             self._in_touch_since = time.monotonic()
         return HeartbeatReply(bool(is_known), claims, set(map(decoded, canceled)))
 
-    def settle_after_horse(self, state: State, ending: Ending) -> None:
-        """Settle what a horse of this worker left behind that ended in this state. Raises the driver's errors."""
-        for member in cast("set[bytes]", self._connection.smembers(self._executions_key)):
-            job_id, _, execution = decoded(member).rpartition(":")
+    def claims(self) -> list[bytes]:
+        """Return <job>:<execution> of all that this worker has claimed and not settled.
+
+        Raises the driver's errors.
+        """
+        return list(cast("set[bytes]", self._connection.smembers(self._executions_key)))
+
+    def settle_after_horse(self, state: State, ended: Sequence[Outcome], ending: Ending) -> None:
+        """Settle what a horse of this worker left behind that ended in this state. Raises the driver's errors.
+
+        `ended`: the outcomes of jobs that had ended before, in a group.
+        """
+        runs = _runs(self.claims())
+        outcomes = {(outcome.job, outcome.execution): outcome for outcome in ended}
+        self._abandoned_runs.settle_ended([outcomes[run] for run in reversed(runs) if run in outcomes])
+        for job_id, execution in runs:
+            if (job_id, execution) in outcomes:
+                continue
             if state.phase is not Phase.RESTING and (job_id, execution) == (state.job, state.execution):
                 self._abandoned_runs.settle(job_id, execution, ending)
-            elif execution == state.claim:
+            elif is_of_claim(execution, state.claim):
                 self._abandoned_runs.settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
 
-    def give_back_unknown(self, claims: Sequence[bytes], states: Sequence[State]) -> None:
-        """Put back the jobs of the claims that no horse in these states knows: a claim came late, or twice."""
-        for member in claims:
-            job_id, _, execution = decoded(member).rpartition(":")
-            if any(state.knows(job_id, execution) for state in states):
-                continue
-            if not self._abandoned_runs.settle(job_id, execution, RETURNED):
-                self._connection.srem(self._executions_key, member)
+    def give_back_unknown(self, claims: Sequence[bytes], is_known: Callable[[str, str], bool]) -> None:
+        """Put back the jobs of those claims that no horse knows of: a claim came twice, or a group is over."""
+        for job_id, execution in _runs(claims):
+            if not is_known(job_id, execution) and not self._abandoned_runs.settle(job_id, execution, RETURNED):
+                self._connection.srem(self._executions_key, f"{job_id}:{execution}")
+
+
+def _runs(members: Iterable[bytes]) -> list[tuple[str, str]]:
+    """Return job and execution of each <job>:<execution>: the last of a group first, to be put back."""
+    parts = (decoded(member).rpartition(":") for member in members)
+    runs = [(job_id, execution) for job_id, _, execution in parts]
+    return sorted(runs, key=lambda run: -group_number(run[1]))

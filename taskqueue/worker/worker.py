@@ -36,11 +36,11 @@ from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import configure as configure_log
 from taskqueue.telemetry.totals import Totals
 from taskqueue.worker.abandoned_runs import AbandonedRuns
+from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.boundary import Boundary
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.callback_places import CallbackPlaces
 from taskqueue.worker.commands import Commands
-from taskqueue.worker.doorbell import Doorbell
 from taskqueue.worker.horse import Horse, HorseLimits
 from taskqueue.worker.horse_channel import HorseChannel
 from taskqueue.worker.horses import Horses
@@ -62,6 +62,7 @@ from taskqueue.worker.wrong_types import WrongTypes
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.25  # how exactly a time limit is kept
+GROUPS_SECONDS = 0.025  # how soon short jobs do not wait behind one that turns out to be long
 HEARTBEAT_SECONDS = 0.8  # also how soon the worker sees that a job was canceled, if no command tells it
 LOST_JOBS_SECONDS = 1.0
 MAINTENANCE_SECONDS = 1.0
@@ -122,6 +123,7 @@ class Worker(SettlesByRQ):
         self._grace_ends = float("inf")
         self._asleep_since = time.monotonic()
         self._is_nothing_left = False
+        self._muted: set[str] = set()  # the paused queues
 
     def _set_connection(self, connection: Redis) -> Redis:
         return connection  # RQ would raise its time limit to minutes
@@ -223,14 +225,12 @@ class Worker(SettlesByRQ):
             self.tally,
             is_stopping=lambda: bool(self._stop_requested),
         )
-        # Connections of their own, which give up early: while the loop waits for Redis, it watches no horse.
-        self._doorbell = Doorbell(
-            connect_for_requests(self._given_connection), self.queue_keys(), selector, self._horses.wake_one
-        )
+        # A connection of its own, which gives up early: while the loop waits for Redis, it watches no horse.
         self._commands = Commands(
             connect_for_requests(self._given_connection), self.name, selector, self._handle_command
         )
         self._loop.every(WATCH_SECONDS, self._watch)
+        self._loop.every(GROUPS_SECONDS, self._end_long_groups, lambda: self._horses.may_have_groups)
         self._loop.every(HEARTBEAT_SECONDS, self._heartbeat)
         self._loop.every(LOST_JOBS_SECONDS, lost_jobs.run)
         self._loop.every(MAINTENANCE_SECONDS, self._maintenance.run)
@@ -265,7 +265,7 @@ class Worker(SettlesByRQ):
                 self._stop_requested = True
                 continue
             if not self._stop_requested and self._horses.is_any_idle:
-                self._boundary.attempt(self._doorbell.listen)
+                self._horses.arm(bytes(name in self._muted for name in self.queue_names()))
             self._loop.run_once()
 
     def _be_a_horse(self, channel: HorseChannel) -> None:
@@ -277,14 +277,21 @@ class Worker(SettlesByRQ):
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
         self.connection = connection = connect_for_worker(self._given_connection)
         self.job_monitoring_interval = LEASE_SECONDS
+        settle_and_claim = self._settle_and_claim(
+            connect_for_requests(self._given_connection), channel.send_refusal
+        )
+        token = secrets.token_hex(12)
+        bells = connect_for_requests(self._given_connection)
         horse = Horse(
             channel,
             connection,
-            self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal),
+            settle_and_claim,
+            ArmedClaim(bells, settle_and_claim, self.name, self.queue_names(), token),
             self._settings,
             self.name,
             ByRQ(self, connection),
             self._options.limits,
+            token,
             self._callback_places,
         )
         with around_this_process():
@@ -295,7 +302,8 @@ class Worker(SettlesByRQ):
         """Settle what each ended horse left, and replace the horse."""
         for horse, ending in self._horses.reap():
             try:
-                self._leases.settle_after_horse(horse.channel.read(), ending)
+                state = horse.channel.read()
+                self._leases.settle_after_horse(state, list(horse.ended(state)), ending)
             except RedisError as error:
                 if self._leases.lose_touch():
                     log.warning("Redis does not answer the worker (%s); the job of a dead work-horse waits", error)
@@ -326,15 +334,23 @@ class Worker(SettlesByRQ):
         for state in self._horses.running:
             if state.execution in reply.canceled:
                 self._stop_requests.add("", state.execution)
-        self._leases.give_back_unknown(reply.claims, self._horses.states)
+        self._leases.give_back_unknown(reply.claims, self._horses.know)
+
+    def _end_long_groups(self) -> None:
+        """Put back the short jobs that would have to wait behind one that turns out to be long."""
+        if self._horses.end_long_groups():
+            self._leases.give_back_unknown(self._leases.claims(), self._horses.know)
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)
         self._presence.note_memory(horse.pid for horse in self._horses.alive)
 
     def _mute_paused_queues(self) -> None:
-        """Keep paused queues from ringing the doorbell: no horse can take their jobs."""
-        self._doorbell.muted = {queue_key(name) for name in paused(self.connection)}
+        """Let no horse wait for the jobs of paused queues: it could not take them."""
+        muted = set(paused(self.connection))
+        if muted != self._muted:
+            self._muted = muted
+            self._horses.wake_armed()
 
     def _handle_command(self, command: dict[str, Any]) -> None:
         """Do what one of RQ's commands to this worker asks."""
@@ -386,7 +402,7 @@ class Worker(SettlesByRQ):
             return
         self._maintenance.queue_due()
         self._mute_paused_queues()
-        muted = self._doorbell.muted
-        self._is_nothing_left = not any(self.connection.llen(key) for key in self.queue_keys() if key not in muted)
+        waiting = (self.connection.llen(queue_key(name)) for name in self.queue_names() if name not in self._muted)
+        self._is_nothing_left = not any(waiting)
         if not self._is_nothing_left:
             self._horses.wake_sleeping()

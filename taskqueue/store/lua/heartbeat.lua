@@ -19,6 +19,7 @@ local prefix, lease, rq_now, lifetime, finished, failed, seconds, horses = unpac
 redis.call('EXPIRE', KEYS[1] .. ':executions', lifetime) -- first: a full Redis refuses the rest
 local time = redis.call('TIME')
 local canceled = {}
+local worker = KEYS[1]:sub(#prefix + 9) -- behind "rq:worker:"
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 for i = 9, #ARGV, 3 do
     local origin, job, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -26,11 +27,17 @@ for i = 9, #ARGV, 3 do
     local wip = prefix .. ':wip:' .. origin
     local status, must_cancel = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'tq:cancel'))
     if status == 'canceled' or must_cancel then canceled[#canceled + 1] = execution end
-    if redis.call('ZSCORE', wip, member) then
+    if not status then -- it was deleted: RQ's own code finds the entry of a run only if the run has a record
+        redis.call('ZREM', wip, member)
+    elseif redis.call('ZSCORE', wip, member) then
         redis.call('ZADD', wip, 'XX', now + lease, member)
-        redis.call('HSET', prefix .. ':execution:' .. member, 'last_heartbeat', now)
-        redis.call('EXPIRE', prefix .. ':execution:' .. member, lease + 60)
-        redis.call('EXPIRE', prefix .. ':executions:' .. job, lease + 60)
+        -- RQ's record of the run. Most runs have ended before the first heartbeat, and have none.
+        local record, runs = prefix .. ':execution:' .. member, prefix .. ':executions:' .. job
+        redis.call('HSETNX', record, 'created_at', now)
+        redis.call('HSET', record, 'id', execution, 'job_id', job, 'worker_name', worker, 'last_heartbeat', now)
+        redis.call('ZADD', runs, now + lease, execution)
+        redis.call('EXPIRE', record, lease + 60)
+        redis.call('EXPIRE', runs, lease + 60)
         redis.call('HSET', prefix .. ':job:' .. job, 'last_heartbeat', rq_now)
     end
 end
