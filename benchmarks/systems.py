@@ -23,6 +23,9 @@ class System:
     app: str
     worker: tuple[str, ...]  # the command line; the program is in the system's environment
     queue: str  # the key of the list or set of waiting jobs
+    ended: str = (
+        ""  # the key of the sorted set of jobs that have ended; "": there is none, so the waiting are counted
+    )
     packages: tuple[str, ...] = ()  # none: the system runs in the project's own environment
     jobs: int = 10_000  # for the throughput: some seconds of work
     folder: str = ""  # of its environment; else that of its app
@@ -48,6 +51,7 @@ PROJECT = System(
     app="ours",
     worker=("python", "-P", str(ROOT / "worker.py"), "--horses", "1"),  # -P: import benchmarks/jobs, not jobs/
     queue="rq:queue:default",
+    ended="rq:finished:default",
     jobs=40_000,
 )
 AS_IT_COMES = replace(
@@ -58,6 +62,7 @@ STOCK_RQ = System(
     app="rq_app",
     worker=(*RQ, "high", "default", "low"),
     queue="rq:queue:default",
+    ended="rq:finished:default",
     jobs=500,
 )
 BARE_LOOP = System(
@@ -74,6 +79,7 @@ PEERS = (
         app="rq_app",
         worker=(*RQ, "-w", "rq.SimpleWorker", "high", "default", "low"),
         queue="rq:queue:default",
+        ended="rq:finished:default",
         jobs=3_000,
     ),
     System(

@@ -114,6 +114,11 @@ def tag_index_key(tag: str) -> str:
     return f"{INDEX}:tag:{tag}"
 
 
+def bell_key(queue: str) -> str:
+    """Return the key of the list through which a job of a queue wakes one work-horse: worker/armed_claim.py."""
+    return f"tq:bell:{queue}"
+
+
 def limit_key(job_type: str) -> str:
     """Return the key of the hash of a job type's limits; keys with this prefix count their use (limits.lua)."""
     return f"tq:limit:{job_type}"
@@ -217,8 +222,8 @@ class Field:
     UNKNOWN_SINCE = "tq:unknown_since"  # seconds since 1970: since when it waits for newer code
     PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
-    ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
     BATCH = "tq:batch"  # the batch whose tasks it waits for, as the batch's on_complete
+    ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
 
@@ -229,6 +234,7 @@ class WorkerField:
     BUSY = "tq:busy"  # how many of them run a job now
     IO_SLOTS = "tq:io_slots"  # how many jobs its I/O process can run at once; 0: it has none
     IO_BUSY = "tq:io_busy"  # how many jobs its I/O process runs now
+    ARMED = "tq:armed:"  # with a token behind: the execution's id for the next job of a process that waits
     RELEASE = "tq:release"  # RELEASE, where it is set
     MEMORY = "tq:memory"  # bytes that the processes of the worker use, those that they share counted once
 

@@ -12,7 +12,7 @@ The parent process
     horses.py           all work-horses: starts, wakes, watches, kills and replaces them
     horse_process.py    one work-horse, as the parent sees it
     options.py          the options of the command line and the environment
-    doorbell.py         waits until a queue holds a job, without taking it
+    sockets.py          sockets of redis-py's connections, for a selector
     commands.py         receives RQ's commands to this worker
     stop_requests.py    runs to be stopped: by a command, or because their task was canceled
     leases.py           renews the leases of what runs, and settles what a dead horse left: heartbeat.lua
@@ -28,6 +28,7 @@ A work-horse
     live_tally.py       sends the counts of runs to the parent, also while a long job runs
     run_output.py       the output of one run
     log_setup.py        puts logging back after a job that has configured it
+    armed_claim.py      a claim that waits in Redis until a queue holds a job
     short_types.py      which job types are short, so that their jobs are claimed in groups
     time_limit.py       raises an exception in a job that takes too long
     error.py            the text that is stored of an exception
@@ -36,8 +37,8 @@ In both
     child.py            forks a child process that ends with its parent
     horse_channel.py    what the parent and a horse send each other, without Redis
     decision.py         what becomes of a job whose run did not succeed: retried, failed, stopped, put back
-    settle_and_claim.py settles jobs and claims the next ones, in one round trip: settle_and_claim.lua, made of
-                        turn.lua, settle.lua, claim.lua, claim_group.lua and limits.lua
+    settle_and_claim.py settles jobs and claims the next ones, in one round trip: settle_and_claim.lua, which is
+                        made of turn.lua, settle.lua, claim.lua, claim_group.lua and limits.lua
     abandoned_runs.py   settles a run that its horse could not settle
     job_log.py          the log lines about jobs
 """

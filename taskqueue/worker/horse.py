@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import uuid4
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -17,12 +16,15 @@ from taskqueue.hooks import registry as hooks
 from taskqueue.settings import Settings
 from taskqueue.tasks.put_off import CALLBACK_PLACE
 from taskqueue.telemetry.trace import Trace, current_trace
+from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.callback_places import PUT_OFF_SECONDS, CallbackPlaces
 from taskqueue.worker.capture import Capture
 from taskqueue.worker.decision import put_off_again
 from taskqueue.worker.horse_channel import (
     ANNOUNCE_GROUP_SECONDS,
+    ARM,
+    AWAKE,
     GROUPS,
     IDLE,
     IDLE_OTHERS,
@@ -65,12 +67,15 @@ class Horse:
         channel: HorseChannel,
         connection: Redis,
         settle_and_claim: SettleAndClaim,
+        armed_claim: ArmedClaim,
         settings: Settings,
         worker_name: str,
         by_rq: ByRQ,
         limits: HorseLimits,
+        token: str,
         callback_places: CallbackPlaces | None = None,
     ) -> None:
+        """`token`: the beginning of all ids of executions of this horse."""
         self._channel = channel
         self._connection = connection
         self._settle_and_claim = settle_and_claim
@@ -86,7 +91,8 @@ class Horse:
         self._outcomes = Outcomes(connection, settings, by_rq, self._tally)
         self._time_limit = TimeLimit()
         self._capture = Capture(connection, settings.failure_ttl_seconds, channel.note_line)
-        self._token = uuid4().hex[:24]
+        self._armed_claim = armed_claim
+        self._token = token
         self._claims = 0
         self._short_types = ShortTypes()
         self._ended = 0  # how many bytes of outcomes the channel has that are not settled yet
@@ -103,19 +109,24 @@ class Horse:
     def _run(self) -> None:
         self._capture.install()
         outcomes: list[Outcome] = []
+        armed: tuple[str, Answer] | None = None  # what Redis has claimed while the horse slept
         while True:
             self._keep_house()
-            claim = "" if self._stopping() or self._jobs_left <= 0 else self._next_claim()
-            answer = self._settle(outcomes, claim)
+            if armed:
+                claim, answer = armed
+                armed = None
+            else:
+                claim = "" if self._stopping() or self._jobs_left <= 0 else self._next_claim()
+                answer = self._settle(outcomes, claim)
             outcomes = []
             if answer.claim == "claimed":
                 outcomes = self._perform_all(answer.jobs, claim)
             elif answer.claim == "suspended":
                 self._sleep(SUSPENDED)
             elif answer.claim == "empty":
-                self._sleep(IDLE)
+                armed = self._sleep(IDLE)
             elif answer.claim == "others":
-                self._sleep(IDLE_OTHERS)
+                armed = self._sleep(IDLE_OTHERS)
             elif not claim:
                 self._tally.send()
                 return
@@ -194,12 +205,44 @@ class Horse:
         self._claims += 1
         return f"{self._token}{self._claims:08x}"
 
-    def _sleep(self, why: bytes) -> None:
+    def _sleep(self, why: bytes) -> tuple[str, Answer] | None:
+        """Sleep until the worker wakes the horse, or until Redis has claimed a job; return claim and answer."""
         self._channel.write(State(Phase.RESTING))
         self._tally.send()
         self._channel.send(why)
-        if not self._channel.horse_end.recv(1):  # the worker has closed its end
-            sys.exit(0)
+        if self._receive(1) != ARM:
+            return None
+        names = self._armed_claim.queues
+        reports = self._receive(1) != b"\0"
+        muted = {name for name, is_muted in zip(names, self._receive(len(names)), strict=True) if is_muted}
+        claim = self._next_claim()
+        self._channel.write(State(Phase.ARMED, claim))
+        try:
+            self._armed_claim.arm(claim, muted)
+            answer = self._armed_claim.wait(self._channel.horse_end)
+            if answer and answer.claim == "claimed":
+                if reports:  # else the worker need not wake up for it
+                    self._channel.send(AWAKE)
+                return claim, answer
+            is_unused = self._armed_claim.disarm()
+            if answer and is_unused:  # only jobs of the other kind wait
+                return claim, answer
+        except RedisError:
+            self._armed_claim.close()
+        self._channel.send(AWAKE)
+        if self._stopping():
+            return None
+        # A job may have come just now; and the worker may have woken the horse.
+        self._channel.write(State(Phase.CLAIMING, claim))
+        return claim, self._settle_and_claim((), claim, was_armed=True, give_up=self._stopping)
+
+    def _receive(self, count: int) -> bytes:
+        received = b""
+        while len(received) < count:
+            received += (some := self._channel.horse_end.recv(count - len(received)))
+            if not some:  # the worker has closed its end
+                sys.exit(0)
+        return received
 
     def _perform(self, claimed: Claimed, claim: str) -> Outcome | None:
         """Run the claimed job; return what becomes of it, or None if RQ's own code has settled it."""

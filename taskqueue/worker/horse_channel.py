@@ -4,6 +4,7 @@ The horse writes what it is about to do before it does it. So the worker knows w
 at whatever instruction:
 
     RESTING   it has nothing to do with Redis
+    ARMED     it waits for a job, which Redis may claim for it under `claim`: see armed_claim.py
     CLAIMING  it has sent `claim` to Redis: Redis may have given it a job under that execution's id, which has not
               begun; `execution` of `job`, if there is one, has run, and its outcome was sent with the claim
     RUNNING   `execution` of `job` has begun, and may run until `deadline`
@@ -17,9 +18,10 @@ this group, because the worker has put them back. The horse also writes the last
 the report of its death.
 
 On the sockets the horse sends lines: IDLE (no job waits; it sleeps until it is woken), IDLE_OTHERS (only jobs of
-another kind wait; it sleeps, too), SUSPENDED (`rq suspend` holds; it sleeps, too), GROUPS (it claims groups),
-`{…}` (what `Tally` has counted) and `!…` (what Redis said when it refused the horse). The worker sends WAKE, a
-single byte.
+another kind wait; it sleeps, too), SUSPENDED (`rq suspend` holds; it sleeps, too), AWAKE (it was ARMED, and has
+got a job), GROUPS (it claims groups), `{…}` (what `Tally` has counted) and `!…` (what Redis said when it refused
+the horse). The worker sends WAKE, a single byte; or ARM, a byte (1: say AWAKE as soon as you have a job), and a
+byte for each queue: 1 if the horse must not wait for its jobs.
 """
 
 import contextlib
@@ -34,7 +36,7 @@ from typing import Any, NamedTuple
 
 from taskqueue.store.keys import decoded
 
-IDLE, IDLE_OTHERS, SUSPENDED, GROUPS, REFUSED, WAKE = b"i", b"o", b"s", b"g", b"!", b"w"
+IDLE, IDLE_OTHERS, SUSPENDED, AWAKE, GROUPS, REFUSED, WAKE, ARM = b"i", b"o", b"s", b"", b"g", b"!", b"w", b"a"
 ANNOUNCE_GROUP_SECONDS = 0.5  # how often a horse says GROUPS, at most
 
 _STOP_OFFSET, _GROUP_OVER_OFFSET, _WHICH_OFFSET = 0, 1, 2
@@ -53,6 +55,7 @@ class Phase(IntEnum):
     RESTING = 0
     CLAIMING = 1
     RUNNING = 2
+    ARMED = 3
 
 
 class State(NamedTuple):

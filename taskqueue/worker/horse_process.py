@@ -13,6 +13,7 @@ from taskqueue.worker.child import fork
 from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.horse_channel import (
     ANNOUNCE_GROUP_SECONDS,
+    ARM,
     GROUPS,
     IDLE,
     IDLE_OTHERS,
@@ -41,7 +42,7 @@ class HorseProcess:
     def __init__(self, tally: Tally) -> None:
         self.channel = self._new_channel()
         self.pid = 0  # 0: there is no process
-        self.sleeps = b""  # IDLE or SUSPENDED; b"": it is awake
+        self.sleeps = b""  # IDLE, IDLE_OTHERS, SUSPENDED, or ARM: it was armed; AWAKE: none of these
         self.refused = ""  # what Redis said when it refused the horse, last at `refused_at` of the monotonic clock
         self.refused_at = float("-inf")
         self._groups_until = float("-inf")  # on the monotonic clock: for so long it may claim groups
@@ -72,14 +73,17 @@ class HorseProcess:
             received = self._begun_line + self.channel.parent_end.recv(65536)
             *lines, self._begun_line = received.split(b"\n")
             for line in lines:
-                if line.startswith(b"{"):
-                    self._tally.merge(line.decode())
-                elif line.startswith(REFUSED):
-                    self.refused, self.refused_at = decoded(line[1:]), time.monotonic()
-                elif line == GROUPS:
-                    self._groups_until = time.monotonic() + 2 * ANNOUNCE_GROUP_SECONDS
-                else:
-                    self.sleeps = line
+                self._take_line(line)
+
+    def _take_line(self, line: bytes) -> None:
+        if line.startswith(b"{"):
+            self._tally.merge(line.decode())
+        elif line.startswith(REFUSED):
+            self.refused, self.refused_at = decoded(line[1:]), time.monotonic()
+        elif line == GROUPS:
+            self._groups_until = time.monotonic() + 2 * ANNOUNCE_GROUP_SECONDS
+        else:
+            self.sleeps = line
 
     def wake(self) -> None:
         """Let the horse try to claim a job."""
@@ -87,15 +91,29 @@ class HorseProcess:
         with contextlib.suppress(OSError):
             self.channel.parent_end.send(WAKE)
 
+    def arm(self, muted: bytes, *, reports: bool) -> None:
+        """Let the idle horse wait in Redis for a job; `muted`: a byte for each queue, 1 for those without.
+
+        `reports`: the horse says at once that it has got a job, because another one must be armed then.
+        """
+        self.sleeps = ARM
+        with contextlib.suppress(OSError):
+            self.channel.parent_end.send(ARM + bytes((reports,)) + muted)
+
     @property
-    def is_idle(self) -> bool:
-        """Whether the horse could begin a job, but none of its kind waits."""
-        return self.sleeps in (IDLE, IDLE_OTHERS)
+    def is_armed(self) -> bool:
+        """Whether the horse waits in Redis for a job."""
+        return self.sleeps == ARM and self.channel.read().phase in (Phase.RESTING, Phase.ARMED)
 
     @property
     def is_asleep(self) -> bool:
         """Whether the horse sleeps, for whatever reason."""
-        return bool(self.sleeps)
+        return self.is_armed if self.sleeps == ARM else bool(self.sleeps)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the horse could begin a job, but none of its kind waits."""
+        return self.sleeps in (IDLE, IDLE_OTHERS)
 
     @property
     def is_suspended(self) -> bool:
@@ -105,7 +123,7 @@ class HorseProcess:
     def states(self) -> list[State]:
         """Return the state of each run that Redis may have for the horse."""
         state = self.channel.read()
-        return [] if state.phase is Phase.RESTING or not self.pid else [state]
+        return [state] if self.pid and state.phase in (Phase.CLAIMING, Phase.RUNNING) else []
 
     @property
     def memory_mib(self) -> int:

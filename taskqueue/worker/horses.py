@@ -16,6 +16,7 @@ from taskqueue.worker.io_process.io_child import IOChild
 from taskqueue.worker.leases import Capacity
 
 FIRST_PROCESS = 1  # the process id of a container's first process, which becomes the parent of all orphans
+MOST_ARMED = 2  # horses that wait in Redis at the same time: the second one is there while the first one begins
 REFUSED_SECONDS = 10.0  # a horse tries again every 2 seconds
 
 
@@ -43,7 +44,6 @@ class Horses:
         self._selector = selector
         self._run = run
         self._run_io = run_io
-        self._expects_io = False  # a job that waits is probably for the I/O process: the last one was
         # Called when a process finds only jobs of the other kind, or no job at all.
         self.others_wait: Callable[[], None] = lambda: None
         self.nothing_waits: Callable[[], None] = lambda: None
@@ -98,9 +98,7 @@ class Horses:
         if horse.sleeps == IDLE:
             self.nothing_waits()
         elif horse.sleeps == IDLE_OTHERS:
-            is_io = isinstance(horse, IOChild)
-            self._expects_io = not is_io
-            self.wake_kind(not is_io)
+            self.wake_kind(is_io=not isinstance(horse, IOChild))
             self.others_wait()
 
     def _need_io(self) -> None:
@@ -151,7 +149,7 @@ class Horses:
     @property
     def is_any_idle(self) -> bool:
         """Whether a process could begin a job, but none of its kind waits."""
-        return any(horse.is_idle for horse in self) or self._lacks_io
+        return any(horse.is_idle for horse in self) or self.lacks_io
 
     @property
     def is_any_horse_idle(self) -> bool:
@@ -159,7 +157,12 @@ class Horses:
         return any(horse.is_idle for horse in self._horses)
 
     @property
-    def _lacks_io(self) -> bool:
+    def is_io_idle(self) -> bool:
+        """Whether the I/O process could begin a job, but none for it waits."""
+        return bool(self._io and self._io.is_idle)
+
+    @property
+    def lacks_io(self) -> bool:
         """Whether there is no I/O process, and no horse could find out that a job needs one."""
         return self._io_slots > 0 and self._io is None and all(horse.busy for horse in self._horses)
 
@@ -183,18 +186,8 @@ class Horses:
     def wake_sleeping(self) -> None:
         """Wake the processes that sleep, so that each tries to claim a job."""
         for horse in self:
-            if horse.sleeps:
+            if horse.is_asleep:
                 horse.wake()
-
-    def wake_one(self) -> None:
-        """Wake an idle process: a queue holds a job. The next ring of the doorbell wakes the next one.
-
-        It is of the kind that the last job was of. If this job turns out to be of the other kind, the process says
-        so, and one of the other kind is woken.
-        """
-        is_awake = self._wake_io() if self._expects_io else self._wake_idle_horse()
-        if not is_awake:  # maybe the job is for a process of the other kind
-            self.others_wait()
 
     def wake_all(self) -> None:
         """Wake an idle process of each kind: nobody knows what waits."""
@@ -209,17 +202,29 @@ class Horses:
         else:
             self._wake_idle_horse()
 
-    def _wake_idle_horse(self) -> bool:
+    def _wake_idle_horse(self) -> None:
         idle = next((horse for horse in self._horses if horse.is_idle), None)
         if idle:
             idle.wake()
-        return bool(idle)
 
-    def _wake_io(self) -> bool:
+    def _wake_io(self) -> None:
         if self._io and self._io.is_idle:
             self._io.wake()
-            return True
-        return False
+
+    def arm(self, muted: bytes) -> None:
+        """Let idle processes wait in Redis for a job, two horses at most; `muted` as HorseProcess.arm takes it."""
+        idle = [horse for horse in self._horses if horse.is_idle]
+        count = MOST_ARMED - sum(horse.is_armed for horse in self._horses)
+        for horse in idle[: max(0, count)]:
+            horse.arm(muted, reports=len(self._horses) > MOST_ARMED)
+        if self._io and self._io.is_idle:
+            self._io.arm(muted, reports=True)
+
+    def wake_armed(self) -> None:
+        """Wake the processes that wait in Redis, so that they look for a job themselves and are armed again."""
+        for horse in self:
+            if horse.is_armed:
+                horse.wake()
 
     def wake_suspended(self) -> None:
         """Wake the suspended processes, so that they look whether `rq suspend` still holds."""

@@ -1,7 +1,7 @@
-"""Looks what is new in queues whose jobs nobody can begin now: there the doorbell would ring all the time.
+"""Looks what is new in the queues while only jobs wait that nobody can begin now: an armed claim would ring on.
 
-An example: the I/O process is full, emails wait, and a work-horse is idle. The doorbell cannot wait for a job of
-the horse's kind. So the worker looks at both ends of such a queue every few milliseconds, and wakes a process only
+An example: the I/O process is full, emails wait, and a work-horse is idle. The horse cannot wait in Redis for a
+job of its kind. So the worker looks at both ends of each queue every few milliseconds, and wakes a process only
 for a new job of its kind.
 """
 
@@ -16,7 +16,8 @@ from taskqueue.store.keys import decoded, job_key
 from taskqueue.worker.horses import Horses
 
 LOOK_SECONDS = 0.01  # while a work-horse is idle
-LOOK_SELDOM_SECONDS = 0.05  # while only the I/O process could begin a job
+LOOK_SELDOM_SECONDS = 0.05  # while only the I/O process is idle
+LOOK_RARELY_SECONDS = 0.25  # while there is no I/O process, and all horses are busy
 LOOK_FURTHER_SECONDS = 0.25  # how often processes look further into a queue that moves
 TAIL = 10  # jobs; if more are new at once, both kinds are woken
 
@@ -44,7 +45,7 @@ class Scout:
         self._seen: dict[str, set[bytes]] = {}  # by queue: the ids at both ends
         self._lengths: list[int] = []
         self._looked_further_at = 0.0
-        self.keys: set[str] = set()  # the queues that it looks at, and that must not ring
+        self.keys: set[str] = set()  # the queues that it looks at; without any, idle processes may wait in Redis
         self.muted: Collection[str] = ()  # paused queues
 
     def begin(self) -> None:
@@ -55,7 +56,7 @@ class Scout:
             self._after(LOOK_SECONDS, self.look)
 
     def stop(self) -> None:
-        """Leave the queues to the doorbell: they are empty."""
+        """Look no more: the queues are empty."""
         self.keys.clear()
 
     def look(self) -> None:
@@ -71,12 +72,17 @@ class Scout:
         try:
             self._look_at(keys)
         except BaseException:
-            self.keys.clear()  # the doorbell rings again when Redis is back
+            self.keys.clear()
             raise
         if self.keys:
             self._is_looking = True
-            is_urgent = self._processes.is_any_horse_idle
-            self._after(LOOK_SECONDS if is_urgent else LOOK_SELDOM_SECONDS, self.look)
+            self._after(self._pause_seconds, self.look)
+
+    @property
+    def _pause_seconds(self) -> float:
+        if self._processes.is_any_horse_idle:
+            return LOOK_SECONDS
+        return LOOK_SELDOM_SECONDS if self._processes.is_io_idle else LOOK_RARELY_SECONDS
 
     def _look_at(self, keys: Sequence[str]) -> None:
         with self._connection.pipeline(transaction=False) as pipeline:
@@ -89,16 +95,14 @@ class Scout:
         lengths = []
         for key, length, head, tail in zip(keys, answers, answers, answers, strict=False):
             lengths.append(length)
-            if not length:
-                self.keys.discard(key)
-                self._seen.pop(key, None)
-                continue
             seen = self._seen.get(key, set())
             ends = {*head, *tail}
             if len(tail) == TAIL and not seen.intersection(tail):
                 self._processes.wake_all()
             new += ends - seen
             self._seen[key] = ends
+        if not any(lengths):
+            self.keys.clear()
         for is_io in self._kinds(new):
             self._processes.wake_kind(is_io)
         now = time.monotonic()

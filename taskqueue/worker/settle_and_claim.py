@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 MAX_TTL_SECONDS = 100 * 365 * 86_400  # another program may have written more than EXPIRE takes
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
+Kind = Literal["any", "io", "cpu"]
 LOOK_THROUGH = 200  # jobs of each queue, for one of the kind that a process may claim
 SCRIPT = scripts.source(
     "wrong_types", "callback", "limits", "turn", "settle", "claim", "claim_group", "settle_and_claim"
@@ -77,7 +78,7 @@ class Claimed(NamedTuple):
     fields: dict[bytes, bytes]  # the job's hash as it was before the claim
 
 
-ClaimAnswer = Literal["claimed", "empty", "others", "suspended", "skipped"]
+ClaimAnswer = Literal["claimed", "empty", "others", "suspended", "skipped", "disarmed"]
 
 
 class Answer(NamedTuple):
@@ -139,7 +140,7 @@ class SettleAndClaim:
         lease_seconds: int,
         note_refusal: Callable[[str], None] = lambda message: None,
         *,
-        kind: Literal["any", "io", "cpu"] = "any",
+        kind: Kind = "any",
         io_types: Collection[str] = (),
     ) -> None:
         """`kind`: which jobs the process claims: all, those of the `io_types`, or all others."""
@@ -157,13 +158,14 @@ class SettleAndClaim:
         most: int = 1,
         short: str = "",
         look: int = LOOK_THROUGH,
+        was_armed: bool = False,
         give_up: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """Settle jobs and claim the next under the execution's id `claim`; "" claims none.
 
         `most`: how many jobs to claim at most, which all begin at once; with `short`, the job types that may be
         claimed together to be run one after another, as settle_and_claim.lua takes them. `look`: how many jobs of
-        each queue to look through.
+        each queue to look through. `was_armed`: Redis may have claimed a job under `claim` already.
 
         While Redis is away, the call waits and sends the script again: the script may be sent twice. If `give_up`
         returns true in such a pause, the driver's error is raised.
@@ -173,7 +175,7 @@ class SettleAndClaim:
             fields = outcome.arguments()
             after.append(len(fields))
             after += fields
-        script, again = BY_DIGEST, ""
+        script, again = BY_DIGEST, "1" if was_armed else ""
         wait_seconds = FIRST_WAIT_SECONDS
         while True:
             try:
@@ -181,7 +183,7 @@ class SettleAndClaim:
                 if not self._wire.is_connected:
                     self._wire.connect()  # with Sentinel, to the master as it is now
                 self._wire.send_packed_command([call])
-                return _answer(self._wire.read_response())
+                return answer_of(self._wire.read_response())
             except NoScriptError:
                 script = WHOLE  # this Redis has not seen the script yet, or has restarted
             except (RedisConnectionError, RedisTimeoutError, ResponseError) as error:
@@ -197,8 +199,12 @@ class SettleAndClaim:
                 time.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
 
+    def armed_call(self, token: str) -> bytes:
+        """Return the call that claims one job later, when Redis runs it: see armed_claim.py."""
+        return packed(*BY_DIGEST, *self._constant, LOOK_THROUGH, "", f"@{token}", 1, "", "")
 
-def _answer(response: Any) -> Answer:
+
+def answer_of(response: Any) -> Answer:
     """Return what the script answered, after its messages are logged."""
     settled, claimed, jobs, moved = response
     for what in moved:

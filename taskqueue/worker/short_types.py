@@ -3,15 +3,17 @@
 from collections import deque
 
 MEASURED_RUNS = 32
-SHORT_SECONDS = 0.001  # the longest of the last MEASURED_RUNS runs of a short type
+SHORT_SECONDS = 0.001  # at most, of the last MEASURED_RUNS runs but one: a busy machine interrupts a process
+LOOK_EVERY = 8  # runs
 
 
 class ShortTypes:
-    """The job types whose last runs in this process were all short."""
+    """The job types whose last runs in this process were short."""
 
     def __init__(self) -> None:
         self._runs: dict[str, deque[float]] = {}  # by job type: how many seconds its last runs took
         self._longest: dict[str, int] = {}  # by short type: microseconds
+        self._count = 0
         self.text = ""  # the short types as settle_and_claim.lua takes them: ",noop:40,week:210,"; "": none
 
     def add(self, job_type: str, seconds: float) -> None:
@@ -19,19 +21,15 @@ class ShortTypes:
         runs = self._runs.get(job_type)
         if runs is None:
             runs = self._runs.setdefault(job_type, deque(maxlen=MEASURED_RUNS))
-        leaving = runs[0] if len(runs) == MEASURED_RUNS else None
         runs.append(seconds)
-        if leaving is None and len(runs) < MEASURED_RUNS:
-            return
-        longest = self._longest.get(job_type, 0)
-        # The longest run changes only when a longer one comes, or when it leaves.
-        if leaving is None or seconds * 1e6 > longest or leaving * 1e6 >= longest - 1:
-            self._note(job_type, max(runs))
+        self._count += 1
+        if self._count % LOOK_EVERY == 0 and len(runs) == MEASURED_RUNS:
+            self._note(job_type, sorted(runs)[-2])
 
     def _note(self, job_type: str, seconds: float) -> None:
         if seconds <= SHORT_SECONDS:
             self._longest[job_type] = int(seconds * 1e6) + 1
-        elif self._longest.pop(job_type, None) is None:
-            return
+        else:
+            self._longest.pop(job_type, None)
         each = ",".join(f"{name}:{longest}" for name, longest in self._longest.items())
         self.text = f",{each}," if each else ""

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -36,11 +36,11 @@ from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import configure as configure_log
 from taskqueue.telemetry.totals import Totals
 from taskqueue.worker.abandoned_runs import AbandonedRuns
+from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.boundary import Boundary
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.callback_places import CallbackPlaces
 from taskqueue.worker.commands import Commands
-from taskqueue.worker.doorbell import Doorbell
 from taskqueue.worker.horse import Horse, HorseLimits
 from taskqueue.worker.horse_channel import HorseChannel
 from taskqueue.worker.horses import Horses
@@ -55,7 +55,7 @@ from taskqueue.worker.outbox_relay import OutboxRelay
 from taskqueue.worker.presence import Presence
 from taskqueue.worker.reporter import Reporter
 from taskqueue.worker.scout import Scout
-from taskqueue.worker.settle_and_claim import SettleAndClaim
+from taskqueue.worker.settle_and_claim import Kind, SettleAndClaim
 from taskqueue.worker.settles_by_rq import SettlesByRQ
 from taskqueue.worker.status_server import StatusServer
 from taskqueue.worker.stop_requests import StopRequests
@@ -68,6 +68,7 @@ GROUPS_SECONDS = 0.025  # how soon short jobs do not wait behind one that turns 
 HEARTBEAT_SECONDS = 0.8  # also how soon the worker sees that a job was canceled, if no command tells it
 LOST_JOBS_SECONDS = 1.0
 MAINTENANCE_SECONDS = 1.0
+IO_SECONDS = 0.25  # how soon the worker sees the first job for an I/O process, if all horses are busy
 COMMANDS_SECONDS = 1.0  # how soon the worker receives commands again after Redis was away
 TOTALS_SECONDS = 5.0
 WRONG_TYPES_SECONDS = 10.0
@@ -125,6 +126,7 @@ class Worker(SettlesByRQ):
         self._grace_ends = float("inf")
         self._asleep_since = time.monotonic()
         self._is_nothing_left = False
+        self._muted: set[str] = set()  # the paused queues
 
     def _set_connection(self, connection: Redis) -> Redis:
         return connection  # RQ would raise its time limit to minutes
@@ -236,10 +238,6 @@ class Worker(SettlesByRQ):
             self.tally,
             is_stopping=lambda: bool(self._stop_requested),
         )
-        # Connections of their own, which give up early: while the loop waits for Redis, it watches no horse.
-        self._doorbell = Doorbell(
-            connect_for_requests(self._given_connection), self.queue_keys(), selector, self._horses.wake_one
-        )
         self._scout = Scout(
             self.connection,
             self.queue_keys(),
@@ -249,6 +247,7 @@ class Worker(SettlesByRQ):
         )
         self._horses.others_wait = self._scout.begin
         self._horses.nothing_waits = self._scout.stop
+        # A connection of its own, which gives up early: while the loop waits for Redis, it watches no horse.
         self._commands = Commands(
             connect_for_requests(self._given_connection), self.name, selector, self._handle_command
         )
@@ -258,6 +257,7 @@ class Worker(SettlesByRQ):
         self._loop.every(LOST_JOBS_SECONDS, lost_jobs.run)
         self._loop.every(MAINTENANCE_SECONDS, self._maintenance.run)
         self._loop.every(COMMANDS_SECONDS, self._commands.listen)
+        self._loop.every(IO_SECONDS, self._scout.begin, lambda: self._horses.lacks_io)
         self._loop.every(WRONG_TYPES_SECONDS, self._wrong_types.move_aside)
         self._loop.every(TOTALS_SECONDS, self._add_totals)
         self._loop.every(OUTBOX_SECONDS, self._outbox_relay.keep)
@@ -269,7 +269,7 @@ class Worker(SettlesByRQ):
         self,
         connection: Redis,
         note_refusal: Callable[[str], None] = lambda message: None,
-        kind: Literal["any", "io", "cpu"] = "any",
+        kind: Kind = "any",
     ) -> SettleAndClaim:
         return SettleAndClaim(
             connection,
@@ -298,24 +298,26 @@ class Worker(SettlesByRQ):
             if not self._stop_requested and self._is_done(burst, max_idle_seconds):
                 self._stop_requested = True
                 continue
-            if not self._stop_requested and self._horses.is_any_idle:
-                self._doorbell.scouted = self._scout.keys
-                self._boundary.attempt(self._doorbell.listen)
+            if not self._stop_requested and not self._scout.keys and self._horses.is_any_idle:
+                self._horses.arm(bytes(name in self._muted for name in self.queue_names()))
             self._loop.run_once()
 
     def _be_a_horse(self, channel: HorseChannel) -> None:
         self._prepare_child()
         self.connection = connection = connect_for_worker(self._given_connection)
         self.job_monitoring_interval = LEASE_SECONDS
-        kind: Literal["any", "cpu"] = "cpu" if self._options.io_slots else "any"
+        token = secrets.token_hex(12)
+        settle_and_claim, armed_claim = self._claims(channel, "cpu" if self._options.io_slots else "any", token)
         horse = Horse(
             channel,
             connection,
-            self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal, kind),
+            settle_and_claim,
+            armed_claim,
             self._settings,
             self.name,
             ByRQ(self, connection),
             self._options.limits,
+            token,
             None if self._options.io_slots else self._callback_places,
         )
         with around_this_process():
@@ -327,18 +329,30 @@ class Worker(SettlesByRQ):
 
         self._prepare_child()
         self.connection = connection = connect_for_worker(self._given_connection)
+        token = secrets.token_hex(10)
+        settle_and_claim, armed_claim = self._claims(channel, "io", token)
         process = IOProcess(
             channel,
             connection,
-            self._settle_and_claim(connect_for_requests(self._given_connection), channel.send_refusal, "io"),
+            settle_and_claim,
+            armed_claim,
             self._settings,
             self.name,
             ByRQ(self, connection),
             self._options.limits.memory_mib,
+            token,
         )
         with around_this_process():
             process.run()
         spans.flush()
+
+    def _claims(self, channel: HorseChannel, kind: Kind, token: str) -> tuple[SettleAndClaim, ArmedClaim]:
+        """Return how a process of this kind claims: at once, and by waiting in Redis, on its own connections."""
+        settle_and_claim = self._settle_and_claim(
+            connect_for_requests(self._given_connection), channel.send_refusal, kind
+        )
+        bells = connect_for_requests(self._given_connection)
+        return settle_and_claim, ArmedClaim(bells, settle_and_claim, self.name, self.queue_names(), token)
 
     def _prepare_child(self) -> None:
         self._is_horse = True
@@ -396,8 +410,12 @@ class Worker(SettlesByRQ):
         self._presence.note_memory(horse.pid for horse in self._horses.alive)
 
     def _mute_paused_queues(self) -> None:
-        """Keep paused queues from ringing the doorbell: no horse can take their jobs."""
-        self._doorbell.muted = self._scout.muted = {queue_key(name) for name in paused(self.connection)}
+        """Let no process wait for the jobs of paused queues: it could not take them."""
+        muted = set(paused(self.connection))
+        if muted != self._muted:
+            self._muted = muted
+            self._scout.muted = set(map(queue_key, muted))
+            self._horses.wake_armed()
 
     def _handle_command(self, command: dict[str, Any]) -> None:
         """Do what one of RQ's commands to this worker asks."""
@@ -449,8 +467,8 @@ class Worker(SettlesByRQ):
             return
         self._maintenance.queue_due()
         self._mute_paused_queues()
-        muted = self._doorbell.muted
-        self._is_nothing_left = not any(self.connection.llen(key) for key in self.queue_keys() if key not in muted)
+        waiting = (self.connection.llen(queue_key(name)) for name in self.queue_names() if name not in self._muted)
+        self._is_nothing_left = not any(waiting)
         if not self._is_nothing_left:
             self._horses.wake_sleeping()
 

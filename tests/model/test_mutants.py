@@ -13,7 +13,8 @@ from tests.conftest import ROOT
 from tests.model.mutants import MUTANTS, Mutant
 
 FOUND_BY = ("Violation", "AssertionError")
-NEW_EXAMPLES_SECONDS = 280  # for a fault that the examples of `make test` miss: time is a part of each example
+# For the faults that the examples of `make test` do not show: time decides a part of each example.
+NEW_EXAMPLES_SECONDS = 280
 LONGEST_SECONDS = 600
 
 

@@ -28,7 +28,7 @@ for i = 12, #ARGV, 3 do
     local wip = prefix .. ':wip:' .. origin
     local status, must_cancel = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'tq:cancel'))
     if status == 'canceled' or must_cancel then canceled[#canceled + 1] = execution end
-    if not status then -- RQ's code has deleted the job, and cannot find a run that has no record yet
+    if not status then -- it was deleted: RQ's own code finds the entry of a run only if the run has a record
         redis.call('ZREM', wip, member)
     elseif redis.call('ZSCORE', wip, member) then
         redis.call('ZADD', wip, 'XX', now + lease, member)

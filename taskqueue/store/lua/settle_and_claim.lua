@@ -13,8 +13,11 @@
 -- ARGV[4]   kind                         any: claim every job; io: only jobs of `io_types`; cpu: only the others
 -- ARGV[5]   io_types                     names of job types: ",email,tq-callback,"
 -- ARGV[6]   look                         how many jobs of each queue to look through for one of the kind
--- ARGV[7]   rq_now                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z
--- ARGV[8]   claim                        the execution's id for the next job; '': claim nothing
+-- ARGV[7]   rq_now                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z; '' in a call that waits
+-- ARGV[8]   claim                        the execution's id for the next job; '': claim nothing; @<token>: the call has
+--                                        waited in Redis behind a BLMOVE, which has moved a job to tq:bell:<queue>.
+--                                        The id is in the field tq:armed:<token> of the worker's hash: without
+--                                        that field the process does not wait for a job any more
 -- ARGV[9]   most                         how many jobs to claim at most
 -- ARGV[10]  short                        job types, and how many microseconds each takes: ",noop:40,week:210,".
 --                                        '': claim any jobs, which all begin at once. Else: claim one job, of any
@@ -49,7 +52,8 @@
 --            'canceled': somebody asked to cancel the job, so it is canceled instead of the outcome;
 --            'dependents': other jobs wait for it, so nothing was done: RQ's own code must settle it
 --   claimed  'claimed'; 'empty': no job waits; 'others': jobs of the other kind wait, but none of ours was found;
---            'suspended': `rq suspend` holds; 'skipped': no claim was asked for, or 'dependents' came before it
+--            'suspended': `rq suspend` holds; 'skipped': no claim was asked for, or 'dependents' came before it;
+--            'disarmed': the process does not wait for a job any more
 --   jobs     job, execution, fields; job, execution, fields …: what was claimed
 --            execution: `claim` for one job, <claim>-1, <claim>-2 … for several that begin at once, <claim>.1,
 --            <claim>.2 … for a group
@@ -80,19 +84,42 @@ function undo()
     end
 end
 
+local armed -- the field that has the claim
+local is_armed = claim:sub(1, 1) == '@'
+if is_armed or again == '1' then -- what a bell has taken goes back to the front of its queue, in its order
+    for i = 2, #KEYS do
+        local bell = 'tq:bell:' .. KEYS[i]:sub(#prefix + 8)
+        while type(redis.pcall('LMOVE', bell, KEYS[i], 'RIGHT', 'LEFT')) == 'string' do end
+    end
+end
+if is_armed then
+    armed = 'tq:armed:' .. claim:sub(2)
+    claim = redis.call('HGET', worker_key, armed)
+    if not claim then return { settled, 'disarmed', {}, moved_aside } end
+    rq_now = rq_time(tonumber(time[1]), tonumber(time[2]))
+end
 local has_dependents = settle_all()
 if claim == '' or has_dependents then return { settled, 'skipped', {}, moved_aside } end
 if again == '1' then -- the answer to an earlier call may have been lost: find the jobs that have this claim already
+    local earlier = {} -- by their places in the group; 0: alone. If the call came twice, one of each; never both kinds
     for _, member in ipairs(with_care().careful('SMEMBERS', executions_key)) do
         local job, execution = member:match('^(.*):(.*)$')
         local more = execution and execution:sub(1, #claim) == claim and execution:sub(#claim + 1)
-        if more and (more == '' or more:find('^[.-]%d+$')) then
-            claimed[#claimed + 1] = job
-            claimed[#claimed + 1] = execution
-            local fields = redis.call('HGETALL', prefix .. ':job:' .. job)
+        local place = more and (more == '' and 0 or tonumber(more:match('^[.-](%d+)$')))
+        local origin = place and redis.call('HGET', prefix .. ':job:' .. job, 'origin')
+        -- Its lease may be gone: it has run out, or RQ's own code has canceled the job.
+        if origin and redis.call('ZSCORE', prefix .. ':wip:' .. origin, member) then
+            earlier[place] = { job = job, execution = execution }
+        end
+    end
+    for place = earlier[0] and 0 or 1, earlier[0] and 0 or tonumber(most) do
+        local run = earlier[place]
+        if run then
+            local fields = redis.call('HGETALL', prefix .. ':job:' .. run.job)
             fields[#fields + 1] = 'tq:attempt' -- as it was before the claim
-            fields[#fields + 1] = string.format('%d',
-                (tonumber(redis.call('HGET', prefix .. ':job:' .. job, 'tq:attempt')) or 1) - 1)
+            fields[#fields + 1] = string.format('%d', (tonumber(hash_of(fields)['tq:attempt']) or 1) - 1)
+            claimed[#claimed + 1] = run.job
+            claimed[#claimed + 1] = run.execution
             claimed[#claimed + 1] = fields
         end
     end
@@ -101,5 +128,6 @@ end
 local queues = open_queues()
 if not queues then return { settled, 'suspended', {}, moved_aside } end
 local others_wait = claim_jobs(queues)
+if armed and #claimed > 0 then redis.call('HDEL', worker_key, armed) end
 if #claimed > 0 then return { settled, 'claimed', claimed, moved_aside } end
 return { settled, others_wait and 'others' or 'empty', {}, moved_aside }

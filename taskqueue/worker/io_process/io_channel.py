@@ -2,13 +2,13 @@
 
 The process writes what it is about to do before it does it:
 
-    claim                 it has sent this claim to Redis, which may have given it jobs under `<claim>-1`,
-                          `<claim>-2` … that have not begun
+    claim                 it has sent this claim to Redis, which may have given it jobs under `<claim>`, or under
+                          `<claim>-1`, `<claim>-2` …, that have not begun
     a slot with RUNNING   this execution has begun
     a slot with CLAIMING  this execution has ended, and its outcome is being sent
 
-Besides a horse's lines it sends RETIRES: it takes nothing more, and ends when its runs have. Besides WAKE the
-worker sends STOP_RUN with an execution's id, as a line.
+Besides a horse's lines it sends RETIRES: it takes nothing more, and ends when its runs have. Besides WAKE and ARM
+the worker sends STOP_RUN with an execution's id, as a line.
 """
 
 import mmap

@@ -39,12 +39,11 @@ class IOChild(HorseProcess):
     def _new_channel(self) -> IOChannel:
         return IOChannel(self._slots)
 
-    def receive(self) -> None:
-        """Read the messages of the process."""
-        before = self.sleeps
-        super().receive()
-        if self.sleeps == RETIRES:
-            self.retires, self.sleeps = True, before
+    def _take_line(self, line: bytes) -> None:
+        if line == RETIRES:
+            self.retires = True
+        else:
+            super()._take_line(line)
 
     @property
     def is_asleep(self) -> bool:

@@ -9,6 +9,7 @@ from redis import Redis
 
 from taskqueue.hooks import event_loop
 from taskqueue.settings import Settings
+from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.capture import SharedCapture
 from taskqueue.worker.io_process.io_channel import IOChannel
@@ -33,17 +34,22 @@ class IOProcess:
         channel: IOChannel,
         connection: Redis,
         settle_and_claim: SettleAndClaim,
+        armed_claim: ArmedClaim,
         settings: Settings,
         worker_name: str,
         by_rq: ByRQ,
         max_memory_mib: int,
+        token: str,
     ) -> None:
+        """`token`: the beginning of all ids of executions of this process."""
         self._channel = channel
         self._tally = LiveTally(channel.send)
         self._loop = event_loop.share()
         self._capture = SharedCapture(connection, settings.failure_ttl_seconds)
         outcomes = Outcomes(connection, settings, by_rq, self._tally)
-        self._turns = Turns(channel, connection, settle_and_claim, outcomes, self._capture, worker_name)
+        self._turns = Turns(
+            channel, connection, settle_and_claim, armed_claim, outcomes, self._capture, worker_name, token
+        )
         self._runs = Runs(self._loop, outcomes, self._turns.report)
         self._watch = Watch(channel, self._loop, self._runs, self._turns, outcomes, self._capture, max_memory_mib)
         self._is_done = False

@@ -4,11 +4,12 @@ One thread makes one turn after the other. While it waits for Redis, the runs go
 """
 
 import logging
+import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
-from uuid import uuid4
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -16,14 +17,15 @@ from redis.exceptions import RedisError
 from taskqueue.errors import UnknownJobType
 from taskqueue.jobtypes.names import registered_type
 from taskqueue.telemetry.trace import Trace
+from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.capture import SharedCapture
-from taskqueue.worker.horse_channel import IDLE, IDLE_OTHERS, SUSPENDED, Phase, State
+from taskqueue.worker.horse_channel import AWAKE, IDLE, IDLE_OTHERS, SUSPENDED, Phase, State
 from taskqueue.worker.io_process.io_channel import RETIRES, IOChannel
 from taskqueue.worker.io_process.run import HARD_LIMIT_SECONDS, Run
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
 from taskqueue.worker.outcomes import Outcomes
-from taskqueue.worker.settle_and_claim import Claimed, Outcome, SettleAndClaim
+from taskqueue.worker.settle_and_claim import Answer, Claimed, Outcome, SettleAndClaim
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +57,17 @@ class Turns:
         channel: IOChannel,
         connection: Redis,
         settle_and_claim: SettleAndClaim,
+        armed_claim: ArmedClaim,
         outcomes: Outcomes,
         capture: SharedCapture,
         worker_name: str,
+        token: str,
     ) -> None:
+        """`token`: the beginning of all ids of executions of this process."""
         self._channel = channel
         self._connection = connection
         self._settle_and_claim = settle_and_claim
+        self._armed_claim = armed_claim
         self._outcomes = outcomes
         self._capture = capture
         self._worker_name = worker_name
@@ -69,9 +75,15 @@ class Turns:
         self._news: SimpleQueue[Ended | None] = SimpleQueue()
         self._free = list(range(channel.size - 1, -1, -1))  # slots; the lowest ones are used first
         self._settling: list[Settling] = []
-        self._token = uuid4().hex[:20]
+        self._interrupts, self._interrupted = socket.socketpair()
+        self._interrupts.setblocking(False)
+        self._interrupted.setblocking(False)
+        self._token = token
         self._claims = 0
         self._is_asleep = False  # no job waits, and the parent knows that
+        self._muted: Collection[str] | None = None  # asleep: it may wait in Redis, but not for these queues
+        self._armed = ""  # the claim that waits in Redis
+        self._waits_in_redis = False
         self._retires = False
         self._had_no_room = False
         self.running: dict[str, Run] = {}  # by execution; other threads only read it
@@ -81,16 +93,33 @@ class Turns:
 
     def report(self, run: Run, outcome: Outcome, *, is_left_behind: bool = False) -> None:
         """Have a run settled that has ended; with `is_left_behind`, one that has not. The first report counts."""
-        self._news.put(Ended(run, outcome, is_left_behind))
+        self._put(Ended(run, outcome, is_left_behind))
 
     def wake(self) -> None:
         """Look whether a job waits."""
         self._is_asleep = False
         self.nudge()
 
+    def arm(self, muted: bytes) -> None:
+        """Let a claim wait in Redis until a job comes; `muted` as in horse_channel.py."""
+        names = self._armed_claim.queues
+        self._muted = {name for name, is_muted in zip(names, muted, strict=True) if is_muted}
+        self.nudge()
+
+    @property
+    def queues(self) -> int:
+        """How many queues there are."""
+        return len(self._armed_claim.queues)
+
     def nudge(self) -> None:
         """Look whether the process must end."""
-        self._news.put(None)
+        self._put(None)
+
+    def _put(self, news: Ended | None) -> None:
+        self._news.put(news)
+        if self._waits_in_redis:
+            with suppress(BlockingIOError):
+                self._interrupts.send(b".")
 
     def retire(self, why: str) -> None:
         """Take nothing more, and end when all runs have; another I/O process is forked beside this one."""
@@ -116,7 +145,14 @@ class Turns:
         """Settle and claim, again and again; `begin` begins runs. Raises what Redis refuses for good."""
         while True:
             self._had_no_room = not self._room()
-            self._take_ended(wait=not self._settling and (self._is_asleep or not self._room()))
+            may_claim_later = self._is_asleep and not self._had_no_room
+            if self._armed and not may_claim_later:
+                begin(self._disarm())
+            has_nothing = not self._settling and (self._is_asleep or self._had_no_room)
+            waits_in_redis = has_nothing and may_claim_later and self._muted is not None
+            if waits_in_redis:
+                begin(self._wait_in_redis())
+            self._take_ended(wait=has_nothing and not waits_in_redis)
             claims = 0 if self._is_asleep else min(self._room(), MOST_CLAIMED)
             if self._settling or claims:
                 begin(self._turn(claims))
@@ -151,16 +187,69 @@ class Turns:
             self._channel.note_left_behind()
             self.retire(f"task {run.job.id} did not end when it had to")
 
-    def _turn(self, most: int) -> list[Run]:
-        """Settle what is prepared, and claim at most so many jobs; return their runs, which have not begun."""
+    def _wait_in_redis(self) -> list[Run]:
+        """Wait until a job comes, and return its run; or until there is news."""
+        try:
+            if not self._armed:
+                claim = self._next_claim()
+                self._channel.write_claim(claim)
+                self._armed = claim
+                self._armed_claim.arm(claim, self._muted or ())
+            self._waits_in_redis = True
+            answer = self._armed_claim.wait(self._interrupted) if self._news.empty() else None
+        except RedisError:
+            self._armed_claim.close()
+            return self._disarm()
+        finally:
+            self._waits_in_redis = False
+        has_news = not self._news.empty()
+        with suppress(BlockingIOError):
+            self._interrupted.recv(65536)
+        if answer and answer.claim == "claimed":
+            self._armed = ""
+            self._awake()
+            return self._take_claimed(answer)
+        if answer:  # only jobs of the other kind wait
+            return self._disarm(IDLE_OTHERS)
+        return [] if has_news else self._disarm()
+
+    def _disarm(self, why: bytes = AWAKE) -> list[Run]:
+        """End the claim that waits in Redis; return the run of a job that it has got just now.
+
+        `why`: what the process does then, if the claim has got no job.
+        """
+        armed, self._armed = self._armed, ""
+        self._awake()
+        try:
+            is_unused = self._armed_claim.disarm()
+        except RedisError:
+            self._armed_claim.close()
+            is_unused = False
+        if not is_unused:
+            return self._turn(1, armed)
+        self._channel.write_claim("")
+        if why != AWAKE:
+            self._sleep(why)
+        return []
+
+    def _awake(self) -> None:
+        self._is_asleep, self._muted = False, None
+        self._channel.send(AWAKE)
+
+    def _turn(self, most: int, armed: str = "") -> list[Run]:
+        """Settle what is prepared, and claim at most so many jobs; return their runs, which have not begun.
+
+        `armed`: a claim that has waited in Redis, and that may have got a job.
+        """
         settling, self._settling = self._settling, []
-        claim = self._next_claim() if most else ""
-        self._channel.write_claim(claim)
+        claim = armed or (self._next_claim() if most else "")
+        self._channel.write_claim(claim or self._armed)
         try:
             answer = self._settle_and_claim(
                 [outcome for _, outcome in settling],
                 claim,
                 most=most,
+                was_armed=bool(armed),
                 give_up=lambda: self._channel.hurry or (self._channel.stop and not settling),
             )
         except RedisError:
@@ -171,12 +260,16 @@ class Turns:
             self._note_settled(outcome, settled)
             self._channel.write_phase(slot, Phase.RESTING)
             self._free.append(slot)
-        runs = [run for each in answer.jobs if (run := self._run_of(each))]
-        self._channel.write_claim("")
+        runs = self._take_claimed(answer)
         if answer.claim == "suspended":
             self._sleep(SUSPENDED)
         elif answer.claim in ("empty", "others"):
             self._sleep(IDLE if answer.claim == "empty" else IDLE_OTHERS)
+        return runs
+
+    def _take_claimed(self, answer: Answer) -> list[Run]:
+        runs = [run for each in answer.jobs if (run := self._run_of(each))]
+        self._channel.write_claim(self._armed)
         return runs
 
     def _next_claim(self) -> str:
@@ -192,7 +285,7 @@ class Turns:
             log.exception("Task %s cannot be settled, and runs again", outcome.job)
 
     def _sleep(self, why: bytes) -> None:
-        self._is_asleep = True
+        self._is_asleep, self._muted = True, None
         self._channel.send(why)
 
     def _run_of(self, claimed: Claimed) -> Run | None:

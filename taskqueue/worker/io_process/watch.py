@@ -14,7 +14,7 @@ from types import FrameType
 
 from taskqueue.telemetry.log import about
 from taskqueue.worker.capture import SharedCapture
-from taskqueue.worker.horse_channel import WAKE
+from taskqueue.worker.horse_channel import ARM, WAKE
 from taskqueue.worker.horse_process import RETURNED
 from taskqueue.worker.io_process.io_channel import STOP_RUN, IOChannel
 from taskqueue.worker.io_process.run import STOP, Run, Runs, time_limit
@@ -106,6 +106,13 @@ class Watch:
             if self._received.startswith(WAKE):
                 self._received = self._received[len(WAKE) :]
                 self._turns.wake()
+                continue
+            if self._received.startswith(ARM):
+                length = len(ARM) + 1 + self._turns.queues
+                if len(self._received) < length:
+                    return
+                self._turns.arm(self._received[len(ARM) + 1 : length])
+                self._received = self._received[length:]
                 continue
             line, end, rest = self._received.partition(b"\n")
             if not end:

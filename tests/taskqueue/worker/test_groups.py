@@ -33,7 +33,7 @@ def calls(redis: Redis) -> int:
 
 
 def complete(redis: Redis, count: int, seconds: float = 60) -> None:
-    wait_until(lambda: redis.zcard("rq:finished:default") == count, seconds, what="the jobs to be complete")
+    wait_until(lambda: redis.zcard("rq:finished:default") >= count, seconds, what="the jobs to be complete")
 
 
 def test_short_jobs_share_round_trips(start: Start, queue: TaskQueue, redis: Redis, file: Path) -> None:
@@ -42,7 +42,7 @@ def test_short_jobs_share_round_trips(start: Start, queue: TaskQueue, redis: Red
     start()
     complete(redis, len(tasks))
     assert calls(redis) < len(tasks) * 0.6
-    assert file.read_text().split() == tasks  # in their order, each once
+    assert Counter(file.read_text().split()) == dict.fromkeys(tasks, 1)
     read = queue.get(tasks[-1])
     assert (read.status, read.attempt, read.result) == ("complete", 1, None)
     assert redis.zcard("rq:wip:default") == 0
@@ -93,11 +93,12 @@ def test_a_worker_that_dies_in_a_group_uses_no_attempts_of_its_jobs(
 def test_jobs_do_not_wait_behind_one_of_their_group_that_takes_long(
     start: Start, queue: TaskQueue, redis: Redis, file: Path
 ) -> None:
-    acts = [""] * 199 + ["take seconds"] + [""] * 200
+    acts = [""] * 199 + ["wait"] + [""] * 200
     tasks = submit(queue, file, acts)
     start("--horses", "2")
     complete(redis, len(tasks) - 1)
     assert queue.get(tasks[199]).status == "processing"
     assert {queue.get(task).attempt for task in tasks} == {1}
+    Path(f"{file}.go").touch()
     until(queue, tasks[199], "complete")
     assert Counter(file.read_text().split()) == dict.fromkeys(tasks, 1)
