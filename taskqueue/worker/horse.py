@@ -146,7 +146,9 @@ class Horse:
             short=self._short_types.text,
             give_up=_never if outcomes else self._stopping,
         )
-        for outcome, settled in zip(outcomes, answer.settled, strict=True):
+        for left, outcome, settled in zip(reversed(range(len(outcomes))), outcomes, answer.settled, strict=True):
+            if left and settled == "lost" and self._channel.group_over:
+                continue  # the worker has stored it, while the last one of these ran for long
             self._outcomes.note_settled(outcome, settled)
         self._ended = 0
         return answer
@@ -245,7 +247,7 @@ class Horse:
         return received
 
     def _perform(self, claimed: Claimed, claim: str) -> Outcome | None:
-        """Run the claimed job; return what becomes of it, or None if RQ's own code has settled it."""
+        """Run the claimed job; return what becomes of it; None if there is nothing to settle."""
         execution, began = claimed.execution, time.time()
         limit = 0.0
         current_trace.set(Trace.of_job(claimed.fields))
@@ -253,13 +255,15 @@ class Horse:
             job = ClaimedJob.of(claimed.id, claimed.fields, self._connection, self._worker_name)
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the horse goes on
+            origin = claimed.fields.get(b"origin", b"default").decode(errors="replace")
+            if not self._announce(claimed, claim, origin, began, 0.0):
+                return None
             return self._outcomes.unreadable(claimed, began)
         if without_place := self._without_place(job, execution, began):
             return without_place
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
-        self._channel.write(
-            State(Phase.RUNNING, claim, claimed.id, execution, job.origin, began, deadline, self._ended)
-        )
+        if not self._announce(claimed, claim, job.origin, began, deadline):
+            return None
         self._job_log.begins(job)
         self._outcomes.count_wait(job, claimed.fields, began)
         self._capture.begin(job)
@@ -288,6 +292,13 @@ class Horse:
             if self._callback_places and job.type_name == CALLBACK_TYPE:
                 self._callback_places.release()
         return self._outcomes.finished(job, execution, began, text)
+
+    def _announce(self, claimed: Claimed, claim: str, origin: str, began: float, deadline: float) -> bool:
+        """Write to the channel that a job begins; return False if it must not, because its group is over."""
+        self._channel.write(
+            State(Phase.RUNNING, claim, claimed.id, claimed.execution, origin, began, deadline, self._ended)
+        )
+        return not self._channel.group_over  # looked up after the write: see HorseProcess.end_long_group
 
     def _without_place(self, job: ClaimedJob, execution: str, began: float) -> Outcome | None:
         """Return an outcome that puts off a callback for which this worker has no place; otherwise None."""

@@ -21,6 +21,7 @@ from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.decision import Ending
 from taskqueue.worker.horse_channel import State, group_number
 from taskqueue.worker.horse_process import RETURNED, HorseProcess
+from taskqueue.worker.settle_and_claim import Outcome
 
 LEASE_SECONDS = 10  # a job whose worker is silent for so long is given to another
 
@@ -99,17 +100,24 @@ class Leases:
 
     def settle_after(self, process: HorseProcess, ending: Ending) -> None:
         """Settle what a process of this worker left behind that ended like this. Raises the driver's errors."""
-        runs = _runs(self.claims())
-        outcomes = {(outcome.job, outcome.execution): outcome for outcome in process.ended_outcomes()}
-        self._abandoned_runs.settle_ended([outcomes[run] for run in reversed(runs) if run in outcomes])
+        claims, ended = self.claims(), process.ended_outcomes()
+        self.settle_ended(claims, ended)
+        have_ended = {(outcome.job, outcome.execution) for outcome in ended}
         left = [
             (process.began(*run) or float("inf"), *run, of_this)
-            for run in runs
-            if run not in outcomes and (of_this := process.ending_of(*run, ending))
+            for run in _runs(claims)
+            if run not in have_ended and (of_this := process.ending_of(*run, ending))
         ]
         # What is put back goes to the front of its queue: the first that began comes last.
         for _, job_id, execution, of_this in sorted(left, key=lambda run: -run[0]):
             self._abandoned_runs.settle(job_id, execution, of_this)
+
+    def settle_ended(self, claims: Sequence[bytes], ended: Sequence[Outcome]) -> None:
+        """Store those outcomes of which the claims are not settled. Raises the driver's errors."""
+        runs = set(_runs(claims))
+        self._abandoned_runs.settle_ended(
+            [outcome for outcome in ended if (outcome.job, outcome.execution) in runs]
+        )
 
     def give_back_unknown(self, claims: Sequence[bytes], is_known: Callable[[str, str], bool]) -> None:
         """Put back the jobs of those claims that no process knows of: a claim came twice, or a group is over."""

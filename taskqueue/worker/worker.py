@@ -391,19 +391,28 @@ class Worker(SettlesByRQ):
         self._horses.end_large(self._options.horse_memory_mib)
 
     def _heartbeat(self) -> None:
-        was_known = self._horses.knows()
+        self._horses.end_long_groups()  # it may be the first look for long: Redis has not answered
+        knew = self._horses.knows()
         reply = self._leases.heartbeat(self._horses.running, self._horses.capacity)
-        is_known = self._horses.knows()
         if not reply.is_known:
             self.register_birth()
         for execution in reply.canceled:
             self._stop_requests.add("", execution)
-        self._leases.give_back_unknown(reply.claims, lambda *run: was_known(*run) or is_known(*run))
+        self._settle_beside(reply.claims, knew)
 
     def _end_long_groups(self) -> None:
-        """Put back the short jobs that would have to wait behind one that turns out to be long."""
+        """Let no short job wait for one of its group that turns out to be long."""
         if self._horses.end_long_groups():
-            self._leases.give_back_unknown(self._leases.claims(), self._horses.knows())
+            self._settle_beside(self._leases.claims(), self._horses.knows())
+
+    def _settle_beside(self, claims: Sequence[bytes], knew: Callable[[str, str], bool]) -> None:
+        """Store what has ended before a long job of its group, and put back the claims that no process knows.
+
+        `knew`: what the processes knew a moment ago; a run may have ended and be settled since.
+        """
+        self._leases.settle_ended(claims, self._horses.ended_before_long())
+        knows = self._horses.knows()
+        self._leases.give_back_unknown(claims, lambda *run: knew(*run) or knows(*run))
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)
