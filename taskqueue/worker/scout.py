@@ -41,7 +41,7 @@ class Scout:
         self._io_types = io_types
         self._processes = processes
         self._after = after
-        self._is_looking = False
+        self._due = float("inf")  # on the monotonic clock: when to look next
         self._seen: dict[str, set[bytes]] = {}  # by queue: the ids at both ends
         self._lengths: list[int] = []
         self._looked_further_at = 0.0
@@ -51,9 +51,7 @@ class Scout:
     def begin(self) -> None:
         """Look at the queues from now on, until they are empty or no process is idle."""
         self.keys = set(self._queue_keys).difference(self.muted)
-        if not self._is_looking:
-            self._is_looking = True
-            self._after(LOOK_SECONDS, self.look)
+        self._look_in(LOOK_SECONDS)
 
     def stop(self) -> None:
         """Look no more: the queues are empty."""
@@ -61,7 +59,9 @@ class Scout:
 
     def look(self) -> None:
         """Look once, and again later. Raises the driver's errors."""
-        self._is_looking = False
+        if time.monotonic() < self._due:
+            return  # this look has taken place earlier
+        self._due = float("inf")
         self.keys.difference_update(self.muted)
         if not self._processes.is_any_idle:  # a process that becomes idle begins again, if others' jobs wait
             self.keys.clear()
@@ -75,8 +75,13 @@ class Scout:
             self.keys.clear()
             raise
         if self.keys:
-            self._is_looking = True
-            self._after(self._pause_seconds, self.look)
+            self._look_in(self._pause_seconds)
+
+    def _look_in(self, seconds: float) -> None:
+        due = time.monotonic() + seconds
+        if due < self._due:
+            self._due = due
+            self._after(seconds, self.look)
 
     @property
     def _pause_seconds(self) -> float:
