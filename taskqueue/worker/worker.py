@@ -286,7 +286,7 @@ class Worker(SettlesByRQ):
             channel,
             connection,
             settle_and_claim,
-            ArmedClaim(bells, settle_and_claim, self.name, self.queue_names(), token),
+            ArmedClaim(bells, settle_and_claim, self.queue_names(), token),
             self._settings,
             self.name,
             ByRQ(self, connection),
