@@ -407,6 +407,10 @@ class Call:
         self._wire.loses = self._bells.loses = None
         self.was_lost = self.was_lost or not self.is_done
 
+    def end(self) -> None:
+        """Let the horse die that waits for the answer."""
+        self._run.throw()
+
     @property
     def is_done(self) -> bool:
         """Whether all answers have come."""
@@ -551,6 +555,9 @@ class Worker:
     ) -> None:
         """Settle what horses left that ended while they ran these, or waited for the answer to this call."""
         ending = Ending(how, f"Its horse ended: {how.name}.")
+        if call:
+            call.end()
+            self._armed.close()
         for state in self._states(runs, call):
             self._leases.settle_after_horse(state, [], ending)
         for group in groups:

@@ -171,7 +171,8 @@ def _limits(model: Model, world: World) -> Iterator[str]:
     for job_type, most in CONCURRENCY.items():
         running = world.sets.get(f"tq:limit:{job_type}:running", set())
         own = [job for job in model.jobs.values() if job.type == job_type]
-        at_work = {f"{job.id}:{job.execution}" for job in own if job.execution}
+        # A run whose job RQ's own code has canceled or deleted counts until somebody else waits for its place.
+        at_work = {f"{job.id}:{job.execution}" for job in own if job.status == "started"}
         if len(at_work) > most:
             yield f"{len(at_work)} jobs of the type {job_type} run at once, {most} may"
         if missing := at_work - running:

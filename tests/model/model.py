@@ -260,6 +260,7 @@ class Model:
         if job.status not in ("failed", "stopped", "canceled"):
             return "refused"
         self.skip_callback(job)
+        job.execution = ""  # RQ's own code has canceled it while it ran: that run has lost the job
         job.attempt, job.is_called, job.has_expired, job.is_canceling = 0, False, False, False
         if job.is_ours and job.attempts > 1:
             job.retries_left = job.attempts - 1

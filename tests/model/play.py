@@ -54,6 +54,8 @@ class Play:
 
     @staticmethod
     def _close(worker: PlayedWorker) -> None:
+        if worker.call:
+            worker.call.end()
         worker.worker.close()
         for group in [*worker.groups]:
             worker.end(group)
