@@ -115,8 +115,13 @@ def tag_index_key(tag: str) -> str:
 
 
 def bell_key(queue: str) -> str:
-    """Return the key of the list through which a job of a queue wakes one work-horse: worker/armed_claim.py."""
+    """Return the key of the list through which a job of a queue wakes one process: worker/armed_claim.py."""
     return f"tq:bell:{queue}"
+
+
+def armed_key(token: str) -> str:
+    """Return the key of the execution's id for the next job of a process that waits: worker/armed_claim.py."""
+    return f"tq:armed:{token}"
 
 
 def limit_key(job_type: str) -> str:
@@ -234,7 +239,6 @@ class WorkerField:
     BUSY = "tq:busy"  # how many of them run a job now
     IO_SLOTS = "tq:io_slots"  # how many jobs its I/O process can run at once; 0: it has none
     IO_BUSY = "tq:io_busy"  # how many jobs its I/O process runs now
-    ARMED = "tq:armed:"  # with a token behind: the execution's id for the next job of a process that waits
     RELEASE = "tq:release"  # RELEASE, where it is set
     MEMORY = "tq:memory"  # bytes that the processes of the worker use, those that they share counted once
 

@@ -90,8 +90,8 @@ class State(NamedTuple):
 
 
 def is_of_claim(execution: str, claim: str) -> bool:
-    """Return whether Redis gave this execution's id to a job for `claim`: alone, or in a group."""
-    return bool(claim) and (execution == claim or execution.startswith(f"{claim}."))
+    """Return whether Redis gave this execution's id to a job for `claim`: alone, in a group, or with others."""
+    return bool(claim) and (execution == claim or execution.startswith((f"{claim}.", f"{claim}-")))
 
 
 def group_number(execution: str) -> int:

@@ -352,7 +352,7 @@ class Worker(SettlesByRQ):
             connect_for_requests(self._given_connection), channel.send_refusal, kind
         )
         bells = connect_for_requests(self._given_connection)
-        return settle_and_claim, ArmedClaim(bells, settle_and_claim, self.name, self.queue_names(), token)
+        return settle_and_claim, ArmedClaim(bells, settle_and_claim, self.queue_names(), token)
 
     def _prepare_child(self) -> None:
         self._is_horse = True
