@@ -143,12 +143,12 @@ def test_a_coroutine_that_blocks_the_loop_is_named(start: Start, queue: TaskQueu
     assert any("blocks the event loop" in line for line in lines)
 
 
-def test_a_blocked_loop_is_broken_at_the_time_limit(start: Start, queue: TaskQueue) -> None:
+def test_a_blocked_loop_is_broken_at_the_time_limit(start: Start, queue: TaskQueue, figure: Figure) -> None:
     worker = start()
     pid = io_process(worker, queue)
     task = queue.submit("blocking", {"seconds": 60}, SubmitOptions(timeout=1, attempts=1))
     other = queue.submit("wait", {"seconds": 0.1})
-    until(queue, task.id, "failed")
+    figure("I/O process, event loop blocked: settled after the limit", until(queue, task.id, "failed") - 1)
     error = queue.get(task.id).error
     assert error
     assert error.type.endswith("JobTimeoutException")
@@ -229,7 +229,7 @@ def test_the_only_job_of_a_process_that_dies_is_known(start: Start, queue: TaskQ
 
 
 def test_at_sigterm_what_ends_in_the_grace_time_is_settled_and_the_rest_is_put_back(
-    start: Start, queue: TaskQueue, redis: Redis
+    start: Start, queue: TaskQueue, redis: Redis, figure: Figure
 ) -> None:
     worker = start("--grace-seconds", "2")
     io_process(worker, queue)
@@ -239,8 +239,11 @@ def test_at_sigterm_what_ends_in_the_grace_time_is_settled_and_the_rest_is_put_b
     long += [queue.submit("wait", {"seconds": 4.5}).id for _ in range(25)]
     for task_id in short + long:
         until(queue, task_id, "processing")
+    began = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
     worker.process.wait(10)
+    seconds = time.monotonic() - began - 2
+    figure("SIGTERM with 100 jobs in the I/O process: the worker has ended, after the grace time", seconds)
     assert all(queue.get(task_id).status == "complete" for task_id in short)
     assert all(queue.get(task_id).status == "queued" for task_id in long)
     assert all(redis.hget(f"rq:job:{task_id}", "tq:attempt") == b"0" for task_id in long)
@@ -271,9 +274,10 @@ def test_c_code_that_holds_pythons_lock_is_ended_after_its_time_limit(
 
 
 def test_workers_are_restarted_in_turn_with_a_hundred_jobs_in_flight(
-    start: Start, queue: TaskQueue, redis: Redis
+    start: Start, queue: TaskQueue, redis: Redis, figure: Figure
 ) -> None:
     workers = [start(), start()]
+    began = time.monotonic()
     tasks: list[str] = []
     for index in range(2):
         tasks += [queue.submit("nap" if number % 2 else "wait", {"seconds": 1.5}).id for number in range(200)]
@@ -284,6 +288,8 @@ def test_workers_are_restarted_in_turn_with_a_hundred_jobs_in_flight(
     for task in tasks:
         until(queue, task, "complete")
         assert attempts_of(queue, task) == 1
+    seconds = time.monotonic() - began
+    figure("two workers restarted in turn, each with 100 jobs of 1.5 s in flight: all 400 are complete", seconds)
 
 
 def test_an_ordinary_job_does_not_wait_for_jobs_that_wait(start: Start, queue: TaskQueue, redis: Redis) -> None:
