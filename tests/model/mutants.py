@@ -58,7 +58,8 @@ FILES = {
         ("a result is not stored", "keep_result(at, key.results, ttl)\n            rest_in(prefix .. ':finished:'", "rest_in(prefix .. ':finished:'"),
         ("a finished job is in no registry", "rest_in(prefix .. ':finished:' .. origin, key.job, job, ttl)"),
         ("a callback is not queued", "if callback_url and (final or how == 'canceled') then", "if callback_url and final then"),
-        ("a job with dependents is settled without them", "if final and redis.call('EXISTS', key.job .. ':dependents') == 1 then", "if false then"),
+        ("a job with dependents is settled without them", "if final and not is_over and redis.call('EXISTS', key.job .. ':dependents') == 1 then", "if false then"),
+        ("RQ's code settles a job that RQ has canceled", "if final and not is_over and redis.call", "if final and redis.call"),
         ("jobs that are settled together have no results", "keep_result(outcome, prefix .. ':results:' .. job, ttl)"),
         ("jobs that are settled together keep their leases", "redis.call('ZREM', wip, unpack(members))"),
         ("jobs that are settled together forget their dependents", "if redis.call('EXISTS', unpack(dependents)) > 0 then return end"),
@@ -122,7 +123,6 @@ OTHERS = [
     ("a settled job with dependents keeps its limit's place", "taskqueue/worker/settles_by_rq.py", "self.connection.srem(limit_running_key(job.type_name), execution.composite_key)"),
     ("a settled job with dependents calls nobody back", "taskqueue/worker/settles_by_rq.py", "MissedCallbacks(self.connection).run(job.id)"),
     ("RQ's code settles a job for another execution", "taskqueue/worker/settles_by_rq.py", "self.connection.zscore(key, execution.composite_key) is not None", "bool(key)"),
-    ("RQ's code settles a job that RQ has canceled", "taskqueue/worker/settles_by_rq.py", "if has_lease and self.connection.hget(execution.job.key, \"status\") not in (None, b\"canceled\"):", "if has_lease:"),
 ]  # fmt: skip
 MUTANTS = [Mutant(name, LUA + file, *texts) for file, rows in FILES.items() for name, *texts in rows] + [
     Mutant(*row) for row in OTHERS
