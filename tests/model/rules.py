@@ -30,6 +30,7 @@ MOSTLY = st.sampled_from((True, True, False))
 PLAIN = st.sampled_from(("plain", "patient"))
 QUEUE = st.sampled_from(QUEUES)
 LOSS = st.sampled_from(("answer", "request"))
+SELDOM_LOST = st.sampled_from((None, None, None, "answer", "request"))
 END = st.sampled_from(("finished", How.RAISED, How.RAISED_PERMANENT, How.TIMED_OUT, "postponed"))
 DEATH = st.sampled_from((How.HORSE_DIED, How.TIMED_OUT, How.RETURNED))
 
@@ -212,15 +213,16 @@ class Claims(QueueMachine):
     """Groups of short jobs, and claims that wait in Redis."""
 
     @precondition(has_room)
-    @rule(count=st.integers(2, 6), attempts=st.integers(2, 3), one_is_limited=SELDOM)
-    def submit_many(self, count: int, attempts: int, one_is_limited: bool) -> None:
-        for number in range(count):
-            job_type = "pair" if one_is_limited and number == 1 else "plain"
-            self.play.submit(job_type, SubmitOptions(attempts=attempts))
+    @precondition(some_worker(waits_not))
+    @rule(number=NUMBER, count=st.integers(2, 5), is_limited=st.integers(0, 4), loses=SELDOM_LOST)
+    def make_group(self, number: int, count: int, is_limited: int, loses: Loss | None) -> None:
+        for place in range(count):
+            self.play.submit("pair" if place == is_limited else "plain", SubmitOptions(attempts=2))
+        self.play.exchange(self.worker(number, waits_not), [], 1, loses, in_group=True)
 
     @precondition(there_are("waiting"))
     @precondition(some_worker(waits_not))
-    @rule(number=NUMBER, loses=st.none() | LOSS)
+    @rule(number=NUMBER, loses=SELDOM_LOST)
     def claim_group(self, number: int, loses: Loss | None) -> None:
         self.play.exchange(self.worker(number, waits_not), [], 1, loses, in_group=True)
 
@@ -254,13 +256,13 @@ class Claims(QueueMachine):
             self.play.go_on(worker, group, "finished", 0)
         self.play.end_horses(worker, [], False, how, [group])
 
-    @precondition(some_worker(waits_not))
+    @precondition(lambda self: not any(worker.call for worker in self.play.workers))
     @rule(number=NUMBER)
     def arm(self, number: int) -> None:
         self.play.arm(self.worker(number, waits_not))
 
     @precondition(some_worker(is_armed))
-    @rule(number=NUMBER, loses=st.none() | LOSS)
+    @rule(number=NUMBER, loses=SELDOM_LOST)
     def wake(self, number: int, loses: Loss | None) -> None:
         self.play.send_again(self.worker(number, is_armed), loses)
 
