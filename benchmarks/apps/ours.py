@@ -4,6 +4,7 @@ import os
 
 from redis import Redis
 
+from taskqueue import submit
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.discovery import discover
@@ -39,4 +40,4 @@ def enqueue_naps(count: int) -> None:
 
 
 def enqueue_stamp(at: float) -> None:
-    queue.submit("stamp", {"at": at})
+    submit("stamp", {"at": at})

@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 
 from redis import Redis
 from redis.connection import Connection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.store.keys import armed_key, bell_key, queue_key
@@ -47,14 +47,16 @@ class ArmedClaim:
         }
         self._claim = ""
         self._others_at = float("-inf")  # on the monotonic clock: when only jobs of the other kind waited
-        self._waiting: dict[str, Connection] = {}  # by queue
+        self._connections: dict[str, Connection] = {}  # by queue; ours alone: no pool's work at each wait
+        self._waiting = set[str]()  # the queues whose connection awaits an answer
         self._selector = selectors.DefaultSelector()
+        self._registered = set[str]()  # the queues whose connection is in the selector
 
     def arm(self, claim: str, muted: Collection[str]) -> None:
         """Let Redis claim a job under `claim` when a queue that is not muted holds one. Raises Redis errors."""
         self._claim, self._others_at = claim, float("-inf")
         for name in list(self._waiting):
-            if self._waiting[name].can_read(0):
+            if self._connections[name].can_read(0):
                 self._read(name)  # it has rung while this process was not armed
         self._redis.set(self._key, claim, ex=ARMED_SECONDS)
         for name in self.queues:
@@ -104,33 +106,32 @@ class ArmedClaim:
         return bool(self._redis.delete(self._key))
 
     def close(self) -> None:
-        """Close the connections that wait; `wait` opens new ones."""
-        for name in list(self._waiting):
-            self._forget(name).disconnect()
+        """Close the connections; `arm` opens them again."""
+        self._waiting.clear()
+        for connection in self._connections.values():
+            connection.disconnect()
+        self._registered.clear()
+        self._selector.close()
+        self._selector = selectors.DefaultSelector()
 
     def _send(self, name: str) -> None:
-        connection = self._redis.connection_pool.get_connection()
+        connection = self._connections.get(name)
+        if connection is None:
+            connection = self._connections[name] = self._redis.connection_pool.get_connection()
+        elif not connection.is_connected:
+            connection.connect()
+        if name not in self._registered:
+            self._selector.register(socket_of(connection), selectors.EVENT_READ, name)
+            self._registered.add(name)
         connection.send_packed_command([self._packets[name]])
-        self._waiting[name] = connection
-        self._selector.register(socket_of(connection), selectors.EVENT_READ, name)
+        self._waiting.add(name)
 
     def _read(self, name: str) -> tuple[bool, Answer]:
         """Return whether a queue has rung, and what the call behind the bell answered."""
-        connection = self._forget(name)
+        connection = self._connections[name]
+        self._waiting.discard(name)
         try:
-            try:
-                moved = connection.read_response()
-            except ResponseError:  # the key holds another type of value: the call behind the bell moves it aside
-                moved = b""
-            answer = answer_of(connection.read_response())
-        except RedisError:
-            connection.disconnect()
-            raise
-        finally:
-            self._redis.connection_pool.release(connection)
-        return moved is not None, answer
-
-    def _forget(self, name: str) -> Connection:
-        connection = self._waiting.pop(name)
-        self._selector.unregister(socket_of(connection))
-        return connection
+            moved = connection.read_response()
+        except ResponseError:  # the key holds another type of value: the call behind the bell moves it aside
+            moved = b""
+        return moved is not None, answer_of(connection.read_response())

@@ -265,9 +265,9 @@ class Horse:
         if not self._announce(claimed, claim, job.origin, began, deadline):
             return None
         self._job_log.begins(job)
-        self._outcomes.count_wait(job, claimed.fields, began)
         self._capture.begin(job)
         if job.needs_rqs_code:
+            self._outcomes.count_wait(job, claimed.fields, began)
             succeeded = self._by_rq.run(job, execution)
             outcome = "finished" if succeeded else "failed"
             self._tally.add(job.type_name, outcome, time.time() - began, job.origin)
@@ -289,6 +289,7 @@ class Horse:
             return failure
         finally:
             _current_job.reset(token)
+            self._outcomes.count_wait(job, claimed.fields, began)  # here, so that the job begins sooner
             if self._callback_places and job.type_name == CALLBACK_TYPE:
                 self._callback_places.release()
         return self._outcomes.finished(job, execution, began, text)
