@@ -110,6 +110,11 @@ def waiting(system: System, server: Server) -> int:
     return 0
 
 
+def left(system: System, jobs: int, server: Server) -> int:
+    """Return how many of these jobs have not ended; of a system that keeps no list of them, how many wait."""
+    return jobs - int(server.connection.zcard(system.ended)) if system.ended else waiting(system, server)
+
+
 class Drain(NamedTuple):
     """The throughput of the workers."""
 
@@ -118,13 +123,13 @@ class Drain(NamedTuple):
 
 
 def drain(system: System, commands: Sequence[list[str]], server: Server, *, jobs: int, leave: int = 0) -> Drain:
-    """Queue `jobs` jobs, let the workers warm up, and measure until only `leave` wait."""
+    """Queue `jobs` jobs, let the workers warm up, and measure until only `leave` are left."""
     enqueue(system, jobs, server)
     with workers(commands, server):
-        wait(lambda: waiting(system, server) <= leave + (jobs - leave) * (1 - WARM_UP))
-        left, cpu, began = waiting(system, server), server.cpu_seconds(), time.monotonic()
-        wait(lambda: waiting(system, server) <= leave)
-        done, seconds = left - waiting(system, server), time.monotonic() - began
+        wait(lambda: left(system, jobs, server) <= leave + (jobs - leave) * (1 - WARM_UP))
+        before, cpu, began = left(system, jobs, server), server.cpu_seconds(), time.monotonic()
+        wait(lambda: left(system, jobs, server) <= leave)
+        done, seconds = before - left(system, jobs, server), time.monotonic() - began
         return Drain(done / seconds, (server.cpu_seconds() - cpu) / done * 1e6)
 
 

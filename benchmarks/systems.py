@@ -23,13 +23,17 @@ class System:
     app: str
     worker: tuple[str, ...]  # the command line; the program is in the system's environment
     queue: str  # the key of the list or set of waiting jobs
+    ended: str = (
+        ""  # the key of the sorted set of jobs that have ended; "": there is none, so the waiting are counted
+    )
     packages: tuple[str, ...] = ()  # none: the system runs in the project's own environment
     jobs: int = 10_000  # for the throughput: some seconds of work
+    folder: str = ""  # of its environment; else that of its app
 
     @property
     def programs(self) -> Path:
         """The folder with the programs of the system's environment."""
-        return ENVIRONMENTS / self.app / "bin" if self.packages else OURS
+        return ENVIRONMENTS / (self.folder or self.app) / "bin" if self.packages else OURS
 
     def command(self, *more: str) -> list[str]:
         """Return the command line of a worker."""
@@ -47,6 +51,7 @@ PROJECT = System(
     app="ours",
     worker=("python", "-P", str(ROOT / "worker.py"), "--horses", "1"),  # -P: import benchmarks/jobs, not jobs/
     queue="rq:queue:default",
+    ended="rq:finished:default",
     jobs=40_000,
 )
 AS_IT_COMES = replace(
@@ -57,6 +62,7 @@ STOCK_RQ = System(
     app="rq_app",
     worker=(*RQ, "high", "default", "low"),
     queue="rq:queue:default",
+    ended="rq:finished:default",
     jobs=500,
 )
 BARE_LOOP = System(
@@ -73,6 +79,7 @@ PEERS = (
         app="rq_app",
         worker=(*RQ, "-w", "rq.SimpleWorker", "high", "default", "low"),
         queue="rq:queue:default",
+        ended="rq:finished:default",
         jobs=3_000,
     ),
     System(
@@ -130,7 +137,7 @@ def install(system: System) -> bool:
     """Make the system's environment if it is missing. Return False if pip cannot install its packages."""
     if not system.packages:
         return True
-    folder = ENVIRONMENTS / system.app
+    folder = ENVIRONMENTS / (system.folder or system.app)
     ready = folder / "ready"
     if ready.exists():
         return True

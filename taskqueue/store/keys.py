@@ -114,6 +114,16 @@ def tag_index_key(tag: str) -> str:
     return f"{INDEX}:tag:{tag}"
 
 
+def bell_key(queue: str) -> str:
+    """Return the key of the list through which a job of a queue wakes one process: worker/armed_claim.py."""
+    return f"tq:bell:{queue}"
+
+
+def armed_key(token: str) -> str:
+    """Return the key of the execution's id for the next job of a process that waits: worker/armed_claim.py."""
+    return f"tq:armed:{token}"
+
+
 def limit_key(job_type: str) -> str:
     """Return the key of the hash of a job type's limits; keys with this prefix count their use (limits.lua)."""
     return f"tq:limit:{job_type}"
@@ -218,14 +228,17 @@ class Field:
     PUT_OFF = "tq:put_off"  # why its turn was put off, and since when (tasks/put_off.py)
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     BATCH = "tq:batch"  # the batch whose tasks it waits for, as the batch's on_complete
+    ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
 
 
 class WorkerField:
     """Our fields in RQ's worker hash."""
 
-    HORSES = "tq:horses"  # how many jobs the worker can run at the same time; only our workers have it
-    BUSY = "tq:busy"  # how many jobs it runs now
+    HORSES = "tq:horses"  # how many work-horses the worker has; only our workers have it
+    BUSY = "tq:busy"  # how many of them run a job now
+    IO_SLOTS = "tq:io_slots"  # how many jobs its I/O process can run at once; 0: it has none
+    IO_BUSY = "tq:io_busy"  # how many jobs its I/O process runs now
     RELEASE = "tq:release"  # RELEASE, where it is set
     MEMORY = "tq:memory"  # bytes that the processes of the worker use, those that they share counted once
 

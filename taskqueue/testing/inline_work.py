@@ -18,11 +18,13 @@ from taskqueue.run.context import Progress, send_progress_by, write_progress
 from taskqueue.settings import Settings
 from taskqueue.store.keys import Field, decoded, job_key, registry_key
 from taskqueue.tasks.running import running_job, set_running_job
+from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.horse import Horse, HorseLimits
 from taskqueue.worker.horse_channel import HorseChannel
 from taskqueue.worker.job import RegisteredJob
 from taskqueue.worker.maintenance.maintenance import Maintenance
+from taskqueue.worker.outcomes import Outcomes
 from taskqueue.worker.settle_and_claim import SettleAndClaim
 from taskqueue.worker.settles_by_rq import SettlesByRQ
 
@@ -124,6 +126,8 @@ class _InlineHorse(Horse):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._tally = _NoTally()  # type: ignore[assignment]
+        self._outcomes = Outcomes(self._connection, self._settings, self._by_rq, self._tally)
         self._time_limit = _NoTimeLimit()  # type: ignore[assignment]
         self._capture = _NoCapture(self._connection)  # type: ignore[assignment]
 
@@ -136,8 +140,13 @@ class _InlineHorse(Horse):
     def _sleep(self, why: bytes) -> NoReturn:
         raise _NothingWaits
 
-    def _send_tally(self) -> None:
-        self._tally.take()
+
+class _NoTally(Tally):
+    """Counts for nobody."""
+
+    def send(self) -> None:
+        """Forget what was counted."""
+        self.take()
 
 
 class _NoTimeLimit:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -15,7 +16,7 @@ from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.decision import Ending
 from taskqueue.worker.job import RegisteredJob
 from taskqueue.worker.job_log import JobLog
-from taskqueue.worker.settle_and_claim import SettleAndClaim, outcome_of
+from taskqueue.worker.settle_and_claim import Outcome, SettleAndClaim, outcome_of
 from taskqueue.worker.wrong_types import is_wrong_type
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,16 @@ class AbandonedRuns:
         log.warning("The run of task %s cannot be settled and is dropped: %s", job_id, reason, extra=about(job_id))
         return False
 
+    def settle_ended(self, outcomes: Sequence[Outcome]) -> None:
+        """Settle runs that had ended before their horse did. Raises the driver's errors."""
+        answer = self._settle_and_claim(outcomes, give_up=lambda: True) if outcomes else None
+        for outcome, settled in zip(outcomes, answer.settled if answer else (), strict=True):
+            if settled == "dependents":
+                self._by_rq.settle(outcome)
+            if settled != "lost":
+                self._tally.add(outcome.job_type, outcome.kind, outcome.ended - outcome.began, outcome.origin)
+                self._job_log.settled(outcome)
+
     def _settle(self, job_id: str, execution: str, ending: Ending) -> bool:
         try:
             job = RegisteredJob.fetch(job_id, connection=self._connection, serializer=JSONSerializer)
@@ -58,7 +69,7 @@ class AbandonedRuns:
             return False
         began = job.started_at.timestamp() if job.started_at else time.time()
         outcome = outcome_of(job, execution, ending, began, self._failure_ttl)
-        settled = self._settle_and_claim(outcome, give_up=lambda: True).settled
+        (settled,) = self._settle_and_claim([outcome], give_up=lambda: True).settled
         if settled == "lost":
             return True
         if settled == "dependents":

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from rq.command import PUBSUB_CHANNEL_TEMPLATE
 
 from taskqueue.worker.boundary import Rarely
-from taskqueue.worker.doorbell import socket_of
+from taskqueue.worker.sockets import socket_of
 
 log = logging.getLogger(__name__)
 

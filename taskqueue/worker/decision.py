@@ -86,6 +86,7 @@ class Ending(NamedTuple):
 
     how: How
     message: str  # a traceback, or one sentence
+    alone: bool = False  # a job that is put back is never again claimed together with others
     retry_after: int = 0  # seconds for which the next attempt must wait at the least
 
 

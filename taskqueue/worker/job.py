@@ -24,6 +24,9 @@ from taskqueue.worker.decision import Attempts, Decision, How, decide
 FRESH = frozenset(field.encode() for field in PLAIN_FIELDS)
 """The fields of a job that `TaskQueue.submit` has written, and that nothing has changed since."""
 FRESH_OF_A_REQUEST = FRESH | {Field.TRACE.encode()}
+NEEDED = frozenset(b"created_at enqueued_at data origin status timeout".split())
+FRESH_OF_RQ = FRESH_OF_A_REQUEST | {b"number_of_retries"}
+"""The fields of a job that RQ's own enqueue has written, without those of RQ's other features, which are empty."""
 MAX_RETRY_SECONDS = 10 * 365 * 86_400
 DATE_LENGTH = len("2026-11-24T10:43:05.120000Z")
 
@@ -147,6 +150,11 @@ class RegisteredJob(Job):
         pipeline.hdel(self.key, Field.PROGRESS)
 
 
+def _is_fresh_of_rq(raw: Mapping[bytes, bytes]) -> bool:
+    """Return whether RQ's own enqueue has written this hash, with none of RQ's special features."""
+    return NEEDED <= {name for name, value in raw.items() if value} <= FRESH_OF_RQ
+
+
 class ClaimedJob(RegisteredJob):
     """A job that a work-horse has claimed.
 
@@ -164,16 +172,18 @@ class ClaimedJob(RegisteredJob):
         job._id, job.connection, job._hash = job_id, connection, raw
         job.worker_name, job.claimed = worker_name, True
         job.is_fresh = (
-            (raw.keys() == FRESH_OF_A_REQUEST or raw.keys() == FRESH)
+            (raw.keys() == FRESH_OF_A_REQUEST or raw.keys() == FRESH or _is_fresh_of_rq(raw))
             and raw[b"status"] == b"queued"
             and len(raw[b"created_at"]) == len(raw[b"enqueued_at"]) == DATE_LENGTH
         )
         if not job.is_fresh:
             job._read_all()
             return job
-        job.attempt, job.attempts = 1, int(raw[b"tq:attempts"])
+        attempts, result_ttl = raw.get(b"tq:attempts"), raw.get(b"result_ttl")
+        job.attempt, job.is_ours = 1, attempts is not None
+        job.attempts = int(attempts or int(raw.get(b"retries_left", 0)) + 1)
         job.origin = raw[b"origin"].decode()
-        job.timeout, job.result_ttl = int(raw[b"timeout"]), int(raw[b"result_ttl"])
+        job.timeout, job.result_ttl = int(raw[b"timeout"]), int(result_ttl) if result_ttl else None
         data = raw[b"data"]
         plain = data if data.startswith(b"[") else zlib.decompress(data)
         job._func_name, job._instance, job._args, job._kwargs = json.loads(plain.decode())

@@ -5,7 +5,7 @@ maintenance/lost_jobs.py.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
 from redis import Redis
@@ -18,11 +18,12 @@ from taskqueue.store.liveness import WORKER_TTL_SECONDS
 from taskqueue.store.times import rq_now
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.abandoned_runs import AbandonedRuns
-from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import Phase, State
+from taskqueue.worker.decision import Ending
+from taskqueue.worker.horse_channel import State, group_number
+from taskqueue.worker.horse_process import RETURNED, HorseProcess
+from taskqueue.worker.settle_and_claim import Outcome
 
 LEASE_SECONDS = 10  # a job whose worker is silent for so long is given to another
-RETURNED = Ending(How.RETURNED, "It is put back to its queue.")
 
 
 class HeartbeatReply(NamedTuple):
@@ -31,6 +32,15 @@ class HeartbeatReply(NamedTuple):
     is_known: bool  # False: Redis has forgotten this worker, which must register again
     claims: list[bytes]  # <job>:<execution> of all that this worker has claimed and not settled
     canceled: set[str]  # the executions that somebody has canceled while they ran
+
+
+class Capacity(NamedTuple):
+    """How many jobs a worker could run at once, and runs now."""
+
+    horses: int
+    busy_horses: int
+    io_slots: int  # 0: it has no I/O process
+    busy_io_slots: int
 
 
 class Leases:
@@ -61,12 +71,12 @@ class Leases:
         """For how many seconds Redis has answered without a break; 0 while it does not answer."""
         return 0.0 if self._in_touch_since is None else time.monotonic() - self._in_touch_since
 
-    def heartbeat(self, running: Sequence[State], horses: int) -> HeartbeatReply:
+    def heartbeat(self, running: Sequence[State], capacity: Capacity) -> HeartbeatReply:
         """Renew the leases of the running jobs, and report how many jobs could run. Raises the driver's errors."""
         totals = self._tally.totals()
         finished, failed, seconds = (now - sent for now, sent in zip(totals, self._totals_in_redis, strict=True))
         arguments: list[str | int | float] = [RQ_KEY_PREFIX, LEASE_SECONDS, rq_now(), WORKER_TTL_SECONDS]
-        arguments += [finished, failed, round(seconds, 6), horses]
+        arguments += [finished, failed, round(seconds, 6), *capacity]
         for state in running:
             arguments += (state.origin, state.job, state.execution)
         try:
@@ -81,20 +91,43 @@ class Leases:
             self._in_touch_since = time.monotonic()
         return HeartbeatReply(bool(is_known), claims, set(map(decoded, canceled)))
 
-    def settle_after_horse(self, state: State, ending: Ending) -> None:
-        """Settle what a horse of this worker left behind that ended in this state. Raises the driver's errors."""
-        for member in cast("set[bytes]", self._connection.smembers(self._executions_key)):
-            job_id, _, execution = decoded(member).rpartition(":")
-            if state.phase is not Phase.RESTING and (job_id, execution) == (state.job, state.execution):
-                self._abandoned_runs.settle(job_id, execution, ending)
-            elif execution == state.claim:
-                self._abandoned_runs.settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
+    def claims(self) -> list[bytes]:
+        """Return <job>:<execution> of all that this worker has claimed and not settled.
 
-    def give_back_unknown(self, claims: Sequence[bytes], states: Sequence[State]) -> None:
-        """Put back the jobs of the claims that no horse in these states knows: a claim came late, or twice."""
-        for member in claims:
-            job_id, _, execution = decoded(member).rpartition(":")
-            if any(state.knows(job_id, execution) for state in states):
-                continue
-            if not self._abandoned_runs.settle(job_id, execution, RETURNED):
-                self._connection.srem(self._executions_key, member)
+        Raises the driver's errors.
+        """
+        return list(cast("set[bytes]", self._connection.smembers(self._executions_key)))
+
+    def settle_after(self, process: HorseProcess, ending: Ending) -> None:
+        """Settle what a process of this worker left behind that ended like this. Raises the driver's errors."""
+        claims, ended = self.claims(), process.ended_outcomes()
+        self.settle_ended(claims, ended)
+        have_ended = {(outcome.job, outcome.execution) for outcome in ended}
+        left = [
+            (process.began(*run) or float("inf"), *run, of_this)
+            for run in _runs(claims)
+            if run not in have_ended and (of_this := process.ending_of(*run, ending))
+        ]
+        # What is put back goes to the front of its queue: the first that began comes last.
+        for _, job_id, execution, of_this in sorted(left, key=lambda run: -run[0]):
+            self._abandoned_runs.settle(job_id, execution, of_this)
+
+    def settle_ended(self, claims: Sequence[bytes], ended: Sequence[Outcome]) -> None:
+        """Store those outcomes of which the claims are not settled. Raises the driver's errors."""
+        runs = set(_runs(claims))
+        self._abandoned_runs.settle_ended(
+            [outcome for outcome in ended if (outcome.job, outcome.execution) in runs]
+        )
+
+    def give_back_unknown(self, claims: Sequence[bytes], is_known: Callable[[str, str], bool]) -> None:
+        """Put back the jobs of those claims that no process knows of: a claim came twice, or a group is over."""
+        for job_id, execution in _runs(claims):
+            if not is_known(job_id, execution) and not self._abandoned_runs.settle(job_id, execution, RETURNED):
+                self._connection.srem(self._executions_key, f"{job_id}:{execution}")
+
+
+def _runs(members: Iterable[bytes]) -> list[tuple[str, str]]:
+    """Return job and execution of each <job>:<execution>: the last of a group first, to be put back."""
+    parts = (decoded(member).rpartition(":") for member in members)
+    runs = [(job_id, execution) for job_id, _, execution in parts]
+    return sorted(runs, key=lambda run: -group_number(run[1]))

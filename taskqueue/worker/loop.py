@@ -17,13 +17,21 @@ class Loop:
     def __init__(self, boundary: Boundary) -> None:
         self.selector = selectors.DefaultSelector()
         self._boundary = boundary
-        self._timers: list[tuple[Callable[[], object], float]] = []
+        self._timers: list[tuple[Callable[[], object], float, Callable[[], bool]]] = []
         self._due: list[float] = []
+        self._once: list[tuple[float, Callable[[], object]]] = []
 
-    def every(self, seconds: float, act: Callable[[], object]) -> None:
-        """Call `act` at once, and then every so many seconds; what is due together runs in this order."""
-        self._timers.append((act, seconds))
+    def every(self, seconds: float, act: Callable[[], object], when: Callable[[], bool] = lambda: True) -> None:
+        """Call `act` at once, and then every so many seconds; what is due together runs in this order.
+
+        While `when` returns false, `act` is not called, and the loop does not wake for it.
+        """
+        self._timers.append((act, seconds, when))
         self._due.append(0.0)
+
+    def after(self, seconds: float, act: Callable[[], object]) -> None:
+        """Call `act` once, in so many seconds."""
+        self._once.append((time.monotonic() + seconds, act))
 
     def wake_on_signals(self) -> None:
         """End the wait at each signal that has a handler, a child's end included."""
@@ -37,12 +45,17 @@ class Loop:
     def run_once(self) -> None:
         """Call the timers that are due, wait until the next one, and call what the sockets are registered with."""
         now = time.monotonic()
-        for index, (act, seconds) in enumerate(self._timers):
-            if now >= self._due[index]:
+        for index, (act, seconds, when) in enumerate(self._timers):
+            if now >= self._due[index] and when():
                 self._boundary.attempt(act)
                 pause = seconds * 2 ** min(self._boundary.failures(act), 10)
                 self._due[index] = now + max(seconds, min(pause, LONGEST_PAUSE_SECONDS))
-        for key, _ in self.selector.select(max(0.0, min(self._due) - time.monotonic())):
+        for call in [call for call in self._once if call[0] <= now]:
+            self._once.remove(call)
+            self._boundary.attempt(call[1])
+        timers = (due for due, (_, _, when) in zip(self._due, self._timers, strict=True) if when())
+        due = min([*timers, *(at for at, _ in self._once)])
+        for key, _ in self.selector.select(max(0.0, due - time.monotonic())):
             self._boundary.attempt(key.data)
             if failures := self._boundary.failures(key.data):  # its socket may stay readable: no busy loop
                 time.sleep(min(failures * 0.05, LONGEST_PAUSE_SECONDS / 10))

@@ -19,6 +19,7 @@ from taskqueue.store.keys import (
     TAG_INDEXES,
     TOTALS,
     WORKERS,
+    bell_key,
     decoded,
     queue_key,
     queue_workers_key,
@@ -52,7 +53,7 @@ class WrongTypes:
         }
         self._types |= {type_index_key(name): "zset" for name in known_types()}
         for queue in queues:
-            self._types |= {queue_key(queue): "list", queue_workers_key(queue): "set"}
+            self._types |= {queue_key(queue): "list", bell_key(queue): "list", queue_workers_key(queue): "set"}
             self._types |= {scheduler_lock_key(queue): "lock"}
             self._types |= {registry_key(registry, queue): "zset" for registry in REGISTRIES}
 

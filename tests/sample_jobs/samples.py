@@ -484,3 +484,20 @@ async def talk(port: int, word: str) -> str:
     writer.write(f"{word}\n".encode())
     await writer.drain()
     return (await reader.readline()).decode().strip()
+
+
+@job("brief", attempts=3, retry_delay=0)
+def brief(file: str, act: str = "") -> None:
+    """Write the task's id to a file; in the first run, also kill the horse or its worker, or wait."""
+    task = current_task()
+    assert task
+    with Path(file).open("a") as lines:
+        lines.write(f"{task.id}\n")
+    if not act or Path(file).read_text().count(task.id) > 1:
+        return
+    if act == "kill the horse":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if act == "kill the worker":
+        os.kill(os.getppid(), signal.SIGKILL)
+    while not Path(f"{file}.go").exists():
+        time.sleep(0.01)

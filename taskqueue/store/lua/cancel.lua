@@ -26,8 +26,11 @@ origin = origin or 'default'
 if status == 'started' then
     -- settle_and_claim.lua obeys this field even if the worker does not get the command.
     redis.call('HSET', KEYS[1], 'tq:cancel', '1')
-    for _, execution in ipairs(redis.call('ZRANGE', prefix .. ':executions:' .. id, 0, -1)) do
-        local command = { command = 'stop-execution', job_id = id, execution_id = execution }
+    -- A run has a record from its first heartbeat on.
+    local executions = redis.call('ZRANGE', prefix .. ':executions:' .. id, 0, -1)
+    for _, execution in ipairs(#executions > 0 and executions or { '' }) do
+        local name = execution == '' and 'stop-job' or 'stop-execution'
+        local command = { command = name, job_id = id, execution_id = execution }
         redis.call('PUBLISH', prefix .. ':pubsub:' .. (worker or ''), cjson.encode(command))
     end
     return { 'stopping', status, '' }

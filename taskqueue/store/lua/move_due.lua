@@ -9,6 +9,9 @@
 --
 -- Returns how many it moved. A job with one of RQ's own rate limits is left to RQ's own code.
 local prefix, rq_now, most = unpack(ARGV)
+-- A job that Redis took for a work-horse, and then was stopped before it could run the claim: worker/armed_claim.py.
+local bell = 'tq:bell:' .. KEYS[2]:sub(#prefix + 8)
+for _ = 1, redis.call('LLEN', bell) do redis.call('LMOVE', bell, KEYS[2], 'RIGHT', 'LEFT') end
 local now = tonumber(redis.call('TIME')[1])
 local moved = 0
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, most)) do

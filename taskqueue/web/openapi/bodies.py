@@ -92,10 +92,10 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         group="3f0a1c9b7d52", type=name, error="ConnectionError: the line is down", count=1,
         first_failed_at=ended_at, last_failed_at=ended_at, examples=(OTHER_ID,), by_hour=(0,) * 23 + (1,),
     )  # fmt: skip
-    counts = TaskCounts(queued=2, scheduled=0, deferred=0, processing=1, complete=46, failed=1, canceled=0)
+    counts = TaskCounts(queued=2, held=0, scheduled=0, deferred=0, processing=1, complete=46, failed=1, canceled=0)
     worker = WorkerView(
         name=WORKER, state="busy", queues=(queue,), host="10.1.0.7", pid=1, started_at=BEGAN,
-        last_heartbeat=ended_at, horses=2, tasks=(ID,), runs_finished=46, runs_failed=1,
+        last_heartbeat=ended_at, horses=2, io_slots=100, tasks=(ID,), runs_finished=46, runs_failed=1,
         release="v42", memory_bytes=94_371_840,
     )  # fmt: skip
     change = Change(

@@ -9,12 +9,15 @@ from rq.queue import Queue
 from taskqueue.store.keys import decoded, execution_key, registry_key
 from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.decision import Ending, How
+from taskqueue.worker.horse_channel import group_number
 from taskqueue.worker.leases import LEASE_SECONDS, Leases
 
 MAX_LOST = 100  # jobs of one queue in one run
 WORKER_LOST = Ending(
     How.WORKER_LOST, "Its worker was not heard of any more: it was killed, out of memory, or cut off."
 )
+MAY_HAVE_BEGUN = Ending(How.RETURNED, "It is put back to its queue, to run alone.", alone=True)
+"""The ending of a short job that its worker had claimed in a group: nobody knows which of them had begun."""
 
 
 class LostJobs:
@@ -37,8 +40,12 @@ class LostJobs:
         for queue in self._queues:
             key = registry_key("wip", queue.name)
             expired = cast("list[bytes]", self._connection.zrangebyscore(key, "-inf", now, 0, MAX_LOST))
-            for member in expired:
+            for member in reversed(expired):  # of a group, the last one first: they go to the front of their queue
                 job_id, _, execution = decoded(member).rpartition(":")
-                if not self._abandoned_runs.settle(job_id, execution, WORKER_LOST):
+                ending = WORKER_LOST
+                # Of a group, only a job that lives for long gets a record, by a heartbeat.
+                if group_number(execution) and not self._connection.exists(execution_key(decoded(member))):
+                    ending = MAY_HAVE_BEGUN
+                if not self._abandoned_runs.settle(job_id, execution, ending):
                     self._connection.zrem(key, member)
                     self._connection.delete(execution_key(decoded(member)))

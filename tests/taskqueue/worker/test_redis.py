@@ -80,7 +80,7 @@ def test_a_claim_that_reached_redis_twice_is_given_back(start: Start, queue: Tas
     until(queue, task.id, "complete")
     second = queue.submit("counted", {}, SubmitOptions(queue="default", attempts=1))
     # As if the network had delivered the last bytes of a cut connection late.
-    assert SettleAndClaim(redis, "one", ["default"], 10)(claim="late").job_id == second.id
+    assert SettleAndClaim(redis, "one", ["default"], 10)(claim="late").jobs[0].id == second.id
     wait_until(lambda: "put back" in worker.log, what="the worker to notice")
     read = queue.get(second.id)
     assert (read.status, read.attempt, read.errors) == ("queued", 0, ())

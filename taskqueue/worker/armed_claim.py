@@ -1,0 +1,137 @@
+"""A claim that waits in Redis until a queue holds a job: the job starts as soon as one process of ours has woken.
+
+For each queue a connection sends two commands in one packet: `BLMOVE <queue> tq:bell:<queue> LEFT RIGHT`, which
+blocks until the queue holds a job and takes it; and the call of settle_and_claim.lua, which Redis keeps till then.
+That call puts the job back to the front of its queue, and claims in the usual way. So a job wakes one work-horse,
+whatever the number of those that wait.
+
+The execution's id for the claim is in a key of its own (not in the worker's hash: that would come back when Redis
+has forgotten the worker). The call that claims a job removes the id, so that the calls that wait on the other
+connections claim nothing: they only put back what the bell has taken.
+"""
+
+import selectors
+import socket
+import time
+from collections.abc import Collection, Sequence
+
+from redis import Redis
+from redis.connection import Connection
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from taskqueue.store.keys import armed_key, bell_key, queue_key
+from taskqueue.store.transaction import packed
+from taskqueue.worker.horse_channel import is_of_claim
+from taskqueue.worker.settle_and_claim import Answer, SettleAndClaim, answer_of
+from taskqueue.worker.sockets import socket_of
+
+BLOCK_SECONDS = 10  # of one wait; then the next one begins
+ARMED_SECONDS = 60  # for so long the id is kept; each wait that ends without a job keeps it for longer
+SILENCE_SECONDS = BLOCK_SECONDS + 5  # without an answer: the connection is dead, though nobody has closed it
+FALSE_ALARMS = 3  # rings without a job, after which each one is followed by a pause
+PAUSE_SECONDS = 0.05
+
+
+class ArmedClaim:
+    """The claim of one process, which waits in Redis while the process has nothing to begin."""
+
+    def __init__(self, redis: Redis, settle_and_claim: SettleAndClaim, queues: Sequence[str], token: str) -> None:
+        self._redis = redis
+        self.queues = queues
+        self._key = armed_key(token)
+        call = settle_and_claim.armed_call(token)
+        self._packets = {
+            name: packed("BLMOVE", queue_key(name), bell_key(name), "LEFT", "RIGHT", BLOCK_SECONDS) + call
+            for name in queues
+        }
+        self._claim = ""
+        self._others_at = float("-inf")  # on the monotonic clock: when only jobs of the other kind waited
+        self._connections: dict[str, Connection] = {}  # by queue; ours alone: no pool's work at each wait
+        self._waiting = set[str]()  # the queues whose connection awaits an answer
+        self._selector = selectors.DefaultSelector()
+        self._registered = set[str]()  # the queues whose connection is in the selector
+
+    def arm(self, claim: str, muted: Collection[str]) -> None:
+        """Let Redis claim a job under `claim` when a queue that is not muted holds one. Raises Redis errors."""
+        self._claim, self._others_at = claim, float("-inf")
+        for name in list(self._waiting):
+            if self._connections[name].can_read(0):
+                self._read(name)  # it has rung while this process was not armed
+        self._redis.set(self._key, claim, ex=ARMED_SECONDS)
+        for name in self.queues:
+            if name not in self._waiting and name not in muted:
+                self._send(name)
+
+    def wait(self, interrupt: socket.socket) -> Answer | None:
+        """Return what Redis has claimed since `arm`, or that only jobs of the other kind wait.
+
+        Returns None if `interrupt` can be read: then `wait` may be called again; or if no claim is allowed. Unless
+        a job was claimed, `disarm` ends the claim. Raises the driver's errors.
+        """
+        self._selector.register(interrupt, selectors.EVENT_READ, None)
+        try:
+            return self._wait()
+        finally:
+            self._selector.unregister(interrupt)
+
+    def _wait(self) -> Answer | None:
+        false_alarms = 0
+        while True:
+            answers = self._selector.select(SILENCE_SECONDS)
+            if not answers and self._waiting:
+                raise RedisTimeoutError("no answer to a wait that should have ended")
+            for ready, _ in answers:
+                name = ready.data
+                if name is None:
+                    return None
+                has_rung, answer = self._read(name)
+                if answer.claim == "claimed" and is_of_claim(answer.jobs[0].execution, self._claim):
+                    return answer
+                if answer.claim in ("disarmed", "suspended"):
+                    return None
+                if answer.claim == "others" and has_rung:
+                    # Only twice in a row: the process that can take the job may just have been about to.
+                    others_at, self._others_at = self._others_at, time.monotonic()
+                    if self._others_at - others_at < PAUSE_SECONDS:
+                        return answer
+                    has_rung = False
+                false_alarms += has_rung
+                if false_alarms > FALSE_ALARMS:
+                    time.sleep(PAUSE_SECONDS)
+                self._send(name)
+
+    def disarm(self) -> bool:
+        """Let nothing more be claimed; return whether nothing has been. Raises the driver's errors."""
+        return bool(self._redis.delete(self._key))
+
+    def close(self) -> None:
+        """Close the connections; `arm` opens them again."""
+        self._waiting.clear()
+        for connection in self._connections.values():
+            connection.disconnect()
+        self._registered.clear()
+        self._selector.close()
+        self._selector = selectors.DefaultSelector()
+
+    def _send(self, name: str) -> None:
+        connection = self._connections.get(name)
+        if connection is None:
+            connection = self._connections[name] = self._redis.connection_pool.get_connection()
+        elif not connection.is_connected:
+            connection.connect()
+        if name not in self._registered:
+            self._selector.register(socket_of(connection), selectors.EVENT_READ, name)
+            self._registered.add(name)
+        connection.send_packed_command([self._packets[name]])
+        self._waiting.add(name)
+
+    def _read(self, name: str) -> tuple[bool, Answer]:
+        """Return whether a queue has rung, and what the call behind the bell answered."""
+        connection = self._connections[name]
+        self._waiting.discard(name)
+        try:
+            moved = connection.read_response()
+        except ResponseError:  # the key holds another type of value: the call behind the bell moves it aside
+            moved = b""
+        return moved is not None, answer_of(connection.read_response())
