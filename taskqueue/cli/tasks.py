@@ -40,7 +40,7 @@ def _add_submit(commands: Any) -> None:
         "submit",
         "queue a task",
         "Queue a task, and show it with reasons why it may not run soon. The payload must fit the task type's"
-        " signature: GET /task-types describes each.",
+        " signature: `types TYPE` describes it.",
         submit,
         examples=[
             """submit email '{"to": "ada@example.com", "subject": "Welcome", "body": "Hello"}' --watch""",
