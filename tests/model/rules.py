@@ -214,10 +214,12 @@ class Claims(QueueMachine):
 
     @precondition(has_room)
     @precondition(some_worker(waits_not))
-    @rule(number=NUMBER, count=st.integers(2, 5), is_limited=st.integers(0, 4), loses=SELDOM_LOST)
-    def make_group(self, number: int, count: int, is_limited: int, loses: Loss | None) -> None:
+    @rule(number=NUMBER, count=st.integers(2, 5), limited=st.integers(0, 4), at_last=st.integers(0, 8),
+          loses=SELDOM_LOST)  # fmt: skip
+    def make_group(self, number: int, count: int, limited: int, at_last: int, loses: Loss | None) -> None:
         for place in range(count):
-            self.play.submit("pair" if place == is_limited else "plain", SubmitOptions(attempts=2))
+            options = SubmitOptions(attempts=1 if place == at_last else 2)
+            self.play.submit("pair" if place == limited else "plain", options)
         self.play.exchange(self.worker(number, waits_not), [], 1, loses, in_group=True)
 
     @precondition(there_are("waiting"))
