@@ -258,6 +258,18 @@ class Claims(QueueMachine):
             self.play.go_on(worker, group, "finished", 0)
         self.play.end_horses(worker, [], False, how, [group])
 
+    @precondition(some_worker(has_group))
+    @rule(number=NUMBER)
+    def lose_group(self, number: int) -> None:
+        worker = self.worker(number, has_group)
+        jobs = [self.model.jobs[run.job_id] for run in worker.groups[0].runs]
+        self.play.kill(worker)
+        for job in [job for job in jobs if job.status == "started"]:
+            self.play.run_out(job)
+        self.play.find_lost_jobs(self.worker(number))
+        if claims := [worker for worker in self.play.workers if not worker.call]:
+            self.play.exchange(claims[0], [], 1, in_group=True)
+
     @precondition(lambda self: not any(worker.call for worker in self.play.workers))
     @rule(number=NUMBER)
     def arm(self, number: int) -> None:
