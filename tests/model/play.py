@@ -561,7 +561,8 @@ class Play:
         for _ in range(ROUNDS):
             self.rest()
             self.check()
-            if not self.model.of("waiting", "scheduled", "started"):
+            goes_on = any(self._runs(worker) for worker in self.workers)  # perhaps of a job that RQ has canceled
+            if not goes_on and not self.model.of("waiting", "scheduled", "started"):
                 break
             self._run_all()
         left = self.model.of("waiting", "scheduled", "started")

@@ -462,6 +462,13 @@ class RQTools(QueueMachine):
     def rq_cancel(self, number: int) -> None:
         self.play.rq_cancel(self.job(number, *ALIVE))
 
+    @precondition(there_are("started"))
+    @rule(number=NUMBER)
+    def rq_cancel_running(self, number: int) -> None:
+        parents = {parent for job in self.jobs("deferred") for parent in job.parents}
+        waited_for = [job for job in self.jobs("started") if job.id in parents]  # they are few
+        self.play.rq_cancel(waited_for[0] if waited_for else self.job(number, "started"))
+
     @precondition(there_are("failed", "stopped"))
     @rule(number=NUMBER)
     def rq_requeue(self, number: int) -> None:
