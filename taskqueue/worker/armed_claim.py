@@ -47,6 +47,7 @@ class ArmedClaim:
         }
         self._claim = ""
         self._others_at = float("-inf")  # on the monotonic clock: when only jobs of the other kind waited
+        self._heard_at = 0.0  # on the monotonic clock: when Redis has answered last
         self._connections: dict[str, Connection] = {}  # by queue; ours alone: no pool's work at each wait
         self._waiting = set[str]()  # the queues whose connection awaits an answer
         self._selector = selectors.DefaultSelector()
@@ -54,7 +55,7 @@ class ArmedClaim:
 
     def arm(self, claim: str, muted: Collection[str]) -> None:
         """Let Redis claim a job under `claim` when a queue that is not muted holds one. Raises Redis errors."""
-        self._claim, self._others_at = claim, float("-inf")
+        self._claim, self._others_at, self._heard_at = claim, float("-inf"), time.monotonic()
         for name in list(self._waiting):
             if self._connections[name].can_read(0):
                 self._read(name)  # it has rung while this process was not armed
@@ -78,14 +79,17 @@ class ArmedClaim:
     def _wait(self) -> Answer | None:
         false_alarms = 0
         while True:
-            answers = self._selector.select(SILENCE_SECONDS)
-            if not answers and self._waiting:
-                raise RedisTimeoutError("no answer to a wait that should have ended")
+            answers = self._selector.select(max(0.0, self._heard_at + SILENCE_SECONDS - time.monotonic()))
+            if not answers:
+                if self._waiting:
+                    raise RedisTimeoutError("no answer to a wait that should have ended")
+                self._heard_at = time.monotonic()  # all queues are muted
             for ready, _ in answers:
                 name = ready.data
                 if name is None:
                     return None
                 has_rung, answer = self._read(name)
+                self._heard_at = time.monotonic()
                 if answer.claim == "claimed" and is_of_claim(answer.jobs[0].execution, self._claim):
                     return answer
                 if answer.claim in ("disarmed", "suspended"):

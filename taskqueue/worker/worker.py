@@ -477,7 +477,8 @@ class Worker(SettlesByRQ):
         self._maintenance.queue_due()
         self._mute_paused_queues()
         waiting = (self.connection.llen(queue_key(name)) for name in self.queue_names() if name not in self._muted)
-        self._is_nothing_left = not any(waiting)
+        # A process that seems to sleep may have got a job just now, by the claim that it has left in Redis.
+        self._is_nothing_left = not any(waiting) and not self._leases.claims()
         if not self._is_nothing_left:
             self._horses.wake_sleeping()
 

@@ -214,10 +214,12 @@ class Claims(QueueMachine):
 
     @precondition(has_room)
     @precondition(some_worker(waits_not))
-    @rule(number=NUMBER, count=st.integers(2, 5), is_limited=st.integers(0, 4), loses=SELDOM_LOST)
-    def make_group(self, number: int, count: int, is_limited: int, loses: Loss | None) -> None:
+    @rule(number=NUMBER, count=st.integers(2, 5), limited=st.integers(0, 4), at_last=st.integers(0, 8),
+          loses=SELDOM_LOST)  # fmt: skip
+    def make_group(self, number: int, count: int, limited: int, at_last: int, loses: Loss | None) -> None:
         for place in range(count):
-            self.play.submit("pair" if place == is_limited else "plain", SubmitOptions(attempts=2))
+            options = SubmitOptions(attempts=1 if place == at_last else 2)
+            self.play.submit("pair" if place == limited else "plain", options)
         self.play.exchange(self.worker(number, waits_not), [], 1, loses, in_group=True)
 
     @precondition(there_are("waiting"))
@@ -255,6 +257,18 @@ class Claims(QueueMachine):
         for _ in range(min(finished, len(group.to_begin))):
             self.play.go_on(worker, group, "finished", 0)
         self.play.end_horses(worker, [], False, how, [group])
+
+    @precondition(some_worker(has_group))
+    @rule(number=NUMBER)
+    def lose_group(self, number: int) -> None:
+        worker = self.worker(number, has_group)
+        jobs = [self.model.jobs[run.job_id] for run in worker.groups[0].runs]
+        self.play.kill(worker)
+        for job in [job for job in jobs if job.status == "started"]:
+            self.play.run_out(job)
+        self.play.find_lost_jobs(self.worker(number))
+        if claims := [worker for worker in self.play.workers if not worker.call]:
+            self.play.exchange(claims[0], [], 1, in_group=True)
 
     @precondition(lambda self: not any(worker.call for worker in self.play.workers))
     @rule(number=NUMBER)
@@ -447,6 +461,13 @@ class RQTools(QueueMachine):
     @rule(number=NUMBER)
     def rq_cancel(self, number: int) -> None:
         self.play.rq_cancel(self.job(number, *ALIVE))
+
+    @precondition(there_are("started"))
+    @rule(number=NUMBER)
+    def rq_cancel_running(self, number: int) -> None:
+        parents = {parent for job in self.jobs("deferred") for parent in job.parents}
+        waited_for = [job for job in self.jobs("started") if job.id in parents]  # they are few
+        self.play.rq_cancel(waited_for[0] if waited_for else self.job(number, "started"))
 
     @precondition(there_are("failed", "stopped"))
     @rule(number=NUMBER)

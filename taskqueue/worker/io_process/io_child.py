@@ -47,8 +47,8 @@ class IOChild(HorseProcess):
 
     @property
     def is_asleep(self) -> bool:
-        """Whether the process runs nothing, and nothing waits for it."""
-        return bool(self.sleeps) and not self.busy
+        """Whether the process runs and settles nothing, and nothing waits for it."""
+        return bool(self.sleeps) and not self.states()
 
     def states(self) -> list[State]:
         """Return the state of each run that Redis may have for the process."""

@@ -79,7 +79,9 @@ class Run:
         self.is_over = False
         self.interruption: Interruption | None = None
         self.given_up_at = float("inf")
-        self.outcome: Outcome | None = None  # it has failed for good, and the `@when_failed` hooks are called
+        self.outcome: Outcome | None = (
+            None  # it was given up, or has failed and the `@when_failed` hooks are called
+        )
 
     def enter(self, trace: Trace | None) -> None:
         """Let the code of this context belong to the run."""
@@ -136,7 +138,7 @@ class Runs:
             is_in_loop = run.is_coroutine and self.in_loop() is run
             frame = sys._current_frames().get((main_thread().ident or 0) if is_in_loop else run.thread)
             message = f"{''.join(traceback.format_stack(frame)) if frame else ''}{message}"
-        outcome = self._outcomes.ended(run.job, run.execution, run.began, Ending(how, message))
+        run.outcome = outcome = self._outcomes.ended(run.job, run.execution, run.began, Ending(how, message))
         if outcome.kind == "failed" and hooks.failures:
             self._call_hooks(run, outcome, run.interruption.error())
         return outcome
@@ -219,7 +221,9 @@ class Runs:
 
     def _end(self, run: Run, outcome: Outcome, error: BaseException) -> None:
         """Report a run without success: once the `@when_failed` hooks have been called, if its task has failed."""
-        if outcome.kind == "failed" and hooks.failures:
+        if run.outcome:  # it was given up before
+            run.is_over = True
+        elif outcome.kind == "failed" and hooks.failures:
             run.given_up_at = time.monotonic() + FAILURE_HOOKS_SECONDS
             run.outcome = outcome
             self._call_hooks(run, outcome, error)
