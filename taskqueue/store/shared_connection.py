@@ -171,6 +171,8 @@ _all = weakref.WeakSet[SharedConnection]()
 
 def _begin_in_child() -> None:
     for shared in _all:
+        # redis-py's pool would wait in the child for a lock that a thread of the parent has held.
+        shared._pool._lock = threading.RLock()
         shared._begin()
 
 
