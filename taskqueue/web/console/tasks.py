@@ -33,7 +33,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
     @blueprint.get("/tasks")
     def tasks() -> ResponseReturnValue:
         search = request.args.get("q", "").strip()
-        error, page = "", Page([], None)
+        error, wanted, page = "", TaskFilter(), Page([], None)
         try:
             wanted = read_query(search)
             page = find(services, wanted, request.args.get("cursor", ""))
@@ -46,7 +46,8 @@ def register(blueprint: Blueprint, services: Services) -> None:
             error=error,
             tasks=page.tasks,
             next=address,
-            is_first="cursor" not in request.args,
+            is_live="cursor" not in request.args and not wanted.id,  # that it looks at many ids is said once
+            looks_further=bool(page.next and wanted.id and not page.tasks),
             reasons=_reasons(services, page.tasks),
             words=completions(services),
             qualifiers=QUALIFIERS,
