@@ -45,6 +45,7 @@ from taskqueue.tasks.task_filter import TaskFilter
 from taskqueue.tasks.task_json import task_json
 from taskqueue.telemetry.changes import Changes, person
 from taskqueue.telemetry.series import Series
+from taskqueue.telemetry.trace import current_sender
 
 Row = dict[str, Any]
 
@@ -90,6 +91,7 @@ class RedisOperations:
             ) from None
         request = json.dumps([task_type, payload, sorted(options.items())])
         idempotency = IdempotencyKey.of(key, CALLER, sha256(request.encode()).hexdigest()) if key else None
+        current_sender.set(person())
         accepted = self._queue.accept(task_type, payload, checked, idempotency)
         warnings = QueueWarnings(connect_for_probes(self._connection), self._settings.queues)
         return {

@@ -48,6 +48,7 @@ MAX_EXAMINED = 2000  # tasks read for one page, which may be short then: the nex
 FIELDS = (
     "status", "description", "origin", "created_at", "started_at", "ended_at", "worker_name",
     Field.ATTEMPT, Field.ATTEMPTS, Field.PROGRESS, Field.TAGS, Field.FAILURE, Field.EXPIRED,
+    Field.BY, Field.RELEASE,
 )  # fmt: skip
 
 IDS_STEP = 5000  # ids that are compared in one round trip: a few milliseconds of Redis
@@ -383,6 +384,8 @@ def _summary(task_id: str, answer: Sequence[bytes | None]) -> Summary | None:
             tags,
             failure,
             expired,
+            sent_by,
+            release,
         ) = texts
         return Summary(
             id=task_id,
@@ -399,6 +402,8 @@ def _summary(task_id: str, answer: Sequence[bytes | None]) -> Summary | None:
             worker=worker,
             failure=failure.partition(" ")[2] if failure else None,
             group=failure.partition(" ")[0] if failure else None,
+            sent_by=sent_by,
+            release=release,
         )
     except ValueError:
         return None

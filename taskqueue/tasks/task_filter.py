@@ -34,6 +34,10 @@ class Summary:
     """Why it failed for good: the type of the error, and its message."""
     group: str | None
     """The group of its failure in `GET /failures`."""
+    sent_by: str | None = None
+    """The name of the API key, or of the person at the command line."""
+    release: str | None = None
+    """The release of the worker that began its last run."""
 
     @property
     def position(self) -> Position:
@@ -58,6 +62,8 @@ class TaskFilter:
     id: str | None = None  # how the id begins
     group: str | None = None  # of its failure
     worker: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()  # who sent it
+    release: tuple[str, ...] = ()  # of its last run
     ran_over: float | None = None  # seconds
     ran_under: float | None = None
     after: datetime | None = None  # created at this time or later
@@ -83,6 +89,8 @@ class TaskFilter:
             and (not self.id or task.id.startswith(self.id))
             and (not self.group or task.group == self.group)
             and (not self.worker or task.worker in self.worker)
+            and (not self.by or task.sent_by in self.by)
+            and (not self.release or task.release in self.release)
             and self._fits_times(task)
         )
 
@@ -101,6 +109,8 @@ class TaskFilter:
                 ("description", self.type),
                 ("origin", self.queue),
                 ("worker_name", self.worker),
+                (Field.BY, self.by),
+                (Field.RELEASE, self.release),
             )
             if values
         ]

@@ -51,5 +51,8 @@ class Trace(NamedTuple):
         return self.traceparent.split("-")[1] if self.traceparent else None
 
 
+current_sender: ContextVar[str] = ContextVar("current_sender", default="")
+"""Who sends what this thread of a web server, or this work-horse, queues: the name of an API key; "": unknown."""
+
 current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)
 """The trace of the request that this thread of a web server, or this work-horse, works for."""

@@ -19,7 +19,7 @@ from taskqueue.hooks import registry as hooks
 from taskqueue.hooks.running import report_failure
 from taskqueue.run.context import write_progress
 from taskqueue.settings import Settings
-from taskqueue.store.keys import job_key
+from taskqueue.store.keys import Field, decoded, job_key
 from taskqueue.store.times import rq_now
 from taskqueue.tasks.log_lines import write_lines
 from taskqueue.tasks.put_off import CALLBACK_PLACE, PutOff
@@ -27,7 +27,7 @@ from taskqueue.tasks.reason import ReasonCode
 from taskqueue.tasks.running import CurrentTask
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import about
-from taskqueue.telemetry.trace import Trace, current_trace
+from taskqueue.telemetry.trace import Trace, current_sender, current_trace
 from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.callback_places import PUT_OFF_SECONDS, CallbackPlaces
@@ -64,6 +64,7 @@ DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
 FAILURE_HOOKS_SECONDS = 10.0  # for all @when_failed hooks of a task
 HARD_LIMIT_SECONDS = 1.5  # after its timeout the worker kills a job that has swallowed the exception
 READABLE = frozenset(b"created_at status data origin description".split())  # kept of a malformed hash
+SENDER = Field.BY.encode()
 GONE = -2  # Redis's answer to TTL for a key that does not exist
 MOST_IN_GROUP = 8  # jobs that are claimed together
 GROUP_SECONDS = 0.005  # after which the outcomes of a group are stored
@@ -290,6 +291,7 @@ class Horse:
         execution, began = claimed.execution, time.time()
         limit = 0.0
         current_trace.set(Trace.of_job(claimed.fields))
+        current_sender.set(decoded(claimed.fields.get(SENDER, b"")))
         try:
             job = ClaimedJob.of(claimed.id, claimed.fields, self._connection, self._worker_name)
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)

@@ -245,7 +245,8 @@ class Worker(SettlesByRQ):
     def _settle_and_claim(
         self, connection: Redis, note_refusal: Callable[[str], None] = lambda message: None
     ) -> SettleAndClaim:
-        return SettleAndClaim(connection, self.name, self.queue_names(), LEASE_SECONDS, note_refusal)
+        names, release = self.queue_names(), self._settings.release
+        return SettleAndClaim(connection, self.name, names, LEASE_SECONDS, note_refusal, release=release)
 
     def _register(self) -> None:
         self._wrong_types.move_aside()

@@ -54,6 +54,11 @@ end
 
 local function next_attempt(hash) return string.format('%d', (tonumber(hash['tq:attempt']) or 0) + 1) end
 
+-- Returns the field for the release that runs a job, if there is one, or if there was another.
+local function release_of(hash)
+    if release ~= '' or hash['tq:release'] then return 'tq:release', release end
+end
+
 local function begin(queue_key, job, fields, hash, execution)
     local key, member = prefix .. ':job:' .. job, job .. ':' .. execution
     local origin = queue_key:sub(#prefix + 8) -- behind "rq:queue:"
@@ -62,7 +67,7 @@ local function begin(queue_key, job, fields, hash, execution)
         fields[#fields + 1] = origin
     end
     redis.call('HSET', key, 'status', 'started', 'started_at', rq_now, 'last_heartbeat', rq_now,
-        'worker_name', worker, 'origin', origin, 'tq:attempt', next_attempt(hash))
+        'worker_name', worker, 'origin', origin, 'tq:attempt', next_attempt(hash), release_of(hash))
     if hash['tq:called'] then -- RQ's own code has requeued it, so its next end needs a callback again
         redis.call('HDEL', key, 'tq:called')
         redis.call('ZADD', 'tq:callbacks:owed', time[1], job)

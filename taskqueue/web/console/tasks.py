@@ -101,6 +101,8 @@ def completions(services: Services) -> list[str]:
             "tag:",
             "id:",
             "worker:",
+            "by:",
+            "release:",
             "group:",
         ),
     ]
