@@ -7,7 +7,7 @@ from http import HTTPStatus
 from ssl import SSLError
 from typing import Any
 
-from gevent import GreenletExit, getcurrent
+from gevent import GreenletExit, getcurrent, sleep
 from gunicorn.http import wsgi
 from gunicorn.http.errors import InvalidHeader, InvalidHeaderName
 from gunicorn.workers.ggevent import GeventWorker
@@ -43,6 +43,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         One greenlet watches all connections, instead of a timer for each request. A client that is late is
         treated as one that has gone away.
         """
+        # A client and a Redis that answer before this process looks for the answer never make it wait: one
+        # connection would be served again and again, and the others would wait for a tenth of a second.
+        sleep(0)
         return _HeadLimit(self._deadlines.watch(getcurrent().client, time.monotonic() + self.cfg.keepalive))
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:

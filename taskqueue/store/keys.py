@@ -119,6 +119,11 @@ def bell_key(queue: str) -> str:
     return f"tq:bell:{queue}"
 
 
+def armed_key(token: str) -> str:
+    """Return the key of the execution's id for the next job of a work-horse that waits: worker/armed_claim.py."""
+    return f"tq:armed:{token}"
+
+
 def limit_key(job_type: str) -> str:
     """Return the key of the hash of a job type's limits; keys with this prefix count their use (limits.lua)."""
     return f"tq:limit:{job_type}"
@@ -241,7 +246,6 @@ class WorkerField:
 
     HORSES = "tq:horses"  # how many jobs the worker can run at the same time; only our workers have it
     BUSY = "tq:busy"  # how many jobs it runs now
-    ARMED = "tq:armed:"  # with a token behind: the execution's id for the next job of a work-horse that waits
     RELEASE = "tq:release"  # RELEASE, where it is set
     MEMORY = "tq:memory"  # bytes that the processes of the worker use, those that they share counted once
 

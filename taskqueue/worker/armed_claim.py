@@ -5,8 +5,9 @@ blocks until the queue holds a job and takes it; and the call of settle_and_clai
 That call puts the job back to the front of its queue, and claims in the usual way. So a job wakes one work-horse,
 whatever the number of those that wait.
 
-The execution's id for the claim is in the worker's hash. The call that claims a job removes the id, so that the
-calls that wait on the other connections claim nothing: they only put back what the bell has taken.
+The execution's id for the claim is in a key of its own (not in the worker's hash: that would come back when Redis
+has forgotten the worker). The call that claims a job removes the id, so that the calls that wait on the other
+connections claim nothing: they only put back what the bell has taken.
 """
 
 import selectors
@@ -19,13 +20,14 @@ from redis.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from taskqueue.store.keys import WorkerField, bell_key, queue_key, worker_key
+from taskqueue.store.keys import armed_key, bell_key, queue_key
 from taskqueue.store.transaction import packed
 from taskqueue.worker.horse_channel import is_of_claim
 from taskqueue.worker.settle_and_claim import Answer, SettleAndClaim, answer_of
 from taskqueue.worker.sockets import socket_of
 
 BLOCK_SECONDS = 10  # of one wait; then the next one begins
+ARMED_SECONDS = 60  # for so long the id is kept; each wait that ends without a job keeps it for longer
 SILENCE_SECONDS = BLOCK_SECONDS + 5  # without an answer: the connection is dead, though nobody has closed it
 FALSE_ALARMS = 3  # rings without a job, after which each one is followed by a pause
 PAUSE_SECONDS = 0.05
@@ -34,13 +36,10 @@ PAUSE_SECONDS = 0.05
 class ArmedClaim:
     """The claim of one work-horse, which waits in Redis while the horse has nothing to do."""
 
-    def __init__(
-        self, redis: Redis, settle_and_claim: SettleAndClaim, worker: str, queues: Sequence[str], token: str
-    ) -> None:
+    def __init__(self, redis: Redis, settle_and_claim: SettleAndClaim, queues: Sequence[str], token: str) -> None:
         self._redis = redis
-        self._worker_key = worker_key(worker)
         self.queues = queues
-        self._field = f"{WorkerField.ARMED}{token}"
+        self._key = armed_key(token)
         call = settle_and_claim.armed_call(token)
         self._packets = {
             name: packed("BLMOVE", queue_key(name), bell_key(name), "LEFT", "RIGHT", BLOCK_SECONDS) + call
@@ -54,7 +53,7 @@ class ArmedClaim:
 
         Does not wait for the `muted` queues. After None, call `disarm`. Raises the driver's errors.
         """
-        self._redis.hset(self._worker_key, self._field, claim)
+        self._redis.set(self._key, claim, ex=ARMED_SECONDS)
         for name in self.queues:
             if name in self._waiting and self._waiting[name].can_read(0):
                 self._read(name)  # it has rung while this horse was not armed
@@ -88,7 +87,7 @@ class ArmedClaim:
 
     def disarm(self) -> None:
         """Let nothing more be claimed. Raises the driver's errors."""
-        self._redis.hdel(self._worker_key, self._field)
+        self._redis.delete(self._key)
 
     def close(self) -> None:
         """Close the connections that wait; `wait` opens new ones."""

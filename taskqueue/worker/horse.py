@@ -164,7 +164,9 @@ class Horse:
             short=self._short_types.text,
             give_up=_never if outcomes else self._stopping,
         )
-        for outcome, settled in zip(outcomes, answer.settled, strict=True):
+        for left, outcome, settled in zip(reversed(range(len(outcomes))), outcomes, answer.settled, strict=True):
+            if left and settled == "lost" and self._channel.group_over:
+                continue  # the worker has stored it, while the last one of these ran for long
             self._settled(outcome, settled)
         self._ended = 0
         return answer
@@ -287,7 +289,7 @@ class Horse:
         return received
 
     def _perform(self, claimed: Claimed, claim: str) -> Outcome | None:
-        """Run the claimed job; return what becomes of it, or None if RQ's own code has settled it."""
+        """Run the claimed job; return what becomes of it; None if there is nothing to settle."""
         execution, began = claimed.execution, time.time()
         limit = 0.0
         current_trace.set(Trace.of_job(claimed.fields))
@@ -296,13 +298,12 @@ class Horse:
             job = ClaimedJob.of(claimed.id, claimed.fields, self._connection, self._worker_name)
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the horse goes on
-            return self._unreadable(claimed, began)
+            return self._unreadable(claimed, claim, began)
         if without_place := self._without_place(job, execution, began):
             return without_place
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
-        self._channel.write(
-            State(Phase.RUNNING, claim, claimed.id, execution, job.origin, began, deadline, self._ended)
-        )
+        if not self._announce(claimed, claim, job.origin, began, deadline):
+            return None
         self._job_log.begins(job)
         if not job.waits:
             self._count_wait(job, claimed.fields, began)
@@ -334,6 +335,13 @@ class Horse:
             ttl=self._settings.result_ttl_seconds if job.result_ttl is None else job.result_ttl,
             result=b"" if text == "null" else result_text(text),
         )
+
+    def _announce(self, claimed: Claimed, claim: str, origin: str, began: float, deadline: float) -> bool:
+        """Write to the channel that a job begins; return False if it must not, because its group is over."""
+        self._channel.write(
+            State(Phase.RUNNING, claim, claimed.id, claimed.execution, origin, began, deadline, self._ended)
+        )
+        return not self._channel.group_over  # looked up after the write: see HorseProcess.end_long_group
 
     def _count_wait(self, job: ClaimedJob, raw: Mapping[bytes, bytes], began: float) -> None:
         with contextlib.suppress(KeyError, ValueError):  # another program may have written anything, or nothing
@@ -407,8 +415,11 @@ class Horse:
             return None
         return self._postponed(job, execution, began, PUT_OFF_SECONDS, put_off)
 
-    def _unreadable(self, claimed: Claimed, began: float) -> Outcome:
-        """Return a failure for a hash that is no job; raise the driver's errors."""
+    def _unreadable(self, claimed: Claimed, claim: str, began: float) -> Outcome | None:
+        """Return a failure for a hash that is no job; None if its group is over. Raises the driver's errors."""
+        origin = claimed.fields.get(b"origin", b"default").decode(errors="replace")
+        if not self._announce(claimed, claim, origin, began, 0.0):
+            return None
         log.error("Task %s is unreadable and has failed: %s", claimed.id, sys.exc_info()[1],
                   extra=about(claimed.id))  # fmt: skip
         # Remove the fields that are malformed: RQ's own tools would fail on them, too.
@@ -419,7 +430,7 @@ class Horse:
             kind="failed",
             job=claimed.id,
             execution=claimed.execution,
-            origin=claimed.fields.get(b"origin", b"default").decode(errors="replace"),
+            origin=origin,
             job_type="unreadable",
             began=began,
             ended=time.time(),

@@ -37,7 +37,7 @@ from taskqueue.store.keys import decoded
 IDLE, SUSPENDED, AWAKE, GROUPS, REFUSED, WAKE, ARM = b"i", b"s", b"", b"g", b"!", b"w", b"a"
 ANNOUNCE_GROUP_SECONDS = 0.5  # how often a horse says GROUPS, at most
 
-_STOP_OFFSET, _GROUP_OVER_OFFSET, _WHICH_OFFSET = 0, 1, 2
+_STOP_OFFSET, _GROUP_OVER_OFFSET, _COUNT_OFFSET = 0, 1, 2
 _STATE = struct.Struct("B40s128s40s128sddH")  # in practice, RQ's ids are no longer than this
 _STATE_OFFSETS = (64, 512)  # written in turn: a horse may die while it writes one
 _LINE = struct.Struct("H400s")
@@ -88,8 +88,8 @@ class State(NamedTuple):
 
 
 def is_of_claim(execution: str, claim: str) -> bool:
-    """Return whether Redis gave this execution's id to a job for `claim`: alone, or in a group."""
-    return bool(claim) and (execution == claim or execution.startswith(f"{claim}."))
+    """Return whether Redis gave this execution's id to a job for `claim`: alone, in a group, or with others."""
+    return bool(claim) and (execution == claim or execution.startswith((f"{claim}.", f"{claim}-")))
 
 
 def group_number(execution: str) -> int:
@@ -108,10 +108,10 @@ class HorseChannel:
     def write(self, state: State) -> None:
         """Write what the horse is about to do."""
         phase, claim, job, execution, origin, began, deadline, ended = state
-        which = 1 - self._memory[_WHICH_OFFSET]
+        count = (self._memory[_COUNT_OFFSET] + 1) % 256
         _STATE.pack_into(
             self._memory,
-            _STATE_OFFSETS[which],
+            _STATE_OFFSETS[count % 2],
             phase,
             claim.encode(),
             job.encode(),
@@ -121,12 +121,14 @@ class HorseChannel:
             deadline,
             ended,
         )
-        self._memory[_WHICH_OFFSET] = which
+        self._memory[_COUNT_OFFSET] = count
 
     def read(self) -> State:
         """Return what the horse has written last."""
-        offset = _STATE_OFFSETS[self._memory[_WHICH_OFFSET]]
-        phase, *texts, began, deadline, ended = _STATE.unpack_from(self._memory, offset)
+        count = -1
+        while count != self._memory[_COUNT_OFFSET]:  # else the horse has written twice meanwhile, over this one
+            count = self._memory[_COUNT_OFFSET]
+            phase, *texts, began, deadline, ended = _STATE.unpack_from(self._memory, _STATE_OFFSETS[count % 2])
         claim, job, execution, origin = (decoded(text.rstrip(b"\0")) for text in texts)
         return State(Phase(phase), claim, job, execution, origin, began, deadline, ended)
 

@@ -158,34 +158,36 @@ class HorseProcess:
 
     def end_long_group(self) -> bool:
         """Return whether a job of the horse's group runs for long; then the horse begins no other one of them."""
-        if not self._runs_long_in_group(self.channel.read()):
+        if self.channel.group_over or not self._runs_long_in_group(self.channel.read()):
             return False
         with self._halted() as state:
             self.channel.group_over = self._runs_long_in_group(state)
         return self.channel.group_over
 
     def _runs_long_in_group(self, state: State) -> bool:
-        return (
-            bool(self.pid)
-            and state.runs_in_group
-            and not self.channel.group_over
-            and time.time() - state.began > LONG_IN_GROUP_SECONDS
-        )
+        return bool(self.pid) and state.runs_in_group and time.time() - state.began > LONG_IN_GROUP_SECONDS
+
+    def ended_before_long(self) -> list[Outcome]:
+        """Return the outcomes of the jobs that a group which is over has run before the job that runs for long."""
+        state, ended = self._read_ended()
+        return ended if state.runs_in_group and self.channel.group_over else []
 
     def knows(self, job: str, execution: str) -> bool:
         """Return whether this execution of this job is the horse's: it runs, is to be settled, or is to begin."""
+        state, ended = self._read_ended()
+        if state.runs_in_group and self.channel.group_over:
+            state = state._replace(claim="")
+        has_ended = (job, execution) in {(outcome.job, outcome.execution) for outcome in ended}
+        return has_ended or state.knows(job, execution)
+
+    def _read_ended(self) -> tuple[State, list[Outcome]]:
+        """Return the horse's state, and the outcomes that `ended` yields for it."""
         while True:
-            before = state = self.channel.read()
-            if state.runs_in_group and self.channel.group_over:
-                state = state._replace(claim="")
-            if state.knows(job, execution):
-                return True
-            try:
-                has_ended = (job, execution) in {(outcome.job, outcome.execution) for outcome in self.ended(state)}
-            except (ValueError, EOFError, TypeError):  # the horse is writing those of its next group
-                continue
-            if self.channel.read() == before:  # so the horse has not begun to write others meanwhile
-                return has_ended
+            state = self.channel.read()
+            with contextlib.suppress(ValueError, EOFError, TypeError):  # it is writing those of its next group
+                ended = list(self.ended(state))
+                if self.channel.read() == state:  # so the horse has not begun to write others meanwhile
+                    return state, ended
 
     def ended(self, state: State) -> Iterator[Outcome]:
         """Yield the outcomes of a group's jobs that had ended in this state, and are perhaps not settled."""

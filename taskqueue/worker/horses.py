@@ -11,6 +11,7 @@ from taskqueue.worker.child import reap_orphans
 from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.horse_channel import IDLE, HorseChannel, Phase, State
 from taskqueue.worker.horse_process import HorseProcess
+from taskqueue.worker.settle_and_claim import Outcome
 
 FIRST_PROCESS = 1  # the process id of a container's first process, which becomes the parent of all orphans
 MOST_ARMED = 2  # horses that wait in Redis at the same time: the second one is there while the first one begins
@@ -153,6 +154,10 @@ class Horses:
     def end_long_groups(self) -> bool:
         """Return whether horses have groups in which a job runs for long; they begin no other job of those."""
         return sum(horse.end_long_group() for horse in self) > 0
+
+    def ended_before_long(self) -> list[Outcome]:
+        """Return the outcomes of groups that wait for a job which runs for long."""
+        return [outcome for horse in self for outcome in horse.ended_before_long()]
 
     def kill_large(self, limit_mib: int) -> None:
         """Kill the horses whose job uses more memory than this; 0: no limit."""

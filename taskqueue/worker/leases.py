@@ -94,16 +94,23 @@ class Leases:
 
         `ended`: the outcomes of jobs that had ended before, in a group.
         """
-        runs = _runs(self.claims())
-        outcomes = {(outcome.job, outcome.execution): outcome for outcome in ended}
-        self._abandoned_runs.settle_ended([outcomes[run] for run in reversed(runs) if run in outcomes])
-        for job_id, execution in runs:
-            if (job_id, execution) in outcomes:
+        claims = self.claims()
+        self.settle_ended(claims, ended)
+        have_ended = {(outcome.job, outcome.execution) for outcome in ended}
+        for job_id, execution in _runs(claims):
+            if (job_id, execution) in have_ended:
                 continue
             if state.phase is not Phase.RESTING and (job_id, execution) == (state.job, state.execution):
                 self._abandoned_runs.settle(job_id, execution, ending)
             elif is_of_claim(execution, state.claim):
                 self._abandoned_runs.settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
+
+    def settle_ended(self, claims: Sequence[bytes], ended: Sequence[Outcome]) -> None:
+        """Store those outcomes of which the claims are not settled. Raises the driver's errors."""
+        runs = set(_runs(claims))
+        self._abandoned_runs.settle_ended(
+            [outcome for outcome in ended if (outcome.job, outcome.execution) in runs]
+        )
 
     def give_back_unknown(self, claims: Sequence[bytes], is_known: Callable[[str, str], bool]) -> None:
         """Put back the jobs of those claims that no horse knows of: a claim came twice, or a group is over."""

@@ -62,7 +62,9 @@ class SettlesByRQ(RQWorker):
 
     def _has_job(self, execution: Execution) -> bool:
         key = execution.job.started_job_registry.key
-        if self.connection.zscore(key, execution.composite_key) is not None:
+        has_lease = self.connection.zscore(key, execution.composite_key) is not None
+        # A job that was deleted or canceled by RQ's own code may have its lease until the next heartbeat.
+        if has_lease and self.connection.hget(execution.job.key, "status") not in (None, b"canceled"):
             return True
         log.warning(
             "Task %s was given to another worker, canceled or deleted; its outcome is dropped",

@@ -287,7 +287,7 @@ class Worker(SettlesByRQ):
             channel,
             connection,
             settle_and_claim,
-            ArmedClaim(bells, settle_and_claim, self.name, self.queue_names(), token),
+            ArmedClaim(bells, settle_and_claim, self.queue_names(), token),
             self._settings,
             self.name,
             ByRQ(self, connection),
@@ -329,18 +329,24 @@ class Worker(SettlesByRQ):
         self._horses.kill_large(self._options.horse_memory_mib)
 
     def _heartbeat(self) -> None:
+        self._horses.end_long_groups()  # it may be the first look for long: Redis has not answered
         reply = self._leases.heartbeat(self._horses.running, len(self._horses.alive))
         if not reply.is_known:
             self.register_birth()
         for state in self._horses.running:
             if state.execution in reply.canceled:
                 self._stop_requests.add("", state.execution)
-        self._leases.give_back_unknown(reply.claims, self._horses.know)
+        self._settle_beside(reply.claims)
 
     def _end_long_groups(self) -> None:
-        """Put back the short jobs that would have to wait behind one that turns out to be long."""
+        """Let no short job wait for one of its group that turns out to be long."""
         if self._horses.end_long_groups():
-            self._leases.give_back_unknown(self._leases.claims(), self._horses.know)
+            self._settle_beside(self._leases.claims())
+
+    def _settle_beside(self, claims: Sequence[bytes]) -> None:
+        """Store what has ended before a long job of its group, and put back the claims that no horse knows."""
+        self._leases.settle_ended(claims, self._horses.ended_before_long())
+        self._leases.give_back_unknown(claims, self._horses.know)
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)

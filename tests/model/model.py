@@ -45,6 +45,7 @@ class Job:
     retries_left: int = field(init=False)
     execution: str = ""  # that has the job
     settled: list[str] = field(default_factory=list)  # executions whose outcome was accepted
+    is_alone: bool = False  # it was lost in a group, so it is never in one again
     is_canceling: bool = False  # it is to be stopped, or never to begin again
     has_expired: bool = False
     ends: int = 0  # how often it has ended
@@ -65,6 +66,12 @@ class Job:
     def is_alive(self) -> bool:
         """Whether it may still run."""
         return self.status not in ENDED and self.status != "gone"
+
+    @property
+    def must_be_alone(self) -> bool:
+        """Whether it must not be claimed in a group: no attempt is may be lost, no limit or callback missed."""
+        is_short = self.type in ("plain", "patient")
+        return self.is_alone or self.retries_left < 1 or self.has_callback or not is_short
 
     @property
     def may_be_dropped(self) -> bool:
@@ -178,7 +185,7 @@ class Model:
                     self.hourly_starts -= 1
         return "yes"
 
-    def abandon(self, job_id: str, execution: str, how: How) -> None:
+    def abandon(self, job_id: str, execution: str, how: End) -> None:
         """Note that the engine was told that nobody runs this any more. What is gone cannot be settled."""
         if self.jobs[job_id].status != "gone":
             self.settle(job_id, execution, how)
@@ -253,6 +260,7 @@ class Model:
         if job.status not in ("failed", "stopped", "canceled"):
             return "refused"
         self.skip_callback(job)
+        job.execution = ""  # RQ's own code has canceled it while it ran: that run has lost the job
         job.attempt, job.is_called, job.has_expired, job.is_canceling = 0, False, False, False
         if job.is_ours and job.attempts > 1:
             job.retries_left = job.attempts - 1

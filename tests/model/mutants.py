@@ -36,6 +36,7 @@ SETTLE_AND_CLAIM = [
     ("a retry is not used up", "redis.call('HSET', key.job, 'retries_left', ARGV[16], unpack(ended))"),
     ("a cancel is forgotten at the end", "if must_cancel and outcome ~= 'finished' then", "if false then"),
     ("an expired job is run", "if hash['tq:cancel'] or has_expired(hash) then", "if hash['tq:cancel'] then"),
+    ("a canceled job that RQ has put back is run", "if hash['tq:cancel'] or has_expired(hash) then", "if has_expired(hash) then"),
     ("a repeated claim takes another job", "again == '1' and claimed_before()", "false"),
     ("a repeated claim gives a job without a lease", "if origin and redis.call('ZSCORE', prefix .. ':wip:' .. origin, key.member) then", "if origin then"),
     ("a pause is ignored", "redis.call('EXISTS', prefix .. ':suspended', 'tq:paused') == 0", "redis.call('EXISTS', prefix .. ':suspended') == 0"),
@@ -73,6 +74,7 @@ OTHERS = [
     ("a callback stays owed", LUA + "callback.lua", "redis.call('ZREM', 'tq:callbacks:owed', job)"),
     ("a missed callback is never queued", LUA + "missed_callbacks.lua", "call_back(job, prefix, rq_now)"),
     ("one job too many begins", LUA + "limits.lua", "+ passed >= concurrency then return false", "+ passed > concurrency then return false"),
+    ("one job too many begins in an hour", LUA + "limits.lua", "not start or tonumber(start) <= now - seconds", "true"),
     ("a held job is forgotten", LUA + "limits.lua", "redis.call('RPUSH', key .. ':held', job)"),
     ("a released job is not queued", LUA + "limits.lua", "redis.call('LPUSH', queue, job)\n", "local _ = job\n"),
     ("a place that was kept is never given back", LUA + "limits.lua", "redis.call('LREM', key .. ':passed', 1, job) == 1", "redis.call('LPOS', key .. ':passed', job)"),
@@ -83,6 +85,7 @@ OTHERS = [
     ("a claim that came late is kept", "taskqueue/worker/leases.py", "if any(state.knows(job_id, execution) for state in states):", "if True:"),
     ("a lost job is put back without an attempt", "taskqueue/worker/maintenance/lost_jobs.py", "    How.WORKER_LOST,", "    How.RETURNED,"),
     ("a settled job with dependents keeps its limit's place", "taskqueue/worker/settles_by_rq.py", "self.connection.srem(limit_running_key(job.type_name), execution.composite_key)"),
+    ("a settled job with dependents calls nobody back", "taskqueue/worker/settles_by_rq.py", "MissedCallbacks(self.connection).run(job.id)"),
     ("RQ's code settles a job for another execution", "taskqueue/worker/settles_by_rq.py", "if self.connection.zscore(key, execution.composite_key) is not None:", "if key:"),
 ]  # fmt: skip
 MUTANTS = [Mutant(name, LUA + "settle_and_claim.lua", *texts) for name, *texts in SETTLE_AND_CLAIM] + [

@@ -7,11 +7,12 @@ from itertools import count
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.worker.decision import How
 from tests.model import invariants
-from tests.model.driver import QUEUES, Call, Claimed, Engine, Loss, Worker
+from tests.model.driver import QUEUES, SHORT, Call, Claimed, Engine, Group, Loss, Worker
 from tests.model.model import CALLBACK_ATTEMPTS, Batch, End, Job, Model
 from tests.model.world import World
 
 SCHEDULE = "daily"
+GROUP_MICROSECONDS = 5000  # of work, at most
 ROUNDS = 60  # until all jobs have ended
 
 
@@ -21,9 +22,19 @@ class PlayedWorker:
 
     worker: Worker
     runs: list[Claimed] = field(default_factory=list)  # that go on
+    groups: list[Group] = field(default_factory=list)
     call: Call | None = None  # whose answer has not come
-    latest: Call | None = None
     to_stop: set[str] = field(default_factory=set)  # executions that the latest heartbeat named
+
+    @property
+    def idle_groups(self) -> list[Group]:
+        """The groups of which a job runs: the others wait for an answer."""
+        return [group for group in self.groups if not self.call or self.call.group is not group]
+
+    def end(self, group: Group) -> None:
+        """Note that a group is over."""
+        self.groups.remove(group)
+        group.horse.channel.close()
 
 
 class Play:
@@ -39,7 +50,15 @@ class Play:
     def close(self) -> None:
         """Close the workers' connections."""
         for worker in self.workers:
-            worker.worker.close()
+            self._close(worker)
+
+    @staticmethod
+    def _close(worker: PlayedWorker) -> None:
+        if worker.call:
+            worker.call.end()
+        worker.worker.close()
+        for group in [*worker.groups]:
+            worker.end(group)
 
     def check(self) -> None:
         """Compare the engine with the model."""
@@ -56,6 +75,9 @@ class Play:
     def look(self) -> None:
         """Read what Redis holds now, and note the callbacks that were queued."""
         self.world = World(self.engine.redis)
+        for worker in self.workers:
+            if worker.call and worker.call.is_armed:
+                self._note_begun(worker.call)
         for job in self.model.of("waiting"):
             if job.may_be_dropped and self.world.job(job.id).get("status") == "canceled":
                 self.model.drop(job)
@@ -235,6 +257,7 @@ class Play:
         ]
         for job in due:
             self.model.make_ready(job)
+        self.look()
 
     def expire(self, job: Job) -> None:
         """Let the time pass until which a task may begin."""
@@ -273,14 +296,38 @@ class Play:
 
     def exchange(
         self, worker: PlayedWorker, ends: Sequence[tuple[Claimed, End]], claims: int,
-        loses: Loss | None = None, losing_call: int = 0,
+        loses: Loss | None = None, losing_call: int = 0, *, in_group: bool = False,
     ) -> None:  # fmt: skip
-        """Let a worker settle some of its runs, and claim up to so many jobs; an answer may be lost on the way."""
-        call = worker.worker.call(list(ends), claims)
+        """Let a worker settle some of its runs, and claim up to so many jobs; an answer may be lost on the way.
+
+        `in_group`: one job, or a group of short ones.
+        """
+        call = worker.call = worker.worker.call(list(ends), claims, in_group=in_group)
         ended = [run for run, _ in ends]
         worker.runs = [run for run in worker.runs if run not in ended]
-        worker.call = worker.latest = call
         self._send(worker, call, loses, losing_call)
+
+    def go_on(self, worker: PlayedWorker, group: Group, end: End, claims: int, loses: Loss | None = None) -> None:
+        """Let the job of a group end that runs: the horse notes its outcome, or settles what it has run so far."""
+        run = group.running
+        if end == "finished" and group.to_begin:
+            group.note_ended(worker.worker.outcome(run, end))
+            return
+        call = worker.call = worker.worker.call(
+            [(run, end)], 0 if group.to_begin else claims, in_group=True, group=group
+        )
+        self._send(worker, call, loses)
+
+    def end_early(self, worker: PlayedWorker, group: Group) -> None:
+        """Let a worker notice that a job of a group runs for long."""
+        group.end_early()
+        self.heartbeat(worker)
+
+    def arm(self, worker: PlayedWorker) -> None:
+        """Let a worker leave a claim in Redis; `send_again` lets its horse wake up."""
+        worker.call = worker.worker.arm()
+        worker.call.send()
+        self.look()
 
     def send_again(self, worker: PlayedWorker, loses: Loss | None = None) -> None:
         """Let a worker send the call again whose answer was lost."""
@@ -288,33 +335,59 @@ class Play:
         self._send(worker, worker.call, loses)
 
     def _send(self, worker: PlayedWorker, call: Call, loses: Loss | None, losing_call: int = 0) -> None:
-        received = len(call.received)
+        before, received = self.world, len(call.received)
         call.send(loses, losing_call)
         self._absorb(call)
-        for run in call.received[received:]:
+        for run in (
+            call.received[received:] if not call.is_armed else ()
+        ):  # the answer of an armed claim may be old
             assert run.member in self.world.leases, f"{worker.worker.name} was given {run.member}, without a lease"
         if not call.is_done:
             return
         answered = {run.member for run in call.received}
         for job in self.model.of("started"):
-            if job.execution in call.claims and not call.came_late:
+            if call.gave(job.execution) and not call.came_late:
                 member = f"{job.id}:{job.execution}"
                 assert member in answered, f"{job.name} was claimed by {job.execution}, and nobody was told"
-        was_last_empty = call.claims[-1:] and call.claims[-1:] != [run.execution for run in call.received[-1:]]
-        if (
-            was_last_empty
-            and len(call.outcomes) <= len(call.claims)
-            and not call.was_lost
-            and not self.model.is_suspended
-        ):
+        wanted = 0 if not call.claim else 1 if call.short else call.most
+        if len(call.received) < wanted and not call.was_lost and not self.model.is_suspended:
             left = [
                 name
                 for name in QUEUES
                 if name not in self.model.paused and self.world.lists.get(f"rq:queue:{name}")
             ]
-            assert not left, f"{worker.worker.name} claims {len(call.claims)} jobs, got less, and {left} hold some"
-        worker.runs += call.received
+            assert not left, f"{worker.worker.name} claims {wanted} jobs, got less, and {left} hold some"
         worker.call = None
+        if call.short and len(call.received) > 1:
+            self._check_group(call, before)
+            worker.groups.append(Group(call.received, call.claim))
+        else:
+            worker.runs += call.received
+        if call.group and call.group.to_begin:
+            call.group.note_settled()
+        elif call.group:
+            worker.end(call.group)
+
+    def _check_group(self, call: Call, before: World) -> None:
+        """Check that a group has only jobs that may be in one, in their order."""
+        jobs = [self.model.jobs[run.job_id] for run in call.received]
+        for job in jobs:
+            assert not job.must_be_alone, f"{job.name} must be claimed alone, and is in a group with {jobs}"
+        assert sum(SHORT[job.type] for job in jobs) <= GROUP_MICROSECONDS, f"a group takes too long: {jobs}"
+        assert len({job.queue for job in jobs}) == 1, f"a group is of several queues: {jobs}"
+        queue = before.lists.get(f"rq:queue:{jobs[0].queue}", [])
+        places = [queue.index(job.id) for job in jobs if job.id in queue]
+        assert places == sorted(places), f"a group is not in the order of its queue: {jobs}"
+        numbers = [run.execution.rpartition(".")[2] for run in call.received]
+        assert numbers == [*map(str, range(1, len(jobs) + 1))] or call.was_lost, f"the group has {numbers}"
+
+    def _note_begun(self, call: Call) -> None:
+        """Tell the model of the jobs that Redis has given for a claim."""
+        for member in self.world.leases:
+            job_id, _, execution = member.rpartition(":")
+            job = self.model.jobs.get(job_id)
+            if job and call.gave(execution) and job.execution != execution and job.status == "waiting":
+                self.model.begin(job_id, execution)
 
     def _absorb(self, call: Call) -> None:
         """Tell the model what Redis has executed of a call, whether or not an answer has come."""
@@ -329,62 +402,84 @@ class Play:
                     self._expect(answer, expected, f"the outcome {end} of {run.member}")
                 call.absorbed.add(run.member)
         self.look()
-        for member in self.world.leases:
-            job_id, _, execution = member.rpartition(":")
-            if execution in call.claims and self.model.jobs[job_id].execution != execution:
-                self.model.begin(job_id, execution)
+        self._note_begun(call)
 
     def deliver_again(self, worker: PlayedWorker) -> None:
         """Let the network deliver a worker's latest call once more, late."""
-        assert worker.latest
+        latest = worker.worker.latest
+        assert latest
         worker.worker.deliver_again()
-        worker.latest.came_late = True
-        self._absorb(worker.latest)
+        latest.came_late = True
+        self._absorb(latest)
 
     def heartbeat(self, worker: PlayedWorker) -> None:
         """Let a worker renew its leases; it hears what to stop, and puts back what none of its horses knows."""
-        told = worker.runs + [run for run, _ in worker.call.outcomes] if worker.call else list(worker.runs)
-        known, claims = {run.member for run in told}, worker.call.claims if worker.call else ()
+        call, groups = worker.call, worker.idle_groups
+        told = worker.runs + [group.running for group in groups]
+        if call:
+            told += [run for run, _ in (call.outcomes[-1:] if call.group else call.outcomes)]
+        known = {run.member for run in told}
         held = self.world.sets.get(f"rq:worker:{worker.worker.name}:executions", set())
-        worker.to_stop = worker.worker.heartbeat(worker.runs, worker.call)
+        worker.to_stop = worker.worker.heartbeat(worker.runs, worker.groups, call)
         expected = set()
         for run in told:
             job = self.model.jobs[run.job_id]
             if job.status == "canceled" or (job.is_canceling and job.status != "gone"):
                 expected.add(run.execution)
         assert worker.to_stop == expected, f"{worker.worker.name} must stop {expected}, and heard {worker.to_stop}"
+        for group in worker.groups:
+            if group.is_over:
+                for run in group.ended:
+                    self.model.abandon(run.job_id, run.execution, "finished")
+            known |= {run.member for run in group.ended}
         for member in held:
             job_id, _, execution = member.rpartition(":")
-            if member not in known and execution not in claims:
+            is_to_begin = any(execution in [run.execution for run in group.to_begin] for group in groups)
+            # A group whose horse settles what it has run, and claims nothing, goes on.
+            goes_on = call and call.group and not call.claim and execution.startswith(f"{call.group.claim}.")
+            if not (member in known or is_to_begin or goes_on or (call and call.gave(execution))):
                 self.model.abandon(job_id, execution, How.RETURNED)
         self.look()
-        for run in worker.runs:
+        for run in worker.runs + [group.running for group in groups]:
             ends = self.world.leases.get(run.member)
             assert ends is None or ends > self.world.now, f"the lease of {run.member} was not renewed"
+            has_record = f"rq:execution:{run.member}" in self.world.hashes
+            assert ends is None or has_record, f"{run.member} runs, and RQ's tools find no record of it"
 
-    def end_horses(self, worker: PlayedWorker, runs: list[Claimed], with_call: bool, how: How) -> None:
+    def end_horses(
+        self, worker: PlayedWorker, runs: list[Claimed], with_call: bool, how: How, groups: Sequence[Group] = ()
+    ) -> None:
         """Let some of a worker's horses end while they run these, and perhaps the one that waits for an answer."""
         call = worker.call if with_call else None
-        worker.worker.settle_after_horse(runs, call, how)
-        ended = runs + [run for run, _ in call.outcomes] if call else runs
+        groups = [*groups, call.group] if call and call.group else groups
+        worker.worker.settle_after_horse(runs, groups, call, how)
+        ended = runs + [group.running for group in groups]
+        if call and not call.group:
+            ended += [run for run, _ in call.outcomes]
+        for group in groups:
+            for run in group.ended:
+                self.model.abandon(run.job_id, run.execution, "finished")
         for run in ended:
             self.model.abandon(run.job_id, run.execution, how)
         self.look()
+        claims = [run.execution for run in ended] + [group.claim for group in groups]
         for job in self.model.of("started"):
             # A claim whose answer has not come has not begun. A call that came twice claims two: the other one is
             # put back now, or at the next heartbeat.
-            is_claim = call and job.execution in call.claims
-            came_late = job.execution in [run.execution for run in ended]
+            is_claim = call and call.gave(job.execution)
+            came_late = any(f"{job.execution}.".startswith(f"{claim}.") for claim in claims)
             if is_claim or (came_late and f"{job.id}:{job.execution}" not in self.world.leases):
                 self.model.abandon(job.id, job.execution, How.RETURNED)
         if call:
             worker.call = None
         worker.runs = [run for run in worker.runs if run not in runs]
+        for group in groups:
+            worker.end(group)
         self.look()
 
     def kill(self, worker: PlayedWorker) -> None:
         """Let a worker die with its horses; another one starts."""
-        worker.worker.close()
+        self._close(worker)
         self.workers[self.workers.index(worker)] = self._new_worker()
         self.look()
 
@@ -392,7 +487,12 @@ class Play:
         """Let a worker settle the runs whose lease has run out."""
         worker.worker.find_lost_jobs()
         for job in self._lost():
-            self.model.abandon(job.id, job.execution, How.WORKER_LOST)
+            # Nobody knows which jobs of a group had begun, but for one that runs until a heartbeat.
+            has_record = f"rq:execution:{job.id}:{job.execution}" in self.world.hashes
+            is_in_group = "." in job.execution and not has_record
+            if is_in_group:
+                job.is_alone = True
+            self.model.abandon(job.id, job.execution, How.RETURNED if is_in_group else How.WORKER_LOST)
             if job.status == "gone":
                 job.execution = ""
         self.look()
@@ -447,7 +547,7 @@ class Play:
         self.queue_missed_callbacks()
         self.move_due()
         self._check_counts()
-        living = {worker.worker.name: {run.member for run in worker.runs} for worker in self.workers}
+        living = {worker.worker.name: {run.member for run in self._runs(worker)} for worker in self.workers}
         invariants.check_at_rest(self.model, self.world, living)
 
     def end(self) -> None:
@@ -470,7 +570,7 @@ class Play:
 
     def _let_the_dead_go(self) -> None:
         """Let the leases of runs run out that no living worker knows."""
-        known = {run.member for worker in self.workers for run in worker.runs}
+        known = {run.member for worker in self.workers for run in self._runs(worker)}
         for job in [*self.model.jobs.values()]:
             if job.execution and f"{job.id}:{job.execution}" not in known:
                 self.run_out(job)
@@ -483,4 +583,12 @@ class Play:
         self.move_due()
         self.release_limits()
         for worker in self.workers:
+            for group in [*worker.groups]:
+                while group in worker.groups:
+                    self.go_on(worker, group, "finished", 0)
             self.exchange(worker, [(run, "finished") for run in worker.runs], 5)
+
+    @staticmethod
+    def _runs(worker: PlayedWorker) -> list[Claimed]:
+        """Return what a worker's horses run, and the jobs of their groups."""
+        return worker.runs + [run for group in worker.groups for run in group.runs]

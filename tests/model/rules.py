@@ -96,6 +96,14 @@ def has_runs_to_settle(worker: PlayedWorker) -> object:
     return worker.runs and not worker.call
 
 
+def has_group(worker: PlayedWorker) -> object:
+    return worker.groups and not worker.call
+
+
+def is_armed(worker: PlayedWorker) -> object:
+    return worker.call and worker.call.is_armed
+
+
 class Work(QueueMachine):
     """Plain tasks, and workers that run them."""
 
@@ -194,10 +202,67 @@ class Losses(QueueMachine):
     def send_again_in_vain(self, number: int, loses: Loss) -> None:
         self.play.send_again(self.worker(number, waits), loses)
 
-    @precondition(some_worker(lambda worker: worker.latest))
+    @precondition(some_worker(lambda worker: worker.worker.latest))
     @rule(number=NUMBER)
     def deliver_again(self, number: int) -> None:
-        self.play.deliver_again(self.worker(number, lambda worker: worker.latest))
+        self.play.deliver_again(self.worker(number, lambda worker: worker.worker.latest))
+
+
+class Claims(QueueMachine):
+    """Groups of short jobs, and claims that wait in Redis."""
+
+    @precondition(has_room)
+    @rule(count=st.integers(2, 6), attempts=st.integers(2, 3), one_is_limited=SELDOM)
+    def submit_many(self, count: int, attempts: int, one_is_limited: bool) -> None:
+        for number in range(count):
+            job_type = "pair" if one_is_limited and number == 1 else "plain"
+            self.play.submit(job_type, SubmitOptions(attempts=attempts))
+
+    @precondition(there_are("waiting"))
+    @precondition(some_worker(waits_not))
+    @rule(number=NUMBER, loses=st.none() | LOSS)
+    def claim_group(self, number: int, loses: Loss | None) -> None:
+        self.play.exchange(self.worker(number, waits_not), [], 1, loses, in_group=True)
+
+    @precondition(some_worker(has_group))
+    @rule(number=NUMBER, ends=st.lists(END, min_size=1, max_size=3), claims=st.integers(0, 1))
+    def go_on(self, number: int, ends: list[End], claims: int) -> None:
+        worker = self.worker(number, has_group)
+        group = worker.groups[0]
+        for end in ends:
+            if group in worker.groups:
+                self.play.go_on(worker, group, end, claims)
+
+    @precondition(some_worker(has_group))
+    @rule(number=NUMBER, end=END, claims=st.integers(0, 1), loses=LOSS)
+    def go_on_in_vain(self, number: int, end: End, claims: int, loses: Loss) -> None:
+        worker = self.worker(number, has_group)
+        self.play.go_on(worker, worker.groups[0], end, claims, loses)
+
+    @precondition(some_worker(has_group))
+    @rule(number=NUMBER)
+    def end_early(self, number: int) -> None:
+        worker = self.worker(number, has_group)
+        self.play.end_early(worker, worker.groups[0])
+
+    @precondition(some_worker(has_group))
+    @rule(number=NUMBER, finished=st.integers(0, 2), how=DEATH)
+    def end_horse_in_group(self, number: int, finished: int, how: How) -> None:
+        worker = self.worker(number, has_group)
+        group = worker.groups[0]
+        for _ in range(min(finished, len(group.to_begin))):
+            self.play.go_on(worker, group, "finished", 0)
+        self.play.end_horses(worker, [], False, how, [group])
+
+    @precondition(some_worker(waits_not))
+    @rule(number=NUMBER)
+    def arm(self, number: int) -> None:
+        self.play.arm(self.worker(number, waits_not))
+
+    @precondition(some_worker(is_armed))
+    @rule(number=NUMBER, loses=st.none() | LOSS)
+    def wake(self, number: int, loses: Loss | None) -> None:
+        self.play.send_again(self.worker(number, is_armed), loses)
 
 
 class Options(QueueMachine):
@@ -325,7 +390,8 @@ class Operators(QueueMachine):
     def stop_canceled(self, number: int) -> None:
         worker = self.worker(number, lambda worker: worker.to_stop)
         runs = [run for run in worker.runs if run.execution in worker.to_stop]
-        self.play.end_horses(worker, runs, False, How.STOPPED)
+        groups = [group for group in worker.idle_groups if group.running.execution in worker.to_stop]
+        self.play.end_horses(worker, runs, False, How.STOPPED, groups)
 
     @precondition(there_are("failed", "stopped"))
     @rule(number=NUMBER)
@@ -414,12 +480,16 @@ class RQTools(QueueMachine):
         self.play.rq_fetch_all()
 
 
-class Everything(Work, Deaths, Losses, Options, Dependents, LimitedTasks, Operators, Pauses, RQTools):
+class Everything(Work, Deaths, Losses, Claims, Options, Dependents, LimitedTasks, Operators, Pauses, RQTools):
     """All rules."""
 
 
 class LostAnswers(Work, Deaths, Losses):
     """Workers that die and connections that break."""
+
+
+class Claiming(Work, Claims, Deaths, Losses):
+    """Groups of short jobs, and claims that wait in Redis, while something dies."""
 
 
 class Waiting(Work, Dependents):
@@ -442,4 +512,4 @@ class BesideRQ(Work, Deaths, Operators, RQTools):
     """RQ's own code, while workers die and people cancel."""
 
 
-MACHINES = (Everything, LostAnswers, Waiting, Changing, Pausing, Limiting, BesideRQ)
+MACHINES = (Everything, LostAnswers, Claiming, Waiting, Changing, Pausing, Limiting, BesideRQ)

@@ -13,8 +13,7 @@ from tests.conftest import ROOT
 from tests.model.mutants import MUTANTS, Mutant
 
 FOUND_BY = ("Violation", "AssertionError")
-# For the faults that the examples of `make test` do not show: time decides a part of each example.
-NEW_EXAMPLES_SECONDS = 280
+NEW_EXAMPLES_SECONDS = 280  # for a fault that the examples of `make test` miss: time is a part of each example
 LONGEST_SECONDS = 600
 
 

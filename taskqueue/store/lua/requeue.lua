@@ -14,12 +14,22 @@ local id, rq_now = unpack(ARGV)
 local prefix = KEYS[1]:sub(1, -(#id + 6)) -- before ":job:<id>"
 
 local fields = redis.pcall('HMGET', KEYS[1], 'status', 'origin', 'data', 'rate_limit_key', 'tq:attempts',
-    'allow_dependency_failures')
+    'allow_dependency_failures', 'worker_name', 'tq:limited')
 if fields.err or not fields[3] then return { 'unknown', '' } end
-local status, origin, _, limit, attempts, allow_failure = unpack(fields)
+local status, origin, _, limit, attempts, allow_failure, worker, limited = unpack(fields, 1, 8)
 origin = origin or 'default'
 if status ~= 'failed' and status ~= 'stopped' and status ~= 'canceled' then return { 'refused', status or '' } end
 if limit and limit ~= '' then return { 'limited', status } end
+
+-- If RQ's own code has canceled it in the first moments of a run, it has found no record of the run (heartbeat.lua),
+-- and has left the lease: that run has lost the job.
+local held = worker and redis.pcall('SMEMBERS', prefix .. ':worker:' .. worker .. ':executions') or {}
+for _, member in ipairs(held.err and {} or held) do
+    if member:sub(1, #id + 1) == id .. ':' then
+        redis.call('ZREM', prefix .. ':wip:' .. origin, member)
+        if limited then redis.call('SREM', 'tq:limit:' .. limited .. ':running', member) end
+    end
+end
 
 local function must_wait_for(parent)
     local of = redis.call('HGET', prefix .. ':job:' .. parent, 'status')

@@ -16,8 +16,8 @@
 -- ARGV[7]   rq_now                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z; '' in a call that waits
 -- ARGV[8]   claim                        the execution's id for the next job; '': claim nothing; @<token>: the call has
 --                                        waited in Redis behind a BLMOVE, which has moved a job to tq:bell:<queue>.
---                                        The id is in the field tq:armed:<token> of the worker's hash: without
---                                        that field the process does not wait for a job any more
+--                                        The id is in the key tq:armed:<token>: without that key the process does
+--                                        not wait for a job any more
 -- ARGV[9]   most                         how many jobs to claim at most
 -- ARGV[10]  short                        job types, and how many microseconds each takes: ",noop:40,week:210,".
 --                                        '': claim any jobs, which all begin at once. Else: claim one job, of any
@@ -85,7 +85,8 @@ function undo()
     end
 end
 
-local armed -- the field that has the claim
+local ARMED_SECONDS = 60 -- worker/armed_claim.py
+local armed -- the key that has the claim
 local is_armed = claim:sub(1, 1) == '@'
 if is_armed or again == '1' then -- what a bell has taken goes back to the front of its queue, in its order
     for i = 2, #KEYS do
@@ -95,7 +96,7 @@ if is_armed or again == '1' then -- what a bell has taken goes back to the front
 end
 if is_armed then
     armed = 'tq:armed:' .. claim:sub(2)
-    claim = redis.call('HGET', worker_key, armed)
+    claim = redis.call('GET', armed)
     if not claim then return { settled, 'disarmed', {}, moved_aside } end
     rq_now = rq_time(tonumber(time[1]), tonumber(time[2]))
 end
@@ -129,6 +130,6 @@ end
 local queues = open_queues()
 if not queues then return { settled, 'suspended', {}, moved_aside } end
 local others_wait = claim_jobs(queues)
-if armed and #claimed > 0 then redis.call('HDEL', worker_key, armed) end
+if armed then redis.call('EXPIRE', armed, #claimed > 0 and 0 or ARMED_SECONDS) end
 if #claimed > 0 then return { settled, 'claimed', claimed, moved_aside } end
 return { settled, others_wait and 'others' or 'empty', {}, moved_aside }

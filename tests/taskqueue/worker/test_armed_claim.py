@@ -27,7 +27,7 @@ class Waiting:
         self._name = f"worker-{number}"
         settle_and_claim = SettleAndClaim(redis, self._name, QUEUES, 10)
         settle_and_claim()  # Redis has the script
-        self._armed = ArmedClaim(connect_for_requests(redis), settle_and_claim, self._name, QUEUES, f"t{number}")
+        self._armed = ArmedClaim(connect_for_requests(redis), settle_and_claim, QUEUES, f"t{number}")
         self._thread = threading.Thread(target=self._wait)
         self._thread.start()
 
