@@ -141,7 +141,7 @@ class Listing:
         if not wanted.statuses:
             return None
         with self._connection.pipeline(transaction=False) as pipeline:
-            for key, status in self._keys(wanted):
+            for key, status in dict(self._keys(wanted)).items():
                 if status == "queued":
                     pipeline.lrange(key, 0, MAX_SORTED)
                 else:
@@ -359,7 +359,7 @@ def _keys_of(status: Status, queue: str) -> Iterable[str]:
     """Yield the keys of the lists and registries in which RQ keeps the tasks of a status in a queue."""
     if status == "queued":
         yield queue_key(queue)
-        yield from (held_key(name) for name, job_type in registered.items() if job_type.limits)
+        yield from map(held_key, registered)  # any type may be paused
     else:
         yield registry_key(REGISTRIES[status], queue)
     if status == "canceled":  # where RQ puts a task that was stopped while it ran

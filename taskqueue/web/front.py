@@ -159,7 +159,7 @@ class Front:
         body = Body(environ, int(environ["CONTENT_LENGTH"]), self._settings.body_timeout_seconds, self._held)
         environ[BODY] = body
         task = self._queue.submit(task_type, json_value(body.readall()))
-        answer = {**task_json(task), "warnings": warnings_json(self._queue_warnings.of(task.queue))}
+        answer = {**task_json(task), "warnings": warnings_json(self._queue_warnings.of(task.queue, task.type))}
         return "202 ACCEPTED", answer, [("Location", f"/tasks/{task.id}")]
 
     def _show(self, _environ: "WSGIEnvironment", task_id: str) -> tuple[str, Any, Headers]:

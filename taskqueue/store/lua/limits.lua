@@ -54,7 +54,7 @@ local function limits_of(job_type, prefix, now, rq_now)
     -- Keeps the place of a job that is put back to the front of its queue.
     function limits.keep_place(job) redis.call('RPUSH', key .. ':passed', job) end
 
-    -- Holds the jobs again that were to begin next: the type was paused.
+    -- Holds the jobs again that were to begin next: the type was paused, or its limits were changed.
     function limits.take_back()
         for _ = 1, redis.call('LLEN', key .. ':passed') do
             local job = redis.call('RPOP', key .. ':passed')

@@ -32,8 +32,6 @@ redis.call('SADD', KEYS[1], job_type)
 if what == 'pause' then
     redis.call('HSETNX', key, 'paused', time[1])
     redis.call('SADD', KEYS[2], 'type:' .. job_type)
-    limits_of(job_type, prefix, time[1] + time[2] / 1000000, rq_now).take_back()
-    return
 elseif what == 'resume' then
     redis.call('HDEL', key, 'paused')
     redis.call('SREM', KEYS[2], 'type:' .. job_type)
@@ -50,4 +48,6 @@ else
     end
     if ARGV[5] ~= '' then count_running() end
 end
-limits_of(job_type, prefix, time[1] + time[2] / 1000000, rq_now).release()
+local limits = limits_of(job_type, prefix, time[1] + time[2] / 1000000, rq_now)
+limits.take_back() -- what was to begin next may be too much now
+limits.release()

@@ -81,7 +81,9 @@ class TestPause:
         last = submit(queue, 2)
         assert horse.claims_all() == early + late + last
 
-    def test_what_was_to_begin_next_is_held_again(self, queue: TaskQueue, types: TypeControl, horse: Horse) -> None:
+    def test_what_was_to_begin_next_is_held_again(
+        self, queue: TaskQueue, types: TypeControl, horse: Horse
+    ) -> None:
         tasks = submit(queue, 5)
         types.pause("generic")
         assert horse.claims() == []
