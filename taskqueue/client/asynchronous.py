@@ -29,6 +29,7 @@ from taskqueue.client.records import (
     Summary,
     Task,
     TaskType,
+    TypeLimits,
     Worker,
 )
 from taskqueue.client.sync import list_of
@@ -263,6 +264,31 @@ class AsyncClient:
     async def resume(self, queue: str) -> None:
         """Resume a queue: workers start its tasks again within a second. Raises `UnknownQueue`."""
         await self._connection.send(calls.pause(queue, "resume"))
+
+    async def limits(self) -> tuple[TypeLimits, ...]:
+        """Return the limits of all task types, by name, and which types are paused."""
+        return await self._connection.send(calls.limits())
+
+    async def pause_type(self, task_type: str) -> TypeLimits:
+        """Pause a task type: workers start none of its tasks. Raises `UnknownJobType`."""
+        return await self._connection.send(calls.pause_type(task_type, "pause"))
+
+    async def resume_type(self, task_type: str) -> TypeLimits:
+        """Resume a task type: workers start its tasks again, in their order. Raises `UnknownJobType`."""
+        return await self._connection.send(calls.pause_type(task_type, "resume"))
+
+    async def change_limits(
+        self, task_type: str, *, concurrency: int | None = None, rate: str | None = None
+    ) -> TypeLimits:
+        """Let these limits of a task type hold instead of those of its code; None: no limit.
+
+        Raises `UnknownJobType`, `ApiRefused` for limits that cannot be.
+        """
+        return await self._connection.send(calls.change_limits(task_type, concurrency, rate))
+
+    async def reset_limits(self, task_type: str) -> TypeLimits:
+        """Let the limits of the code hold again. Raises `UnknownJobType`."""
+        return await self._connection.send(calls.reset_limits(task_type))
 
     async def workers(self) -> tuple[Worker, ...]:
         """Return the workers; one that was killed or cut off has the state `lost`."""

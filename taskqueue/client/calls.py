@@ -239,6 +239,35 @@ def schedule(name: str) -> Call[records.Schedule]:
     return Call(method="GET", path=_schedule_path(name), read=_reads(records.Schedule), about=name)
 
 
+def limits() -> Call[tuple[records.TypeLimits, ...]]:
+    """Return the request for the limits of all task types."""
+    return Call(method="GET", path="/limits", read=_reads_all(records.TypeLimits, "limits"))
+
+
+def pause_type(task_type: str, action: Literal["pause", "resume"]) -> Call[records.TypeLimits]:
+    """Return the request that pauses or resumes a task type."""
+    path = f"/task-types/{_quoted(task_type)}/{action}"
+    return Call(method="POST", path=path, read=_reads(records.TypeLimits), about=task_type)
+
+
+def change_limits(task_type: str, concurrency: int | None, rate: str | None) -> Call[records.TypeLimits]:
+    """Return the request that changes the limits of a task type."""
+    return Call(
+        method="PUT",
+        path=f"/task-types/{_quoted(task_type)}/limits",
+        content=_json({"concurrency": concurrency, "rate": rate}),
+        headers={"Content-Type": "application/json"},
+        read=_reads(records.TypeLimits),
+        about=task_type,
+    )
+
+
+def reset_limits(task_type: str) -> Call[records.TypeLimits]:
+    """Return the request that lets the limits of the code hold again."""
+    path = f"/task-types/{_quoted(task_type)}/limits"
+    return Call(method="DELETE", path=path, read=_reads(records.TypeLimits), about=task_type)
+
+
 def put_schedule(name: str, document: Mapping[str, Any]) -> Call[records.Schedule]:
     """Return the request that creates or replaces a schedule."""
     return Call(

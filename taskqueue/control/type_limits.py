@@ -1,7 +1,7 @@
 """Pauses job types, and changes their limits while they run. (A stock `rq worker` knows neither.)"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -55,6 +55,9 @@ class TypeControl:
         names = sorted(filter(sees, self._job_types))
         with redis_errors():
             states = read_states(self._connection, names)
+            for name, state in states.items():
+                if not (state.limits or state.changed_at):  # no worker has started yet that declares them
+                    states[name] = replace(state, limits=self._job_types[name].limits)
             usages = {name: limit_usage(self._connection, name, state.limits) for name, state in states.items()}
         return [
             TypeLimits(

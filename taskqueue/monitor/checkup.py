@@ -10,8 +10,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from taskqueue.errors import QueueUnavailable
 from taskqueue.control.type_limits import TypeControl
+from taskqueue.errors import QueueUnavailable
 from taskqueue.jobtypes.registry import registered
 from taskqueue.monitor import checks
 from taskqueue.monitor.checks import MAX_SKEW_SECONDS, Check

@@ -12,7 +12,7 @@ from redis import Redis
 
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import UnknownTask
-from taskqueue.jobtypes.limits import held_position, limit_usage, read_states
+from taskqueue.jobtypes.limits import Limits, held_position, limit_usage, read_states
 from taskqueue.jobtypes.registry import known_types
 from taskqueue.monitor.cluster_state import LOST, ClusterState, QueueView
 from taskqueue.monitor.finding import (
@@ -92,7 +92,8 @@ class Explainer:
     def _held(self, task: Task) -> Explanation:
         """Explain a task that was taken off its queue and waits for a limit of its type."""
         state = read_states(self._connection, [task.type])[task.type]
-        limits = state.limits
+        declared = self._queue.job_types[task.type].limits if task.type in self._queue.job_types else Limits()
+        limits = state.limits if state.changed_at else declared
         usage = limit_usage(self._connection, task.type, limits)
         ahead = held_position(self._connection, task.type, task.id)
         reasons = list(self._obstacles(task, self._queue_view(task.queue)))

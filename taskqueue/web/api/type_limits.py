@@ -17,7 +17,6 @@ from taskqueue.web.http.change_record import note_task_type
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.problems import BadRequest
 
-
 MAX_BODY_BYTES = 1000
 
 
@@ -60,7 +59,7 @@ def views(control: TypeControl, job_types: JobTypes) -> Blueprint:
         by_type=True,
     )
     def all_limits() -> ResponseReturnValue:
-        """`held` tasks wait for a limit or a pause; a worker has taken them off their queue, and they keep their order."""
+        """`held` tasks were taken off their queue, and wait for a limit or a pause. They keep their order."""
         return jsonify(LimitsJson(control.all(caller_sees)))
 
     @blueprint.get("/task-types/<name>/limits")
@@ -86,7 +85,7 @@ def views(control: TypeControl, job_types: JobTypes) -> Blueprint:
         by_type=True,
     )
     def change(name: str) -> ResponseReturnValue:
-        """These limits hold at once in place of those of the code, until DELETE; also for workers that start later.
+        """These limits hold at once instead of those of the code, until DELETE, also for workers that start later.
 
         What runs goes on, and counts. Held tasks begin as soon as the new limits let them.
         """
@@ -150,7 +149,9 @@ def _limits(given: object) -> Limits:
         return Limits(concurrency=body.concurrency, rate=body.rate)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_context=False, include_input=False)
-        errors = [{"pointer": "".join(f"/{part}" for part in each["loc"]), "message": each["msg"]} for each in wrong]
+        errors = [
+            {"pointer": "".join(f"/{part}" for part in each["loc"]), "message": each["msg"]} for each in wrong
+        ]
         detail = "; ".join(f"{each['pointer']}: {each['message']}" for each in errors)
         raise BadRequest(422, "invalid-limits", "Invalid limits", detail, errors=errors) from None
     except ValueError as error:

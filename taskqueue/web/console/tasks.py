@@ -7,7 +7,8 @@ from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from taskqueue.control.bulk import ACTIONS, Action, apply
-from taskqueue.monitor.finding import no_worker, queue_paused, suspended
+from taskqueue.jobtypes.limits import read_states
+from taskqueue.monitor.finding import no_worker, queue_paused, suspended, type_paused
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import ENDED, SUSPENDED
 from taskqueue.tasks.listing import Page, cursor, position_of
@@ -116,6 +117,7 @@ def _reasons(services: Services, tasks: list[Summary]) -> dict[str, str]:
     with redis_errors():
         is_suspended = bool(services.connection.exists(SUSPENDED))
     of_queue: dict[str, str] = {}
+    states = read_states(services.connection, sorted({task.type for task in waiting}))
     for queue in services.cluster_state.queues():
         if is_suspended:
             of_queue[queue.name] = suspended().message
@@ -125,4 +127,11 @@ def _reasons(services: Services, tasks: list[Summary]) -> dict[str, str]:
             of_queue[queue.name] = no_worker(queue.name).message
     kinds = {"scheduled": "It waits for its time.", "deferred": "It waits for other tasks."}
     fallback = "It waits for its turn."
-    return {task.id: of_queue.get(task.queue) or kinds.get(task.status, fallback) for task in waiting}
+    return {
+        task.id: (
+            (states[task.type].stops and type_paused(task.type).message)
+            or of_queue.get(task.queue)
+            or kinds.get(task.status, fallback)
+        )
+        for task in waiting
+    }
