@@ -116,6 +116,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
             "may": may,
             "who": who,
             "sees": caller_sees,
+            "sees_all": sees_all,
             "needs_session": needs_session,
         }
     )

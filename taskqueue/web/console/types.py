@@ -40,6 +40,13 @@ class TypeRow:
         return sum(point.failed for point in self.points)
 
     @property
+    def attention(self) -> int:
+        """How much the type needs attention: 2: it is paused, changed or held; 1: it was used in the last hour."""
+        if self.state.paused or self.state.changed_at or self.state.held:
+            return 2
+        return int(any(point.begun or point.submitted for point in self.points))
+
+    @property
     def code_limits(self) -> Limits:
         """The limits that the code declares."""
         return self.job_type.limits
@@ -64,6 +71,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
             points = table.points(job_type=state.task_type)
             job_type = services.job_types[state.task_type]
             rows.append(TypeRow(job_type, state, usual.get(state.task_type), points, sparkline(points)))
+        rows.sort(key=lambda row: row.attention, reverse=True)  # else by name
         return render_template("console/types.html", rows=rows, error=error, wrong=wrong, units=UNITS), status
 
     @blueprint.get("/types")

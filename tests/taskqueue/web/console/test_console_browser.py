@@ -230,8 +230,7 @@ def test_stop_one_bad_job_type_in_four_clicks(
     assert (queue.get(bad).status, queue.get(bad).attempt) == ("queued", 0)
     operator.opens(f"/tasks/{bad}")
     operator.sees("The task type 'flaky' is paused.")
-    operator.opens("/types")
-    operator.clicks_on("button[aria-label='Resume flaky']")
+    operator.clicks_text("Resume flaky")  # the fix, where the reason is
     operator.sees("What was held begins first")
     work()
     assert queue.get(bad).status == "failed"
