@@ -42,7 +42,7 @@ class ByRedis:
 
     def __init__(self, connection: Redis, settings: Settings, url: str = "") -> None:
         self.connection = connection
-        self.queue = TaskQueue(connection, settings, registered)
+        self.queue = TaskQueue(connection, settings, registered, is_shared=True)
         self.settings = settings
         # By which event loops connect; "": calls from coroutines take a thread.
         self._url = "" if urlsplit(url).scheme in SENTINEL_SCHEMES else url

@@ -1,4 +1,4 @@
-"""Two connections to Redis for all short calls of a web process: calls that wait at the same time go together.
+"""Two connections to Redis for all short calls of a process: calls that wait at the same time go together.
 
 A call that comes alone is sent at once, and a second one, too. Calls that come while two are on their way wait,
 and then share one write and one read. Each caller goes on only when Redis has answered its own call. Under gevent
@@ -7,8 +7,9 @@ gevent's loop.
 """
 
 import os
+import threading
 import time
-from threading import Lock
+import weakref
 from typing import Any
 
 from redis.connection import Connection, ConnectionPool
@@ -38,7 +39,7 @@ class _Call:
         self.error: Exception | None = None
         self.leads = False
         self.is_gone = False
-        self.woken: Lock | None = None
+        self.woken: threading.Lock | None = None
 
     def result(self) -> list[Any]:
         if self.error:
@@ -51,11 +52,15 @@ class SharedConnection:
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
-        self._lock = Lock()
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        """Begin with no connection and no call: a child has those of its parent, whose threads are not there."""
+        self._lock = threading.Lock()  # gevent may have replaced the class since this module was imported
         self._waiting: list[_Call] = []
         self._leaders = 0
         self._idle: list[tuple[Connection, float]] = []  # and when each was used last
-        self._pid = 0
 
     def ask(self, packed: bytes, count: int = 1) -> list[Any]:
         """Send `count` packed commands, and return their answers; an answer may be a `ResponseError`.
@@ -69,7 +74,7 @@ class SharedConnection:
                 self._leaders += 1
                 call.leads = True
             else:
-                call.woken = Lock()
+                call.woken = threading.Lock()
                 call.woken.acquire()
                 self._waiting.append(call)
         if call.woken:
@@ -150,8 +155,6 @@ class SharedConnection:
 
     def _trusted(self) -> Connection:
         """Return a connection that Redis has not closed, as far as this side can know."""
-        if self._pid != os.getpid():  # a parent's connections stay the parent's
-            self._idle, self._pid = [], os.getpid()
         while True:
             with self._lock:
                 if not self._idle:
@@ -161,6 +164,17 @@ class SharedConnection:
                 return connection
             self._pool.release(connection)
         return self._pool.get_connection()  # which checks what it returns
+
+
+_all = weakref.WeakSet[SharedConnection]()
+
+
+def _begin_in_child() -> None:
+    for shared in _all:
+        shared._begin()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def _answer(connection: Connection) -> Any:

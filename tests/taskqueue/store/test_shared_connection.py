@@ -1,5 +1,6 @@
 """Two connections for many callers: each gets its own answer or its own error, and those that wait go together."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -69,6 +70,22 @@ def test_calls_that_wait_share_one_write_and_one_read(
         assert sorted(answer.result()[0] for answer in answers) == list(range(1, CALLERS + 1))
     reads = redis.info("stats")["total_reads_processed"] - before
     assert reads <= 2 * MAX_LEADERS + 1  # those that came first, all others in as many groups, INFO
+
+
+def test_a_forked_process_begins_without_the_calls_of_its_parent(
+    shared: SharedConnection, own_redis: RedisServer, redis: Redis
+) -> None:
+    shared.ask(packed("PING"))
+    own_redis.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(MAX_LEADERS) as threads:
+        pings = [threads.submit(shared.ask, packed("PING")) for _ in range(MAX_LEADERS)]
+        wait_until(lambda: shared._leaders == MAX_LEADERS, what="all connections")
+        child = os.fork()
+        if child == 0:  # its Redis answers again below
+            os._exit(0 if shared.ask(packed("ECHO", "child")) == [b"child"] else 1)
+        own_redis.send_signal(signal.SIGCONT)
+        assert [ping.result() for ping in pings] == [[b"PONG"]] * MAX_LEADERS
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_an_error_of_redis_is_one_callers_own(
