@@ -14,8 +14,8 @@ each job that has ended, so that the worker knows of each job of the group wheth
 begun. `ended` is how many bytes of outcomes are valid.
 
 The worker writes `stop`: settle what runs, claim nothing more, and end; and `group_over`: begin no other job of
-this group, because the worker has put them back. The horse also writes the last line that its job has logged, for
-the report of its death.
+this group, because the worker puts them back, and stores what has ended. The horse also writes the last line that
+its job has logged, for the report of its death.
 
 On the sockets the horse sends lines: IDLE (no job waits; it sleeps until it is woken), SUSPENDED (`rq suspend`
 holds; it sleeps, too), AWAKE (it was ARMED, and has got a job), GROUPS (it claims groups), `{…}` (what `Tally` has

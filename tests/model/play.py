@@ -572,7 +572,7 @@ class Play:
         self.queue_missed_callbacks()
         self.move_due()
         self._check_counts()
-        living = {worker.worker.name: {run.member for run in self._runs(worker)} for worker in self.workers}
+        living = {worker.worker.name: self._believed(worker) for worker in self.workers}
         invariants.check_at_rest(self.model, self.world, living)
 
     def end(self) -> None:
@@ -590,7 +590,8 @@ class Play:
         for _ in range(ROUNDS):
             self.rest()
             self.check()
-            if not self.model.of("waiting", "scheduled", "started"):
+            goes_on = any(self._runs(worker) for worker in self.workers)  # perhaps of a job that RQ has canceled
+            if not goes_on and not self.model.of("waiting", "scheduled", "started"):
                 break
             self._run_all()
         left = self.model.of("waiting", "scheduled", "started")
@@ -616,6 +617,12 @@ class Play:
                 while group in worker.groups:
                     self.go_on(worker, group, "finished", 0)
             self.exchange(worker, [(run, "finished") for run in worker.runs], 5)
+
+    def _believed(self, worker: PlayedWorker) -> set[str]:
+        """Return the entries of runs that a worker takes for its own; it knows a group by the group's claim."""
+        held = self.world.sets.get(f"rq:worker:{worker.worker.name}:executions", set())
+        of_groups = {m for group in worker.groups for m in held if f":{group.claim}." in m}
+        return {run.member for run in worker.runs} | of_groups
 
     @staticmethod
     def _runs(worker: PlayedWorker) -> list[Claimed]:

@@ -30,6 +30,7 @@ MOSTLY = st.sampled_from((True, True, False))
 PLAIN = st.sampled_from(("plain", "patient"))
 QUEUE = st.sampled_from(QUEUES)
 LOSS = st.sampled_from(("answer", "request"))
+SELDOM_LOST = st.sampled_from((None, None, None, "answer", "request"))
 END = st.sampled_from(("finished", How.RAISED, How.RAISED_PERMANENT, How.TIMED_OUT, "postponed"))
 DEATH = st.sampled_from((How.HORSE_DIED, How.TIMED_OUT, How.RETURNED))
 
@@ -212,15 +213,18 @@ class Claims(QueueMachine):
     """Groups of short jobs, and claims that wait in Redis."""
 
     @precondition(has_room)
-    @rule(count=st.integers(2, 6), attempts=st.integers(2, 3), one_is_limited=SELDOM)
-    def submit_many(self, count: int, attempts: int, one_is_limited: bool) -> None:
-        for number in range(count):
-            job_type = "pair" if one_is_limited and number == 1 else "plain"
-            self.play.submit(job_type, SubmitOptions(attempts=attempts))
+    @precondition(some_worker(waits_not))
+    @rule(number=NUMBER, count=st.integers(2, 5), limited=st.integers(0, 4), at_last=st.integers(0, 8),
+          loses=SELDOM_LOST)  # fmt: skip
+    def make_group(self, number: int, count: int, limited: int, at_last: int, loses: Loss | None) -> None:
+        for place in range(count):
+            options = SubmitOptions(attempts=1 if place == at_last else 2)
+            self.play.submit("pair" if place == limited else "plain", options)
+        self.play.exchange(self.worker(number, waits_not), [], 1, loses, in_group=True)
 
     @precondition(there_are("waiting"))
     @precondition(some_worker(waits_not))
-    @rule(number=NUMBER, loses=st.none() | LOSS)
+    @rule(number=NUMBER, loses=SELDOM_LOST)
     def claim_group(self, number: int, loses: Loss | None) -> None:
         self.play.exchange(self.worker(number, waits_not), [], 1, loses, in_group=True)
 
@@ -254,13 +258,25 @@ class Claims(QueueMachine):
             self.play.go_on(worker, group, "finished", 0)
         self.play.end_horses(worker, [], False, how, [group])
 
-    @precondition(some_worker(waits_not))
+    @precondition(some_worker(has_group))
+    @rule(number=NUMBER)
+    def lose_group(self, number: int) -> None:
+        worker = self.worker(number, has_group)
+        jobs = [self.model.jobs[run.job_id] for run in worker.groups[0].runs]
+        self.play.kill(worker)
+        for job in [job for job in jobs if job.status == "started"]:
+            self.play.run_out(job)
+        self.play.find_lost_jobs(self.worker(number))
+        if claims := [worker for worker in self.play.workers if not worker.call]:
+            self.play.exchange(claims[0], [], 1, in_group=True)
+
+    @precondition(lambda self: not any(worker.call for worker in self.play.workers))
     @rule(number=NUMBER)
     def arm(self, number: int) -> None:
         self.play.arm(self.worker(number, waits_not))
 
     @precondition(some_worker(is_armed))
-    @rule(number=NUMBER, loses=st.none() | LOSS)
+    @rule(number=NUMBER, loses=SELDOM_LOST)
     def wake(self, number: int, loses: Loss | None) -> None:
         self.play.send_again(self.worker(number, is_armed), loses)
 
@@ -461,6 +477,13 @@ class RQTools(QueueMachine):
     @rule(number=NUMBER)
     def rq_cancel(self, number: int) -> None:
         self.play.rq_cancel(self.job(number, *ALIVE))
+
+    @precondition(there_are("started"))
+    @rule(number=NUMBER)
+    def rq_cancel_running(self, number: int) -> None:
+        parents = {parent for job in self.jobs("deferred") for parent in job.parents}
+        waited_for = [job for job in self.jobs("started") if job.id in parents]  # they are few
+        self.play.rq_cancel(waited_for[0] if waited_for else self.job(number, "started"))
 
     @precondition(there_are("failed", "stopped"))
     @rule(number=NUMBER)

@@ -76,3 +76,53 @@ def test_a_claim_that_is_sent_again_gives_no_job_whose_lease_has_run_out(play: P
     play.send_again(play.workers[0])
     play.check()
     assert (job.status, play.workers[0].runs) == ("failed", [])
+
+
+def test_a_task_that_rq_has_canceled_at_its_beginning_and_that_is_requeued_is_no_more_that_runs(
+    play: Play,
+) -> None:
+    job = submitted(play)
+    worker = play.workers[0]
+    play.exchange(worker, [], 1)
+    play.rq_cancel(job)
+    play.requeue(job)
+    play.exchange(worker, [(worker.runs[0], "finished")], 0)
+    play.check()
+    assert (job.status, job.attempt) == ("waiting", 0)
+
+
+def test_a_task_that_rq_has_canceled_at_its_beginning_stays_so_if_others_wait_for_it(play: Play) -> None:
+    parent = submitted(play)
+    submitted(play, depends_on=[parent.id])
+    worker = play.workers[0]
+    play.exchange(worker, [], 1)
+    play.rq_cancel(parent)
+    play.exchange(worker, [(worker.runs[0], How.RAISED)], 0)
+    play.check()
+    assert parent.status == "canceled"
+
+
+def test_what_has_ended_before_a_job_of_its_group_that_runs_for_long_is_stored(play: Play) -> None:
+    first, second, third = (submitted(play, attempts=2) for _ in range(3))
+    worker = play.workers[0]
+    play.exchange(worker, [], 1, in_group=True)
+    (group,) = worker.groups
+    play.go_on(worker, group, "finished", 0)
+    play.end_early(worker, group)
+    play.check()
+    assert [job.status for job in (first, second, third)] == ["finished", "started", "waiting"]
+
+
+def test_a_group_that_came_twice_is_answered_as_one(play: Play) -> None:
+    jobs = [submitted(play, attempts=2) for _ in range(2)]
+    worker = play.workers[0]
+    play.exchange(worker, [], 1, "answer", in_group=True)
+    jobs += [submitted(play, attempts=2) for _ in range(2)]
+    play.deliver_again(worker)
+    play.send_again(worker)
+    (group,) = worker.groups
+    assert [run.execution[-2:] for run in group.runs] == [".1", ".2"]
+    play.go_on(worker, group, "finished", 0)
+    play.heartbeat(worker)
+    play.check()
+    assert sorted(job.status for job in jobs) == ["started", "started", "waiting", "waiting"]

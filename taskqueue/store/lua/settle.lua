@@ -72,7 +72,7 @@ local function settle(at)
     end
     if must_cancel and how ~= 'finished' then how = 'canceled' end
     local final = how == 'finished' or how == 'failed' or how == 'stopped'
-    local is_over = not status or status == 'canceled' -- it was deleted or canceled while it ran, by RQ's own code, say
+    local is_over = not status or status == 'canceled' -- while it ran
     if final and not is_over and redis.call('EXISTS', key.job .. ':dependents') == 1 then return 'dependents' end
 
     -- The entry in the started registry, and nothing else, decides which execution has the job.
@@ -86,7 +86,8 @@ local function settle(at)
     redis.call('SREM', executions_key, key.member)
     local limits = limited and limits_of(limited, prefix, now, rq_now)
     if limits then limits.end_run(key.member) end
-    -- Any other status counts for nothing: a program may have called job.save() on an object that it had read before.
+    -- A job that was canceled or deleted while it ran stays so. Any other status counts for nothing: a program may
+    -- have called job.save() on an object that it had read before.
     if is_over then return 'lost' end
 
     local ended = { 'ended_at', rq_now, 'last_heartbeat', rq_now }
