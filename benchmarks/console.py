@@ -139,6 +139,7 @@ def addresses(connection: Redis) -> dict[str, str]:
         **{name: f"/{name.lower()}" for name in ("Queues", "Workers", "Schedules", "Batches", "Bulk")},
         "Changes": "/changes",
         "Submit": "/submit",
+        "Types": "/types",
     }
 
 

@@ -9,7 +9,7 @@ from redis import Redis
 from rq.defaults import RQ_KEY_PREFIX
 
 from taskqueue.errors import UnknownJobType
-from taskqueue.jobtypes.limits import Limits, limit_usage, read_states
+from taskqueue.jobtypes.limits import Limits, limit_usages, read_states
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.store import scripts
 from taskqueue.store.connection import redis_errors
@@ -58,7 +58,7 @@ class TypeControl:
             for name, state in states.items():
                 if not (state.limits or state.changed_at):  # no worker has started yet that declares them
                     states[name] = replace(state, limits=self._job_types[name].limits)
-            usages = {name: limit_usage(self._connection, name, state.limits) for name, state in states.items()}
+            usages = limit_usages(self._connection, {name: state.limits for name, state in states.items()})
         return [
             TypeLimits(
                 task_type=name,

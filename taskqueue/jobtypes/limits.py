@@ -127,12 +127,23 @@ def _state(
 
 def limit_usage(connection: Redis, job_type: str, limits: Limits) -> LimitUsage:
     """Return how much of its limits a job type uses now, in one round trip. Raises the driver's errors."""
-    key = limit_key(job_type)
+    return limit_usages(connection, {job_type: limits})[job_type]
+
+
+def limit_usages(connection: Redis, limits: Mapping[str, Limits]) -> dict[str, LimitUsage]:
+    """Return how much of these limits the job types use now, in one round trip. Raises the driver's errors."""
     with connection.pipeline(transaction=False) as pipeline:
-        pipeline.scard(limit_running_key(job_type))
-        pipeline.llen(held_key(job_type))
-        pipeline.lindex(f"{key}:starts", limits.count - 1)
-        running, held, start = pipeline.execute()
+        for job_type, each in limits.items():
+            pipeline.scard(limit_running_key(job_type))
+            pipeline.llen(held_key(job_type))
+            pipeline.lindex(f"{limit_key(job_type)}:starts", each.count - 1)
+        answers = iter(pipeline.execute())
+    return {
+        job_type: _usage(each, next(answers), next(answers), next(answers)) for job_type, each in limits.items()
+    }
+
+
+def _usage(limits: Limits, running: int, held: int, start: bytes | None) -> LimitUsage:
     next_start = None
     if limits.rate and start:
         next_start = datetime.fromtimestamp(float(start), UTC) + timedelta(seconds=limits.seconds)
