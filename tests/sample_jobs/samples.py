@@ -329,6 +329,16 @@ def saves_itself(note: str, fails: bool = False) -> None:
         raise PermanentFailure("after the note")
 
 
+@job("cancels_itself")
+def cancels_itself(fails: bool = False) -> None:
+    """Cancel this task by RQ's own code while it runs, and go on."""
+    current = get_current_job()
+    assert current
+    Job.fetch(current.id, connection=current.connection, serializer=current.serializer).cancel()
+    if fails:
+        raise PermanentFailure("after it was canceled")
+
+
 class Plan(Enum):
     """A field that is an enum."""
 

@@ -63,6 +63,20 @@ def test_callbacks_that_are_registered_are_called(
     ]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("with_callback", [False, True])
+def test_a_job_that_rq_cancels_in_its_first_moments_stays_canceled(
+    start: Start, queue: TaskQueue, jobs: Queue, redis: Redis, fails: bool, with_callback: bool
+) -> None:
+    done = Callback("jobs.samples.note_success") if with_callback else None
+    canceled = jobs.enqueue("taskqueue.call.cancels_itself", kwargs={"fails": fails}, on_success=done)
+    after = jobs.enqueue(GENERIC)
+    start()
+    until(queue, after.id, "complete")
+    wait_until(lambda: registries_of(redis, canceled.id) == ["canceled"], what="its lease to end")
+    assert queue.get(canceled.id).status == "canceled"
+
+
 def test_a_dependent_runs_when_what_it_waits_for_is_done(start: Start, queue: TaskQueue, jobs: Queue) -> None:
     first = jobs.enqueue(GENERIC, a=1)
     second = jobs.enqueue(GENERIC, depends_on=first)
