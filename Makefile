@@ -32,8 +32,9 @@ soak: $(VENV)/ready  ## run under random faults, account for every job, then run
 check: $(VENV)/ready ## run ruff, mypy strict and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: $(VENV)/ready  ## measure the worker beside its peers: benchmarks/results.md
+bench: $(VENV)/ready  ## measure the worker beside its peers: benchmarks/results.md, waits.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/workers.py $(ARGS)
+	@PYTHONPATH=. $(BIN)/python benchmarks/waits.py
 
 bench-submit: $(VENV)/ready ## measure what it costs to submit, beside its peers: benchmarks/submitting.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/submitting.py

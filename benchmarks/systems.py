@@ -28,11 +28,12 @@ class System:
     )
     packages: tuple[str, ...] = ()  # none: the system runs in the project's own environment
     jobs: int = 10_000  # for the throughput: some seconds of work
+    folder: str = ""  # of its environment; else that of its app
 
     @property
     def programs(self) -> Path:
         """The folder with the programs of the system's environment."""
-        return ENVIRONMENTS / self.app / "bin" if self.packages else OURS
+        return ENVIRONMENTS / (self.folder or self.app) / "bin" if self.packages else OURS
 
     def command(self, *more: str) -> list[str]:
         """Return the command line of a worker."""
@@ -136,7 +137,7 @@ def install(system: System) -> bool:
     """Make the system's environment if it is missing. Return False if pip cannot install its packages."""
     if not system.packages:
         return True
-    folder = ENVIRONMENTS / system.app
+    folder = ENVIRONMENTS / (system.folder or system.app)
     ready = folder / "ready"
     if ready.exists():
         return True

@@ -4,12 +4,15 @@ import re
 import smtplib
 import ssl
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+from jobs._smtp_pool import pool
 from taskqueue import PermanentFailure
 from taskqueue.errors import InvalidSetting
 from taskqueue.run.breaker import check, reaching
@@ -60,20 +63,17 @@ class MailServer:
 
     def tls_context(self) -> ssl.SSLContext:
         """Return how the server's certificate is checked. Raises `InvalidSetting` for a bad SMTP_CA_FILE."""
-        context = ssl.create_default_context()
-        if self.ca_file:
-            try:
-                context.load_verify_locations(self.ca_file)
-            except OSError as error:
-                raise InvalidSetting(
-                    f"SMTP_CA_FILE must be a file of certificates (PEM), got {self.ca_file!r}: {error}"
-                ) from None
-            # Python 3.13 refuses certificates of many private authorities, for formal reasons.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if not self.checks_certificate:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+        try:
+            versions = tuple(
+                (name, Path(name).stat().st_mtime_ns)
+                for name in (self.ca_file, ssl.get_default_verify_paths().cafile)
+                if name
+            )
+            return _tls_context(self.ca_file, versions, checks_certificate=self.checks_certificate)
+        except OSError as error:
+            raise InvalidSetting(
+                f"SMTP_CA_FILE must be a file of certificates (PEM), got {self.ca_file!r}: {error}"
+            ) from None
 
     @property
     def is_this_machine(self) -> bool:
@@ -82,6 +82,20 @@ class MailServer:
             return self.host == "localhost" or ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+@lru_cache(maxsize=2)  # the authorities take a megabyte, and 20 ms to load: all connections share them
+def _tls_context(ca_file: str | None, versions: object, *, checks_certificate: bool) -> ssl.SSLContext:
+    """Return the context for these `versions` of the files of authorities. Raises OSError."""
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+        # Python 3.13 refuses certificates of many private authorities, for formal reasons.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not checks_certificate:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 @dataclass(frozen=True)
@@ -158,26 +172,20 @@ def _accepts(code: int) -> bool:
 
 @contextmanager
 def connection(server: MailServer) -> Iterator[smtplib.SMTP]:
-    """Open a connection that is ready to send: logged in, and encrypted if there is a password.
+    """Give a connection that is ready to send: logged in, and encrypted if there is a password.
 
-    Raises `PermanentFailure` for what the server refuses for good, now or while the connection is used;
-    `ConnectionError`; `HostPaused` if the server has just failed another email.
+    It may have served other messages before. Raises `PermanentFailure` for what the server refuses for good, now
+    or while the connection is used; `ConnectionError`; `HostPaused` if the server has just failed another email.
     """
     try:
-        with reaching(server.host, server.port, "mail"), closing(_connect(server)) as smtp:
-            _greet(smtp)
-            if not server.tls_at_once and smtp.has_extn("starttls"):
-                smtp.starttls(context=server.tls_context())
-                _greet(smtp)
-            elif server.user and not (server.tls_at_once or server.is_this_machine):
-                raise PermanentFailure(
-                    "The server offers no STARTTLS: the password of SMTP_URL is not sent in clear."
-                )
-            if server.user:
-                smtp.login(server.user, server.password)
-            yield smtp
-            with suppress(smtplib.SMTPException):  # the message is sent; a failed goodbye changes nothing
-                smtp.quit()
+        with reaching(server.host, server.port, "mail"):
+            smtp = pool.take(server, lambda: _open(server))
+            try:
+                yield smtp
+            except BaseException:
+                pool.drop(smtp)
+                raise
+            pool.give_back(server, smtp)
     except smtplib.SMTPNotSupportedError as error:
         raise PermanentFailure(f"The server cannot do what this message or SMTP_URL needs: {error}") from error
     except smtplib.SMTPResponseException as error:
@@ -191,6 +199,23 @@ def connection(server: MailServer) -> Iterator[smtplib.SMTP]:
         raise ConnectionError(
             f"{what} with {server.host}:{server.port} (SMTP_URL) failed: {error}{fix}"
         ) from error
+
+
+def _open(server: MailServer) -> smtplib.SMTP:
+    smtp = _connect(server)
+    try:
+        _greet(smtp)
+        if not server.tls_at_once and smtp.has_extn("starttls"):
+            smtp.starttls(context=server.tls_context())
+            _greet(smtp)
+        elif server.user and not (server.tls_at_once or server.is_this_machine):
+            raise PermanentFailure("The server offers no STARTTLS: the password of SMTP_URL is not sent in clear.")
+        if server.user:
+            smtp.login(server.user, server.password)
+    except BaseException:
+        smtp.close()
+        raise
+    return smtp
 
 
 def _greet(smtp: smtplib.SMTP) -> None:

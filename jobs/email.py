@@ -154,7 +154,14 @@ class SentEmail:
 
 
 @job(
-    "email", queue="high", attempts=5, timeout=30, retry_delay=5, max_retry_delay=900, settings=EmailSettings.read
+    "email",
+    queue="high",
+    attempts=5,
+    timeout=30,
+    retry_delay=5,
+    max_retry_delay=900,
+    io_bound=True,
+    settings=EmailSettings.read,
 )
 def send_email(
     to: Annotated[Addresses, Field(min_length=1)],

@@ -13,8 +13,9 @@ from typing import Any
 from rq import get_current_job
 
 from taskqueue.errors import InvalidPayload, InvalidResult, PermanentFailure, UnknownJobType
+from taskqueue.hooks import event_loop
 from taskqueue.hooks import registry as hooks
-from taskqueue.hooks.running import call_with_hooks, run_coroutine
+from taskqueue.hooks.running import await_with_hooks, call_with_hooks
 from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.names import function_name, registered_type
 from taskqueue.jobtypes.registry import JobType, registered
@@ -49,6 +50,11 @@ class Call:
     def __init__(self, job_type: JobType) -> None:
         self._job_type = job_type
 
+    @property
+    def is_coroutine_function(self) -> bool:
+        """Whether the function must be awaited in an event loop: by `awaited_text`."""
+        return inspect.iscoroutinefunction(self._job_type.function)
+
     def __call__(self, /, *arguments: Json, **payload: Json) -> Json:
         """Run the job, and return its result as JSON values. Raises what `text` raises."""
         return json.loads(self.text(*arguments, **payload))
@@ -62,45 +68,63 @@ class Call:
         with span(f"run {name}", "CONSUMER", {"task.type": name}):
             return self._run(arguments, payload)
 
+    async def awaited_text(self, /, *arguments: Json, **payload: Json) -> str:
+        """Run a job whose function is a coroutine function, and return its result as JSON text.
+
+        Raises what `text` raises.
+        """
+        name = self._job_type.name
+        with span(f"run {name}", "CONSUMER", {"task.type": name}):
+            try:
+                job_type, bound = self._job_type, self._bound(arguments, payload)
+                if self._has_hooks:
+                    needs = job_type.signature.needs
+                    return await await_with_hooks(job_type.function, bound, needs, self._result_text)
+                return self._result_text(await job_type.function(**bound))
+            except PermanentFailure:
+                _give_up()
+                raise
+
     def _run(self, arguments: tuple[Json, ...], payload: dict[str, Json]) -> str:
         _count_attempt()
         try:
-            if arguments:
-                raise PermanentFailure("A task type takes named fields only, not positional arguments.")
-            try:
-                keyword_arguments = self._job_type.arguments(payload)
-            except InvalidPayload as error:
-                raise PermanentFailure(str(error)) from error
-            job_type = self._job_type
-            if hooks.jobs or job_type.signature.needs:
-                return call_with_hooks(
-                    job_type.function,
-                    keyword_arguments,
-                    job_type.signature.needs,
-                    lambda result: _result_text(job_type, result),
-                )
-            result = job_type.function(**keyword_arguments)
-            return _result_text(job_type, run_coroutine(result) if inspect.iscoroutine(result) else result)
+            job_type, bound = self._job_type, self._bound(arguments, payload)
+            if self._has_hooks:
+                return call_with_hooks(job_type.function, bound, job_type.signature.needs, self._result_text)
+            result = job_type.function(**bound)
+            return self._result_text(event_loop.run(result) if inspect.iscoroutine(result) else result)
         except PermanentFailure:
             _give_up()
             raise
 
+    @property
+    def _has_hooks(self) -> bool:
+        return bool(hooks.jobs or self._job_type.signature.needs)
 
-def _result_text(job_type: JobType, value: Any) -> str:
-    try:
-        result = job_type.signature.result_text(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidResult(
-            f"{job_type.path} returned a value that has no JSON form ({error});"
-            " return plain values, a dataclass, a TypedDict or a pydantic model"
-        ) from error
-    limit = process_settings().max_result_bytes
-    if len(result) > limit:
-        raise InvalidResult(
-            f"{job_type.path} returned more than {limit:,} bytes (MAX_RESULT_BYTES);"
-            " store it as a file (taskqueue.files) and return the filename"
-        )
-    return result
+    def _bound(self, arguments: tuple[Json, ...], payload: dict[str, Json]) -> dict[str, Any]:
+        if arguments:
+            raise PermanentFailure("A task type takes named fields only, not positional arguments.")
+        try:
+            return self._job_type.arguments(payload)
+        except InvalidPayload as error:
+            raise PermanentFailure(str(error)) from error
+
+    def _result_text(self, value: Any) -> str:
+        job_type = self._job_type
+        try:
+            result = job_type.signature.result_text(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidResult(
+                f"{job_type.path} returned a value that has no JSON form ({error});"
+                " return plain values, a dataclass, a TypedDict or a pydantic model"
+            ) from error
+        limit = process_settings().max_result_bytes
+        if len(result) > limit:
+            raise InvalidResult(
+                f"{job_type.path} returned more than {limit:,} bytes (MAX_RESULT_BYTES);"
+                " store it as a file (taskqueue.files) and return the filename"
+            )
+        return result
 
 
 def _count_attempt() -> None:

@@ -112,7 +112,8 @@ class InvalidBatch(TaskQueueError):
 
     def __init__(self, errors: Sequence[PayloadError], wrong: int, total: int) -> None:
         self.errors = list(errors)
-        super().__init__(f"{wrong:,} of {total:,} tasks cannot be queued, so none was.")
+        first = f" {errors[0].pointer or 'The batch'}: {errors[0].message}" if errors else ""
+        super().__init__(f"{wrong:,} of {total:,} tasks cannot be queued, so none was.{first}")
 
 
 class BatchTooLarge(TaskQueueError):

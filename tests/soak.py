@@ -54,11 +54,16 @@ class Kind(NamedTuple):
 
 
 MIX = [
-    Kind(0.97, "counted", {}, MANY, "finished", 1),
+    Kind(0.57, "counted", {}, MANY, "finished", 1),
+    Kind(0.2, "io_counted", {}, MANY, "finished", 1),
+    Kind(0.19, "aio_counted", {}, MANY, "finished", 1),
+    Kind(0.005, "nap", {"seconds": 1}, MANY, "finished"),
+    Kind(0.005, "wait", {"seconds": 1}, MANY, "finished"),
     Kind(0.01, "long", {"seconds": 0.3}, MANY, "finished", 1),
     Kind(0.01, "flaky", {"failures": 1}, MANY, "finished", 2),
     Kind(0.005, "hopeless", {}, MANY, "failed"),
     Kind(0.005, "crash", {}, SubmitOptions(attempts=2), "failed"),
+    Kind(0.0005, "io_crash", {}, SubmitOptions(attempts=2), "failed"),
 ]
 
 
@@ -71,7 +76,8 @@ class Soak:
         self._project = folder / "project"
         self._project.mkdir()
         copy_project(self._project)
-        (self._project / "jobs" / "samples.py").symlink_to(ROOT / "tests" / "sample_jobs" / "samples.py")
+        for name in ("samples.py", "waiting.py"):
+            (self._project / "jobs" / name).symlink_to(ROOT / "tests" / "sample_jobs" / name)
         self._folder = folder
         self._workers: list[RunningWorker] = []
         self._stop = threading.Event()

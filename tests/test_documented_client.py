@@ -18,17 +18,7 @@ from tests.taskqueue.web.conftest import served
 from tests.taskqueue.worker.stage import RunningWorker
 from web import create_app
 
-GREET = '''
-from taskqueue import PermanentFailure, job
-
-
-@job("greet", attempts=1)
-def greet(name: str) -> str:
-    """Greet somebody."""
-    if name == "nobody":
-        raise PermanentFailure("nobody cannot be greeted")
-    return f"Hello, {name}!"
-'''
+GREET = re.findall(r"^```python\n(# jobs/greet.py\n.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)[0]
 PRINTED = re.compile(r"^\s*print\((?P<code>.*)\)  # (?P<value>.+)$")
 
 

@@ -5,7 +5,7 @@ import os
 
 from arq import create_pool
 from arq.connections import RedisSettings
-from drive import started
+from drive import LANES, WAIT_SECONDS, ended, started
 
 loop = asyncio.new_event_loop()
 redis_settings = RedisSettings.from_dsn(os.environ["TASK_QUEUE_URL"])
@@ -20,10 +20,16 @@ async def stamp(context: dict[str, object], at: float) -> None:
     started(at)
 
 
+async def wait(context: dict[str, object]) -> None:
+    await asyncio.sleep(WAIT_SECONDS)
+    ended()
+
+
 class WorkerSettings:
     """The settings of `arq arq_app.WorkerSettings`."""
 
-    functions = (noop, stamp)
+    functions = (noop, stamp, wait)
+    max_jobs = LANES
     redis_settings = redis_settings
 
 
@@ -36,6 +42,10 @@ async def enqueue(*calls: tuple[object, ...]) -> None:
 
 def enqueue_noops(count: int) -> None:
     loop.run_until_complete(enqueue(*[("noop",)] * count))
+
+
+def enqueue_waits(count: int) -> None:
+    loop.run_until_complete(enqueue(*[("wait",)] * count))
 
 
 def enqueue_stamp(at: float) -> None:

@@ -4,6 +4,7 @@ import os
 
 from redis import Redis
 
+from taskqueue import submit
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.discovery import discover
@@ -28,5 +29,15 @@ def enqueue_noops(count: int) -> None:
         queue.submit("noop", {})
 
 
+def enqueue_waits(count: int) -> None:
+    for _ in range(count):
+        queue.submit("wait", {})
+
+
+def enqueue_naps(count: int) -> None:
+    for _ in range(count):
+        queue.submit("nap", {})
+
+
 def enqueue_stamp(at: float) -> None:
-    queue.submit("stamp", {"at": at})
+    submit("stamp", {"at": at})

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from drive import started
+from drive import LANES, WAIT_SECONDS, ended, started
 from saq import Queue
 
 loop = asyncio.new_event_loop()
@@ -18,7 +18,12 @@ async def stamp(context: dict[str, object], *, at: float) -> None:
     started(at)
 
 
-settings = {"queue": queue, "functions": [noop, stamp]}
+async def wait(context: dict[str, object]) -> None:
+    await asyncio.sleep(WAIT_SECONDS)
+    ended()
+
+
+settings = {"queue": queue, "functions": [noop, stamp, wait], "concurrency": LANES}
 
 
 async def enqueue(count: int, name: str, **arguments: object) -> None:
@@ -28,6 +33,10 @@ async def enqueue(count: int, name: str, **arguments: object) -> None:
 
 def enqueue_noops(count: int) -> None:
     loop.run_until_complete(enqueue(count, "noop"))
+
+
+def enqueue_waits(count: int) -> None:
+    loop.run_until_complete(enqueue(count, "wait"))
 
 
 def enqueue_stamp(at: float) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from drive import started
+from drive import WAIT_SECONDS, ended, started
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
 loop = asyncio.new_event_loop()
@@ -21,6 +21,12 @@ async def stamp(at: float) -> None:
     started(at)
 
 
+@broker.task(task_name="wait")
+async def wait() -> None:
+    await asyncio.sleep(WAIT_SECONDS)
+    ended()
+
+
 async def enqueue(task: object, *calls: tuple[object, ...]) -> None:
     for call in calls:
         await task.kiq(*call)
@@ -28,6 +34,10 @@ async def enqueue(task: object, *calls: tuple[object, ...]) -> None:
 
 def enqueue_noops(count: int) -> None:
     loop.run_until_complete(enqueue(noop, *[()] * count))
+
+
+def enqueue_waits(count: int) -> None:
+    loop.run_until_complete(enqueue(wait, *[()] * count))
 
 
 def enqueue_stamp(at: float) -> None:

@@ -1,8 +1,10 @@
-"""The benchmarks' jobs: one does nothing, one reports when it began."""
+"""The benchmarks' jobs: one does nothing, one reports when it began, and two wait."""
 
+import asyncio
+import time
 from typing import Any
 
-from drive import started
+from drive import WAIT_SECONDS, ended, started
 
 from taskqueue import job
 
@@ -16,3 +18,17 @@ def noop(**payload: Any) -> None:
 def stamp(at: float) -> None:
     """Report how long after `at` (seconds since 1970) the job began."""
     started(at)
+
+
+@job("wait")
+async def wait() -> None:
+    """Wait in the event loop."""
+    await asyncio.sleep(WAIT_SECONDS)
+    ended()
+
+
+@job("nap", io_bound=True)
+def nap() -> None:
+    """Wait in a thread."""
+    time.sleep(WAIT_SECONDS)
+    ended()

@@ -1,15 +1,18 @@
 """The command line: `python -m taskqueue --help`.
 
 parser.py        builds the commands' parsers
-tasks.py         the commands submit, get, explain, logs, cancel, requeue, delete
+tasks.py         the commands submit, get, explain, logs, parents, cancel, requeue, delete
 watch.py         the command watch
-lists.py         the commands list, failures, changes
+batches.py       the commands submit-many, batches
+lists.py         the commands list, failures, changes, series
 bulk.py          the command bulk
 cluster.py       the commands queues, workers, pause, resume
+types.py         the command types
 schedules.py     the command schedules
+files.py         the command files
 doctor/          the command doctor: finds what is wrong, and says how to fix it
 key.py           the command key: makes API keys
-operations.py    the operations that the commands need; by_redis.py and by_http.py do them
+operations.py    the operations that the commands need; by_redis.py, by_redis_system.py and by_http.py do them
 refusals.py      what to do where the HTTP API refuses
 screen.py        prints answers: text and colour on a terminal, JSON for a program
 """
@@ -20,7 +23,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from taskqueue.cli import bulk, cluster, doctor, key, lists, schedules, tasks, watch
+from taskqueue.cli import batches, bulk, cluster, doctor, files, key, lists, schedules, tasks, types, watch
 from taskqueue.cli.parser import PROGRAM, add_shared
 from taskqueue.cli.refusals import found_and_fix
 from taskqueue.errors import QueueUnavailable, TaskQueueError
@@ -50,12 +53,12 @@ def main(arguments: Sequence[str] | None = None, programs: Mapping[str, tuple[st
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Start workers and the web server; submit, watch, find and change tasks, queues, schedules;"
-        " find what is wrong; make API keys.",
+        " upload and download files; find what is wrong; make API keys.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for module in (tasks, watch, lists, bulk, cluster, schedules, doctor, key):
+    for module in (tasks, watch, batches, lists, bulk, cluster, types, schedules, files, doctor, key):
         module.add(commands)
     add_shared(parser, url=os.environ.get("TASK_QUEUE_API"), json=False, jobs=None)
     for name, (summary, program) in (programs or {}).items():

@@ -1,15 +1,17 @@
-"""The command `bulk`: requeues, cancels or deletes all tasks that a search finds."""
+"""The command `bulk`: requeues, cancels or deletes all tasks that a search finds; lists what it has done."""
 
 import argparse
 from typing import Any
 
-from taskqueue.cli.operations import operations_for
+from taskqueue.cli.operations import Row, operations_for
 from taskqueue.cli.parser import SEARCH, add_command, number
-from taskqueue.cli.screen import print_json, print_task
+from taskqueue.cli.screen import print_json, print_table, print_task
 from taskqueue.cli.watch import watch
 from taskqueue.control.bulk import ACTIONS
 from taskqueue.errors import TooManyMatch
 from taskqueue.telemetry.clean import clean
+
+LIST = "list"
 
 
 def add(commands: Any) -> None:
@@ -27,13 +29,17 @@ def add(commands: Any) -> None:
             "bulk requeue group:3f0a1c9b7d52 --max 1203 --rate 20 --watch",
             "bulk cancel tag:customer:7 --delay 30",
             "bulk delete status:complete 'created:>2d'",
+            "bulk list",
         ],
         more=SEARCH,
     )
     parser.add_argument(
-        "action", choices=ACTIONS, metavar="ACTION", help=f"{', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}"
+        "action",
+        choices=(*ACTIONS, LIST),
+        metavar="ACTION",
+        help=f"{', '.join(ACTIONS)}; {LIST}: the latest actions",
     )
-    parser.add_argument("words", nargs="+", metavar="WORD", help="a word of a search: status:failed")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="a word of a search: status:failed")
     parser.add_argument("--dry-run", action="store_true", help="change nothing, and say how many tasks match")
     parser.add_argument(
         "--max", type=number, metavar="NUMBER", help="change none if more match (default: as many as match now)"
@@ -50,6 +56,10 @@ def add(commands: Any) -> None:
 def bulk(args: argparse.Namespace) -> int:
     """Count the tasks and, unless it is a dry run, queue the task that changes them."""
     operations = operations_for(args)
+    if args.action == LIST:
+        rows = operations.bulk_actions()
+        print_json(rows) if args.json else print_table([_short(row) for row in rows], "There are no bulk actions.")
+        return 0
     search = " ".join(args.words)
     most = args.max
     if args.dry_run or most is None:
@@ -68,6 +78,21 @@ def bulk(args: argparse.Namespace) -> int:
         return watch(operations, task["id"], as_json=args.json)
     (print_json if args.json else print_task)(task)
     return 0
+
+
+def _short(row: Row) -> Row:
+    """Return what a table shows of a bulk action: what its task was given, and how far it is."""
+    payload, progress = row["payload"], row["progress"] or {"done": 0, "total": None}
+    done, total = progress["done"], progress["total"]
+    return {
+        "id": row["id"],
+        "created_at": row["created_at"],
+        "status": row["status"],
+        "action": payload["action"],
+        "q": payload["q"],
+        "by": payload.get("by"),
+        "done": f"{done:g}" if total is None else f"{done:g}/{total:g}",
+    }
 
 
 def _print_matching(matching: dict[str, Any]) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, cast
 
+from taskqueue.cli.operations import By
 from taskqueue.cli.screen import flat
 from taskqueue.client import Client, Task
 from taskqueue.client.options import Action, ScheduleDocument
 from taskqueue.client.records import Record
+from taskqueue.telemetry.series import Span
 
 Row = dict[str, Any]
 
@@ -26,6 +28,30 @@ class HttpOperations:
             **cast("Any", options),  # texts, which the server reads
         )
         return cast("Task", handle.accepted).json
+
+    def submit_many(self, tasks: list[Any], then: Any, key: str | None, *, atomic: bool) -> Row:
+        """Queue many tasks."""
+        batch = self._client.submit_many(tasks, then=then, atomic=atomic, idempotency_key=key)
+        ids = iter(batch.tasks)
+        refused = {number: [error._asdict() for error in errors] for number, errors in batch.refused.items()}
+        return {
+            "batch": batch.id,
+            "queued": len(batch.tasks),
+            "refused": len(refused),
+            "on_complete": batch.then and batch.then.id,
+            "results": [
+                {"errors": refused[number]} if number in refused else {"id": next(ids).id}
+                for number in range(len(batch.tasks) + len(refused))
+            ],
+        }
+
+    def batches(self) -> list[Row]:
+        """Return the latest batches."""
+        return _rows(self._client.batches())
+
+    def batch(self, batch_id: str) -> Row:
+        """Return a batch."""
+        return self._client.batch(batch_id).json
 
     def get(self, task_id: str) -> Row:
         """Return a task as it is now."""
@@ -60,6 +86,10 @@ class HttpOperations:
         """Return the lines of a task's log."""
         return _rows(self._client.logs(task_id, attempt=attempt))
 
+    def parents(self, task_id: str) -> list[Row]:
+        """Return the tasks that a task waits for."""
+        return _rows(self._client.parents(task_id))
+
     def tasks(self, q: str, limit: int) -> list[Row]:
         """Return the tasks that a search finds."""
         return _rows(self._client.list(q, limit=limit))
@@ -80,6 +110,10 @@ class HttpOperations:
         """Queue a task that changes all tasks which a search finds."""
         handle = self._client.bulk(action, q, max=most, rate=rate, delay=delay)
         return cast("Task", handle.accepted).json
+
+    def bulk_actions(self) -> list[Row]:
+        """Return the latest tasks that `bulk` has queued."""
+        return _rows(self._client.bulk_actions())
 
     def queues(self) -> list[Row]:
         """Return all queues with their counts of tasks."""
@@ -116,6 +150,30 @@ class HttpOperations:
     def reset_limits(self, task_type: str) -> Row:
         """Let the limits of the code hold again."""
         return self._client.reset_limits(task_type).json
+
+    def task_types(self) -> list[Row]:
+        """Return the task types."""
+        return _rows(self._client.task_types())
+
+    def task_type(self, name: str) -> Row:
+        """Return a task type."""
+        return self._client.task_type(name).json
+
+    def series(self, span: Span, task_type: str | None, queue: str | None, by: By | None) -> Row:
+        """Return what happened in a span."""
+        return self._client.series(span, task_type=task_type, queue=queue, by=by).json
+
+    def upload(self, content: bytes, name: str) -> Row:
+        """Store a file for a task to read."""
+        return self._client.upload(content, name).json
+
+    def download(self, filename: str) -> bytes:
+        """Return the content of a file."""
+        return self._client.download(filename)
+
+    def show_schedule(self, name: str) -> Row:
+        """Return a schedule."""
+        return self._client.schedule(name).json
 
     def schedules(self) -> list[Row]:
         """Return all schedules."""

@@ -1,15 +1,17 @@
-"""The commands that list: `list`, `failures`, `changes`."""
+"""The commands that list: `list`, `failures`, `changes`, `series`."""
 
 import argparse
-from typing import Any
+from typing import Any, get_args
 
-from taskqueue.cli.operations import operations_for
+from taskqueue.cli.operations import By, operations_for
 from taskqueue.cli.parser import SEARCH, add_command, number
 from taskqueue.cli.screen import chosen, print_json, print_table
+from taskqueue.telemetry.series import Span
 
 DEFAULT_LIMIT = 50
 TASK = ("id", "type", "status", "queue", "created_at", "attempt", "tags", "failure")
 FAILURE = ("group", "count", "type", "last_failed_at", "error")
+EVENTS = ("submitted", "begun", "complete", "failed", "retried", "canceled")
 CHANGE = ("at", "who", "via", "what", "target", "detail")
 
 
@@ -44,6 +46,19 @@ def add(commands: Any) -> None:
         examples=["changes", "changes --limit 500 --json"],
     )
     _add_limit(parser)
+    parser = add_command(
+        commands,
+        "series",
+        "count what happened in the last hour, day or week",
+        "Count the tasks that were submitted, begun and ended in each minute of the last hour, or in each hour of"
+        " the last day or week. Steps in which nothing happened are left out, except with --json.",
+        series,
+        examples=["series", "series --span week --by task_type", "series --type email --json"],
+    )
+    parser.add_argument("--span", choices=get_args(Span), default="hour", help="(default: %(default)s)")
+    parser.add_argument("--type", dest="task_type", metavar="TYPE", help="only tasks of this type")
+    parser.add_argument("--queue", metavar="QUEUE", help="only tasks of this queue")
+    parser.add_argument("--by", choices=get_args(By), help="one series for each")
 
 
 def _add_limit(parser: argparse.ArgumentParser) -> None:
@@ -79,4 +94,20 @@ def changes(args: argparse.Namespace) -> int:
     """List who changed what."""
     rows = operations_for(args).changes(args.limit)
     print_json(rows) if args.json else print_table(chosen(rows, CHANGE), "Nobody has changed anything yet.")
+    return 0
+
+
+def series(args: argparse.Namespace) -> int:
+    """Count what happened in a span."""
+    answer = operations_for(args).series(args.span, args.task_type, args.queue, args.by)
+    if args.json:
+        print_json(answer)
+        return 0
+    rows = [
+        {"at": point["at"], **({args.by: each["name"]} if args.by else {})} | point
+        for each in answer["series"]
+        for point in each["points"]
+        if any(point[event] for event in EVENTS)
+    ]
+    print_table(rows, "Nothing has happened.")
     return 0

@@ -9,11 +9,13 @@ from taskqueue.control.bulk import Action
 from taskqueue.errors import InvalidSetting
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
+from taskqueue.telemetry.series import Span
 
 if TYPE_CHECKING:
     from taskqueue.client import Client
 
 Row = dict[str, Json]
+By = Literal["task_type", "queue"]
 
 
 class Operations(Protocol):
@@ -21,6 +23,15 @@ class Operations(Protocol):
 
     def submit(self, task_type: str, payload: Json, options: Mapping[str, str], key: str | None) -> Row:
         """Queue a task, and return it with its warnings; `key` is an Idempotency-Key."""
+
+    def submit_many(self, tasks: list[Json], then: Json, key: str | None, *, atomic: bool) -> Row:
+        """Queue many tasks, and return the answer of `POST /tasks/bulk` without warnings; `then` may be None."""
+
+    def batches(self) -> list[Row]:
+        """Return the latest batches, latest first."""
+
+    def batch(self, batch_id: str) -> Row:
+        """Return a batch."""
 
     def get(self, task_id: str) -> Row:
         """Return a task as it is now."""
@@ -49,6 +60,9 @@ class Operations(Protocol):
     def logs(self, task_id: str, attempt: int | None) -> list[Row]:
         """Return the lines of a task's log; None: of all attempts."""
 
+    def parents(self, task_id: str) -> list[Row]:
+        """Return the tasks that a task waits for, with their results, in their order."""
+
     def tasks(self, q: str, limit: int) -> list[Row]:
         """Return the tasks that a search finds, newest first."""
 
@@ -63,6 +77,9 @@ class Operations(Protocol):
 
     def bulk(self, action: Action, q: str, most: int, rate: float | None, delay: float | None) -> Row:
         """Queue a task that changes what a search finds, if that is `most` tasks at most; return that task."""
+
+    def bulk_actions(self) -> list[Row]:
+        """Return the latest tasks that `bulk` has queued, latest first."""
 
     def queues(self) -> list[Row]:
         """Return all queues with their counts of tasks."""
@@ -91,8 +108,26 @@ class Operations(Protocol):
     def reset_limits(self, task_type: str) -> Row:
         """Let the limits of the code hold again, and return them."""
 
+    def task_types(self) -> list[Row]:
+        """Return the task types, by name."""
+
+    def task_type(self, name: str) -> Row:
+        """Return a task type."""
+
+    def series(self, span: Span, task_type: str | None, queue: str | None, by: By | None) -> Row:
+        """Return what happened in a span: the answer of `GET /series`."""
+
+    def upload(self, content: bytes, name: str) -> Row:
+        """Store a file for a task to read."""
+
+    def download(self, filename: str) -> bytes:
+        """Return the content of a file."""
+
     def schedules(self) -> list[Row]:
         """Return all schedules, by name."""
+
+    def show_schedule(self, name: str) -> Row:
+        """Return a schedule."""
 
     def put_schedule(self, name: str, document: Mapping[str, Json]) -> Row:
         """Create or replace a schedule, and return it."""

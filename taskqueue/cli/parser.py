@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from taskqueue.jobtypes.signature import Json
 PROGRAM = "taskqueue" if Path(sys.argv[0]).name == "taskqueue" else "python -m taskqueue"
 HELP_COLUMNS = 78
 ID = "5c1f7c1e-8d0b-4f7e-9a0e-2b7d4c1f0a11"  # in examples
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
 SEARCH = """\
 words of a search:
   status:failed,canceled   type:email   queue:high   tag:customer:7   worker:NAME
@@ -69,6 +71,13 @@ def number(text: str) -> int:
     if value < 1:
         raise ValueError(text)
     return value
+
+
+def idempotency_key(text: str) -> str:
+    """Return an Idempotency-Key, for argparse."""
+    if not KEY.fullmatch(text):
+        raise argparse.ArgumentTypeError("it must be 1 to 255 visible ASCII characters, such as a UUID")
+    return text
 
 
 def json_argument(text: str, what: str) -> Json:

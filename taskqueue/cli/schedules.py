@@ -5,7 +5,7 @@ from typing import Any
 
 from taskqueue.cli.operations import Row, operations_for
 from taskqueue.cli.parser import add_command, json_argument, number
-from taskqueue.cli.screen import print_json, print_table, print_task
+from taskqueue.cli.screen import print_fields, print_json, print_table, print_task
 from taskqueue.errors import InvalidSetting
 from taskqueue.telemetry.clean import clean
 
@@ -50,6 +50,7 @@ def add(commands: Any) -> None:
     add_command(actions, "list", "list all schedules", "List all schedules.", every, examples=["schedules list"])
     _add_put(actions)
     for name, summary, run in (
+        ("show", "show a schedule", show),
         ("run", "queue a schedule's task now, besides its times", run_now),
         ("pause", "stop a schedule from running until it is resumed", pause),
         ("resume", "let a paused schedule run again; missed runs are not caught up", resume),
@@ -104,6 +105,13 @@ def put(args: argparse.Namespace) -> int:
     if args.payload is not None:
         document["payload"] = json_argument(args.payload, "payload")
     return _show(args, operations_for(args).put_schedule(args.name, document))
+
+
+def show(args: argparse.Namespace) -> int:
+    """Show a schedule."""
+    row = operations_for(args).show_schedule(args.name)
+    print_json(row) if args.json else print_fields(row["name"], row)
+    return 0
 
 
 def run_now(args: argparse.Namespace) -> int:

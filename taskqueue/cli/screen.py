@@ -109,6 +109,18 @@ def print_task(task: Mapping[str, Any]) -> None:
         print(f"  {'warning':14}{clean(warning['message'])}")
 
 
+def print_fields(title: str, row: Mapping[str, Any]) -> None:
+    """Print the fields of an object below a title, one a line; leave out those that are null or the title."""
+    print(clean(title))
+    width = max(len(name) for name in row) + 2
+    for name, value in row.items():
+        if value is not None and value != title:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for line in text.splitlines() or [""]:
+                print(f"  {name:{width}}{clean(line)}")
+                name = ""
+
+
 def print_log(lines: Sequence[Mapping[str, Any]]) -> None:
     """Print the lines of a log; a heading separates attempts, if there are several."""
     attempts = {line["attempt"] for line in lines}

@@ -1,12 +1,12 @@
-"""The commands for one task: `submit`, `get`, `explain`, `logs`, `cancel`, `requeue`, `delete`."""
+"""The commands for one task: `submit`, `get`, `explain`, `logs`, `parents`, `cancel`, `requeue`, `delete`."""
 
 import argparse
-import re
+import json
 from typing import Any
 
 from taskqueue.cli.operations import Row, operations_for
-from taskqueue.cli.parser import ID, add_command, add_id, json_argument, number
-from taskqueue.cli.screen import coloured, print_indented, print_json, print_log, print_task
+from taskqueue.cli.parser import ID, add_command, add_id, idempotency_key, json_argument, number
+from taskqueue.cli.screen import chosen, coloured, print_indented, print_json, print_log, print_table, print_task
 from taskqueue.cli.watch import watch
 from taskqueue.telemetry.clean import clean
 
@@ -22,7 +22,6 @@ OPTIONS = {
     "dedupe": ("KEY", "while a task of this type with the same key waits or runs, queue no other one"),
     "callback-url": ("URL", "the URL that gets a POST when the task has ended"),
 }
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def add(commands: Any) -> None:
@@ -31,6 +30,7 @@ def add(commands: Any) -> None:
     _add_get(commands)
     _add_explain(commands)
     _add_logs(commands)
+    _add_parents(commands)
     _add_changes(commands)
 
 
@@ -40,7 +40,7 @@ def _add_submit(commands: Any) -> None:
         "submit",
         "queue a task",
         "Queue a task, and show it with reasons why it may not run soon. The payload must fit the task type's"
-        " signature: GET /task-types describes each.",
+        " signature: `types TYPE` describes it.",
         submit,
         examples=[
             """submit email '{"to": "ada@example.com", "subject": "Welcome", "body": "Hello"}' --watch""",
@@ -63,7 +63,7 @@ def _add_submit(commands: Any) -> None:
     parser.add_argument("--allow-failure", action="store_true", help="the tasks in --depends-on may also fail")
     parser.add_argument(
         "--idempotency-key",
-        type=_key,
+        type=idempotency_key,
         metavar="KEY",
         help="within 24 hours the same submission with the same key queues one task",
     )
@@ -115,6 +115,20 @@ def _add_logs(commands: Any) -> None:
     )
     add_id(parser)
     parser.add_argument("--attempt", type=number, metavar="NUMBER", help="only the lines of this attempt")
+
+
+def _add_parents(commands: Any) -> None:
+    add_id(
+        add_command(
+            commands,
+            "parents",
+            "list the tasks that a task waits for",
+            "List the tasks that a task waits for, or has waited for, with their results: those in its"
+            " --depends-on, or those of its batch.",
+            parents,
+            examples=[f"parents {ID}", f"parents {ID} --json"],
+        )
+    )
 
 
 def _add_changes(commands: Any) -> None:
@@ -184,6 +198,23 @@ def delete(args: argparse.Namespace) -> int:
     return 0
 
 
+def parents(args: argparse.Namespace) -> int:
+    """List the tasks that a task waits for."""
+    rows = operations_for(args).parents(args.task_id)
+    print_json(rows) if args.json else print_table([_short(row) for row in rows], "It waits for no task.")
+    return 0
+
+
+def _short(row: Row) -> Row:
+    """Return what a table shows of a parent."""
+    error = row["error"]
+    return {
+        **chosen([row], ("id", "type", "status"))[0],
+        "result": None if row["result"] is None else json.dumps(row["result"], ensure_ascii=False),
+        "error": error and f"{error['type']}: {error['message']}",
+    }
+
+
 def explain(args: argparse.Namespace) -> int:
     """Say why a task does not run, or how it ended."""
     explanation = operations_for(args).explain(args.task_id)
@@ -206,9 +237,3 @@ def logs(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace, task: Row) -> int:
     (print_json if args.json else print_task)(task)
     return 0
-
-
-def _key(text: str) -> str:
-    if not KEY.fullmatch(text):
-        raise argparse.ArgumentTypeError("it must be 1 to 255 visible ASCII characters, such as a UUID")
-    return text

@@ -1,15 +1,17 @@
 """A client of the HTTP API for other programs: `Client("https://jobs.example.com", key=…)`, and `AsyncClient`.
 
-sync.py, asynchronous.py   the two clients, which send what calls.py describes
-connection.py              sends requests and reads streams, for both
-options.py                 the options of a task and of a schedule, for type checkers
-handle.py                  the handles of submitted tasks and batches
-calls.py                   each request of the API: its address, its fields, what its answer is
-records.py                 what the API answers, as objects with typed attributes
-address.py                 the base URL and the key, checked
-problems.py                how a refusal becomes an exception
-attempts.py                whether and when a request is sent again
-following.py               the events of a task, over several connections
+sync.py, asynchronous.py          the two clients: tasks and batches
+sync_system.py, async_system.py   their methods about the whole: queues, schedules, files …
+connection.py                     sends requests and reads streams, for both
+options.py                        the options of a task and of a schedule, for type checkers
+handle.py                         the handles of submitted tasks and batches
+call.py                           a request of the API: its address, its fields, what its answer is
+task_calls.py, system_calls.py    all requests
+records.py, system_records.py     what the API answers, as objects with typed attributes
+address.py                        the base URL and the key, checked
+problems.py                       how a refusal becomes an exception
+attempts.py                       whether and when a request is sent again
+following.py                      the events of a task, over several connections
 
 It needs httpx and httpx-sse, the extra `client`: no Redis, no Flask, no settings.
 """
@@ -19,24 +21,31 @@ from taskqueue.client.handle import AsyncBatchHandle, AsyncTaskHandle, BatchHand
 from taskqueue.client.records import (
     AttemptError,
     Batch,
-    Change,
     Event,
     Explanation,
-    FailureGroup,
-    Failures,
     LogLine,
     Matching,
     Parent,
-    Queue,
     Reason,
-    Schedule,
-    StoredFile,
     Summary,
     Task,
+)
+from taskqueue.client.sync import Client
+from taskqueue.client.system_records import (
+    Change,
+    Counts,
+    FailureGroup,
+    Failures,
+    Finding,
+    Findings,
+    Queue,
+    Schedule,
+    Series,
+    SpanCounts,
+    StoredFile,
     TaskType,
     Worker,
 )
-from taskqueue.client.sync import Client
 
 __all__ = [
     "AsyncBatchHandle",
@@ -47,16 +56,21 @@ __all__ = [
     "BatchHandle",
     "Change",
     "Client",
+    "Counts",
     "Event",
     "Explanation",
     "FailureGroup",
     "Failures",
+    "Finding",
+    "Findings",
     "LogLine",
     "Matching",
     "Parent",
     "Queue",
     "Reason",
     "Schedule",
+    "Series",
+    "SpanCounts",
     "StoredFile",
     "Summary",
     "Task",

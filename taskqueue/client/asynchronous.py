@@ -1,41 +1,24 @@
 """The asynchronous client: the methods of `Client`, for `await`."""
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, Self, Unpack
 
 import anyio
 import httpx
 
-from taskqueue.client import calls
-from taskqueue.client.calls import MAX_PAGE, Call
+from taskqueue.client import system_calls, task_calls
+from taskqueue.client.async_system import AsyncSystemClient
+from taskqueue.client.call import MAX_PAGE
 from taskqueue.client.connection import AsyncConnection
 from taskqueue.client.handle import AsyncBatchHandle, AsyncTaskHandle
-from taskqueue.client.options import Action, Item, ScheduleDocument, TaskOptions
-from taskqueue.client.records import (
-    Batch,
-    Change,
-    Event,
-    Explanation,
-    Failures,
-    LogLine,
-    Matching,
-    Parent,
-    Queue,
-    Schedule,
-    StoredFile,
-    Summary,
-    Task,
-    TaskType,
-    TypeLimits,
-    Worker,
-)
+from taskqueue.client.options import Action, Item, TaskOptions
+from taskqueue.client.records import Batch, Event, Explanation, LogLine, Matching, Parent, Summary, Task
 from taskqueue.client.sync import list_of
 
 
-class AsyncClient:
+class AsyncClient(AsyncSystemClient):
     """A client of the HTTP API for asyncio and trio. Close it, or use it in `async with`.
 
         async with AsyncClient("https://jobs.example.com", key=os.environ["JOBS_KEY"]) as client:
@@ -107,28 +90,37 @@ class AsyncClient:
         """
         payload = {} if payload is None else payload
         task = await self._connection.send(
-            calls.submit(task_type, payload, options, key=idempotency_key, wait=wait)
+            task_calls.submit(task_type, payload, options, key=idempotency_key, wait=wait)
         )
         return AsyncTaskHandle(self, task.id, task)
 
     async def submit_many(
-        self, tasks: Iterable[Item], *, then: Item | None = None, idempotency_key: str | None = None
+        self,
+        tasks: Iterable[Item],
+        *,
+        then: Item | None = None,
+        atomic: bool = True,
+        idempotency_key: str | None = None,
     ) -> AsyncBatchHandle:
         """Queue up to 10,000 tasks in one transaction: all of them, or none. Return the handle of the batch.
 
         tasks: Dicts such as `{"task_type": "email", "payload": {…}, "tags": ["welcome"]}`, with the options of
             `submit`.
         then: One more task, which runs when all others have ended, with or without success.
+        atomic: False queues the tasks that are right also if others are wrong: the handle's `refused` has those.
 
         Raises `InvalidBatch`, which says what is wrong with each task, `BatchTooLarge`, `QueueUnavailable`,
         `ApiRefused`; for `then`, what `submit` raises.
         """
-        sent = await self._connection.send(calls.submit_many(list_of(tasks), then, key=idempotency_key))
+        sent = await self._connection.send(
+            task_calls.submit_many(list_of(tasks), then, atomic=atomic, key=idempotency_key)
+        )
         return AsyncBatchHandle(
             self,
             sent.batch,
             tuple(AsyncTaskHandle(self, task_id) for task_id in sent.tasks),
             AsyncTaskHandle(self, sent.then) if sent.then else None,
+            sent.refused,
         )
 
     def handle(self, task_id: str) -> AsyncTaskHandle:
@@ -137,7 +129,7 @@ class AsyncClient:
 
     async def get(self, task_id: str) -> Task:
         """Return a task as it is now. Raises `UnknownTask`."""
-        return await self._connection.send(calls.get(task_id))
+        return await self._connection.send(task_calls.get(task_id))
 
     async def wait(self, task_id: str, seconds: float | None = None) -> Task:
         """Return a task when it has ended, or as it is after so many seconds; None waits without end.
@@ -166,23 +158,23 @@ class AsyncClient:
 
         Raises `UnknownTask`, `WrongStatus`.
         """
-        return await self._connection.send(calls.cancel(task_id))
+        return await self._connection.send(task_calls.cancel(task_id))
 
     async def requeue(self, task_id: str) -> Task:
         """Queue a failed or canceled task again, and return it. Raises `UnknownTask`, `WrongStatus`."""
-        return await self._connection.send(calls.requeue(task_id))
+        return await self._connection.send(task_calls.requeue(task_id))
 
     async def delete(self, task_id: str) -> None:
         """Delete a task that does not run. Raises `UnknownTask`, `WrongStatus`."""
-        await self._connection.send(calls.delete(task_id))
+        await self._connection.send(task_calls.delete(task_id))
 
     async def explain(self, task_id: str) -> Explanation:
         """Return why a task does not run, or how it ended. Raises `UnknownTask`."""
-        return await self._connection.send(calls.explain(task_id))
+        return await self._connection.send(task_calls.explain(task_id))
 
     async def logs(self, task_id: str, *, attempt: int | None = None) -> tuple[LogLine, ...]:
         """Return what a task's job logged and printed, oldest line first. Raises `UnknownTask`."""
-        return await self._connection.send(calls.logs(task_id, attempt))
+        return await self._connection.send(task_calls.logs(task_id, attempt))
 
     async def list(self, q: str = "", *, limit: int | None = None) -> AsyncIterator[Summary]:
         """Yield tasks, newest first, at most `limit`; the next page is asked for when it is needed.
@@ -193,7 +185,7 @@ class AsyncClient:
         """
         left, cursor = limit, None
         while left is None or left > 0:
-            page = await self._connection.send(calls.task_page(q, min(left or MAX_PAGE, MAX_PAGE), cursor))
+            page = await self._connection.send(task_calls.task_page(q, min(left or MAX_PAGE, MAX_PAGE), cursor))
             for row in page.rows:
                 yield row
             left = None if left is None else left - len(page.rows)
@@ -205,24 +197,20 @@ class AsyncClient:
         """Yield the tasks that a task waits for, with their results, in their order. Raises `UnknownTask`."""
         first = None
         while True:
-            page = await self._connection.send(calls.parent_page(task_id, first))
+            page = await self._connection.send(task_calls.parent_page(task_id, first))
             for row in page.rows:
                 yield row
             first = page.next
             if first is None:
                 return
 
-    async def changes(self, *, limit: int | None = None) -> AsyncIterator[Change]:
-        """Yield who changed what, latest first, at most `limit`; the record has the latest 10,000 changes."""
-        left, below = limit, None
-        while left is None or left > 0:
-            page = await self._connection.send(calls.change_page(min(left or MAX_PAGE, MAX_PAGE), below))
-            for row in page.rows:
-                yield row
-            left = None if left is None else left - len(page.rows)
-            below = page.next
-            if below is None:
-                return
+    async def batch(self, batch_id: str) -> Batch:
+        """Return a batch as it is now. Raises `UnknownBatch`."""
+        return await self._connection.send(task_calls.batch(batch_id))
+
+    async def batches(self) -> tuple[Batch, ...]:
+        """Return the latest 20 batches that are kept, latest first."""
+        return await self._connection.send(task_calls.batches())
 
     async def bulk(
         self,
@@ -242,116 +230,18 @@ class AsyncClient:
 
         Raises `TooManyMatch`, `ApiRefused` for a search that cannot be read.
         """
-        task = await self._connection.send(calls.bulk(action, q, {"max": max, "rate": rate, "delay": delay}))
+        task = await self._connection.send(task_calls.bulk(action, q, {"max": max, "rate": rate, "delay": delay}))
         return AsyncTaskHandle(self, task.id, task)
 
     async def matching(self, action: Action, q: str) -> Matching:
         """Return how many tasks `bulk` would change: 10,000 are counted at most."""
-        return await self._connection.send(calls.matching(action, q))
+        return await self._connection.send(task_calls.matching(action, q))
 
-    async def failures(self) -> Failures:
-        """Return the failed tasks, grouped by type and error, the largest group first."""
-        return await self._connection.send(calls.failures())
-
-    async def queues(self) -> tuple[Queue, ...]:
-        """Return all queues, the most important first."""
-        return await self._connection.send(calls.queues())
-
-    async def pause(self, queue: str) -> None:
-        """Pause a queue: workers start none of its tasks. Raises `UnknownQueue`."""
-        await self._connection.send(calls.pause(queue, "pause"))
-
-    async def resume(self, queue: str) -> None:
-        """Resume a queue: workers start its tasks again within a second. Raises `UnknownQueue`."""
-        await self._connection.send(calls.pause(queue, "resume"))
-
-    async def limits(self) -> tuple[TypeLimits, ...]:
-        """Return the limits of all task types, by name, and which types are paused."""
-        return await self._connection.send(calls.limits())
-
-    async def pause_type(self, task_type: str) -> TypeLimits:
-        """Pause a task type: workers start none of its tasks. Raises `UnknownJobType`."""
-        return await self._connection.send(calls.pause_type(task_type, "pause"))
-
-    async def resume_type(self, task_type: str) -> TypeLimits:
-        """Resume a task type: workers start its tasks again, in their order. Raises `UnknownJobType`."""
-        return await self._connection.send(calls.pause_type(task_type, "resume"))
-
-    async def change_limits(
-        self, task_type: str, *, concurrency: int | None = None, rate: str | None = None
-    ) -> TypeLimits:
-        """Let these limits of a task type hold instead of those of its code; None: no limit.
-
-        Raises `UnknownJobType`, `ApiRefused` for limits that cannot be.
-        """
-        return await self._connection.send(calls.change_limits(task_type, concurrency, rate))
-
-    async def reset_limits(self, task_type: str) -> TypeLimits:
-        """Let the limits of the code hold again. Raises `UnknownJobType`."""
-        return await self._connection.send(calls.reset_limits(task_type))
-
-    async def workers(self) -> tuple[Worker, ...]:
-        """Return the workers; one that was killed or cut off has the state `lost`."""
-        return await self._connection.send(calls.workers())
-
-    async def task_types(self) -> tuple[TaskType, ...]:
-        """Return the task types that this key may submit, by name."""
-        return await self._connection.send(calls.task_types())
-
-    async def batch(self, batch_id: str) -> Batch:
-        """Return a batch as it is now. Raises `UnknownBatch`."""
-        return await self._connection.send(calls.batch(batch_id))
-
-    async def schedules(self) -> tuple[Schedule, ...]:
-        """Return all schedules, by name."""
-        return await self._connection.send(calls.schedules())
-
-    async def schedule(self, name: str) -> Schedule:
-        """Return a schedule. Raises `UnknownSchedule`."""
-        return await self._connection.send(calls.schedule(name))
-
-    async def put_schedule(self, name: str, document: ScheduleDocument) -> Schedule:
-        """Create a schedule or replace it, and return it. One that is sent again unchanged keeps its next run.
-
-            await client.put_schedule("nightly", {"task_type": "sync", "payload": {…}, "cron": "30 2 * * *"})
-
-        Raises what `submit` raises, `InvalidScheduleName`, `TooManySchedules`, and `ApiRefused`, whose
-        `errors` have pointers into the document.
-        """
-        return await self._connection.send(calls.put_schedule(name, document))
-
-    async def delete_schedule(self, name: str) -> None:
-        """Delete a schedule; tasks that it has queued stay. Raises `UnknownSchedule`."""
-        await self._connection.send(calls.delete_schedule(name))
+    async def bulk_actions(self) -> tuple[Task, ...]:
+        """Return the latest 50 tasks that `bulk` has queued, latest first."""
+        return await self._connection.send(task_calls.bulk_actions())
 
     async def run_schedule(self, name: str) -> AsyncTaskHandle:
         """Queue a schedule's task now, besides its times. Raises `UnknownSchedule`."""
-        task = await self._connection.send(calls.run_schedule(name))
+        task = await self._connection.send(system_calls.run_schedule(name))
         return AsyncTaskHandle(self, task.id, task)
-
-    async def pause_schedule(self, name: str) -> Schedule:
-        """Stop a schedule from running until it is resumed, and return it. Raises `UnknownSchedule`."""
-        return await self._connection.send(calls.pause_schedule(name, "pause"))
-
-    async def resume_schedule(self, name: str) -> Schedule:
-        """Let a paused schedule run again, and return it. Raises `UnknownSchedule`."""
-        return await self._connection.send(calls.pause_schedule(name, "resume"))
-
-    async def upload(self, file: bytes | Path, name: str | None = None) -> StoredFile:
-        """Upload a file for a task to read: give the task the `filename` of what is returned.
-
-        file: The content, or the path of a file. name: The name to store with it, by default that of the path.
-
-        Raises `FileTooLarge`, `FilesUnavailable`; OSError if the path cannot be read.
-        """
-        return await self._connection.send(calls.upload(file, name))
-
-    async def download(self, filename: str) -> bytes:
-        """Return the content of a file. Raises `UnknownFile`, `FilesUnavailable`."""
-        return await self._connection.send(calls.download(filename))
-
-    async def request(self, method: str, path: str, *, params: Mapping[str, str] | None = None) -> httpx.Response:
-        """Send a request to any address of the API, such as `/readyz`, and return its answer below 300."""
-        return await self._connection.send(
-            Call(method=method, path=path, params=params or {}, read=lambda answer: answer)
-        )

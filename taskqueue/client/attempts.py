@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from taskqueue.client.calls import Call
+from taskqueue.client.call import Call
 from taskqueue.client.problems import GATEWAY, is_untrusted, no_answer, not_sent, refusal
 from taskqueue.errors import StillProcessing
 

@@ -12,7 +12,7 @@ from httpx_sse import EventSource
 
 from taskqueue.client import address
 from taskqueue.client.attempts import Attempts
-from taskqueue.client.calls import Call
+from taskqueue.client.call import Call
 from taskqueue.client.following import SILENCE_SECONDS, Deadline, Following
 from taskqueue.client.problems import not_this_api
 from taskqueue.client.records import Event
@@ -62,14 +62,7 @@ class Connection:
         attempts = Attempts(self.url, call, self._retry_seconds)
         while True:
             try:
-                answer = self._http.request(
-                    call.method,
-                    self.url + call.path,
-                    params=call.params or None,
-                    content=call.content,
-                    headers=call.headers,
-                    timeout=httpx.Timeout(self._timeout, read=self._timeout + call.wait_seconds),
-                )
+                answer = self._http.send(_request(self._http, self.url, call, self._timeout))
             except httpx.RequestError as error:
                 pause: float | None = attempts.after_error(error)
             else:
@@ -145,14 +138,7 @@ class AsyncConnection:
         attempts = Attempts(self.url, call, self._retry_seconds)
         while True:
             try:
-                answer = await self._http.request(
-                    call.method,
-                    self.url + call.path,
-                    params=call.params or None,
-                    content=call.content,
-                    headers=call.headers,
-                    timeout=httpx.Timeout(self._timeout, read=self._timeout + call.wait_seconds),
-                )
+                answer = await self._http.send(_request(self._http, self.url, call, self._timeout))
             except httpx.RequestError as error:
                 pause: float | None = attempts.after_error(error)
             else:
@@ -198,6 +184,29 @@ class _UntilDeadline:
             yield text
             if self._deadline.is_too_close():
                 return
+
+
+class _Unlogged(httpx.URL):
+    """A URL whose text lacks the query: httpx logs each URL, and a `callback_url` may contain a secret."""
+
+    def __str__(self) -> str:
+        return str(self.copy_with(query=None))
+
+
+def _request(
+    http: httpx.Client | httpx.AsyncClient, url: str, call: Call[Any], timeout_seconds: float
+) -> httpx.Request:
+    """Return the request of a call. Its URL has the query, but shows it nowhere."""
+    request = http.build_request(
+        call.method,
+        url + call.path,
+        params=call.params or None,
+        content=call.content,
+        headers=call.headers,
+        timeout=httpx.Timeout(timeout_seconds, read=timeout_seconds + call.wait_seconds),
+    )
+    request.url = _Unlogged(request.url)
+    return request
 
 
 def _read(call: Call[T], answer: httpx.Response) -> T:

@@ -7,9 +7,10 @@ from typing import Any, Literal, cast
 import httpx
 from httpx_sse import ServerSentEvent
 
-from taskqueue.client.calls import Call, events_path
+from taskqueue.client.call import Call
 from taskqueue.client.problems import is_untrusted, no_answer, not_this_api, refusal
 from taskqueue.client.records import Event, LogLine, Task
+from taskqueue.client.task_calls import events_path
 from taskqueue.errors import ApiRefused, UnknownTask
 
 OUTAGE_SECONDS = 60.0  # following a task survives an outage of so long: a web server restarts in less

@@ -1,10 +1,10 @@
 """The handles of tasks and batches that were submitted over HTTP."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from taskqueue.client.records import Batch, Event, Status, Task
-from taskqueue.errors import ResultTimeout, TaskCanceled, TaskFailed
+from taskqueue.errors import PayloadError, ResultTimeout, TaskCanceled, TaskFailed
 
 if TYPE_CHECKING:
     from taskqueue.client.asynchronous import AsyncClient
@@ -117,14 +117,21 @@ class BatchHandle:
     """Tasks that were submitted together."""
 
     def __init__(
-        self, client: "Client", batch_id: str, tasks: tuple[TaskHandle, ...], then: TaskHandle | None
+        self,
+        client: "Client",
+        batch_id: str,
+        tasks: tuple[TaskHandle, ...],
+        then: TaskHandle | None,
+        refused: Mapping[int, tuple[PayloadError, ...]],
     ) -> None:
         self.id = batch_id
         """The id of the batch, as in `GET /batches/<id>`."""
         self.tasks = tasks
-        """The handles of the tasks, in their order."""
+        """The handles of the queued tasks, in their order."""
         self.then = then
         """The handle of the task that runs when all others have ended; None if there is none."""
+        self.refused = refused
+        """What is wrong with tasks that were not queued, by their place from 0 on; only with `atomic=False`."""
         self._client = client
 
     def refresh(self) -> Batch:
@@ -144,13 +151,16 @@ class AsyncBatchHandle:
         batch_id: str,
         tasks: tuple[AsyncTaskHandle, ...],
         then: AsyncTaskHandle | None,
+        refused: Mapping[int, tuple[PayloadError, ...]],
     ) -> None:
         self.id = batch_id
         """The id of the batch, as in `GET /batches/<id>`."""
         self.tasks = tasks
-        """The handles of the tasks, in their order."""
+        """The handles of the queued tasks, in their order."""
         self.then = then
         """The handle of the task that runs when all others have ended; None if there is none."""
+        self.refused = refused
+        """What is wrong with tasks that were not queued, by their place from 0 on; only with `atomic=False`."""
         self._client = client
 
     async def arefresh(self) -> Batch:

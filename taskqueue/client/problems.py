@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from taskqueue.client.calls import Call
+from taskqueue.client.call import Call
 from taskqueue.errors import (
     ApiRefused,
     BatchTooLarge,

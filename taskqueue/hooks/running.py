@@ -1,13 +1,8 @@
 """Runs the hooks around a process and around a job; async hooks too, step by step in one event loop."""
 
-import asyncio
-import atexit
-import contextvars
 import inspect
 import logging
-import os
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -17,9 +12,10 @@ from contextlib import (
     contextmanager,
 )
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from taskqueue.hooks import registry
+from taskqueue.hooks import event_loop, registry
+from taskqueue.hooks.event_loop import Run
 from taskqueue.hooks.needs import Needs, Provider, provider_name
 
 if TYPE_CHECKING:
@@ -28,96 +24,28 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 class HookFailed(Exception):
     """An `@around_process` hook has raised before its `yield`, so its process cannot run jobs."""
 
 
-class _Process:
-    """Holds the event loop in which the main thread of this process runs coroutines of jobs, one after another.
-
-    It is kept from job to job: a client that was made at import belongs to the loop of its first use, and works in
-    every run.
-    """
-
-    pid = 0  # whose loop it is: a child process needs another one
-    runner: asyncio.Runner | None = None
-    inherited: ClassVar[list[asyncio.Runner]] = []  # of parents, which a child must not close
-
-
-def _runner_of_this_process() -> asyncio.Runner:
-    if _Process.runner is None or _Process.pid != os.getpid():
-        if _Process.runner is not None:
-            _Process.inherited.append(_Process.runner)
-        _Process.pid, _Process.runner = os.getpid(), asyncio.Runner()
-    return _Process.runner
-
-
-@atexit.register
-def _close_runner() -> None:
-    if _Process.runner is not None and _Process.pid == os.getpid():
-        _Process.runner.close()
-        _Process.runner = None
-
-
-def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end in the event loop of this process; in another thread, in a loop of its own."""
-    with _loop_of_a_job() as run:
-        result: T = run(coroutine)
-        return result
-
-
 @contextmanager
-def _loop_of_a_job() -> Iterator[Run]:
-    """Yield what runs coroutines in one event loop. The tasks that they leave are canceled at the end."""
-    if threading.current_thread() is not threading.main_thread():
-        own = asyncio.Runner()  # it makes a loop only when it is used: `with` would make one
-        try:
-            yield own.run
-        finally:
-            own.close()
-        return
-    runner = _runner_of_this_process()
-    context = contextvars.copy_context()  # of this job: the runner's own would be that of its first job
-    loops: list[asyncio.AbstractEventLoop] = []
-    before: set[asyncio.Task[Any]] = set()
+def around_this_process() -> Iterator[None]:
+    """Run the `@around_process` hooks around the `with` block, the async ones in the event loop of the jobs.
 
-    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        if not loops:  # a job without coroutines makes no loop
-            loops.append(runner.get_loop())
-            before.update(asyncio.all_tasks(loops[0]))
-        return runner.run(coroutine, context=context)
-
-    try:
-        yield run
-    finally:
-        for loop in loops:
-            left = asyncio.all_tasks(loop) - before
-            for task in left:
-                task.cancel()
-            if left:
-                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-
-
-@contextmanager
-def around_this_process(run: Run | None = None) -> Iterator[None]:
-    """Run the `@around_process` hooks around the `with` block.
-
-    `run` runs the steps of async hooks in the event loop of the process's jobs; without it the loop is made here.
     Raises `HookFailed`.
     """
     if not registry.processes:
         yield
         return
     with ExitStack() as ends:
-        runner = _runner_of_this_process()
-        ends.callback(_close_runner)
+        runner = event_loop.process_runner()
+        ends.callback(event_loop.close)
         try:
             for path, hook in list(registry.processes.items()):
-                # Not `run_coroutine`: a task that a hook starts belongs to the process.
-                opened = _Opened(hook, run or runner.run)
+                # Not `event_loop.run`: a task that a hook starts belongs to the process.
+                opened = _Opened(hook, runner.run)
                 try:
                     opened.__enter__()
                 except Exception as error:
@@ -144,7 +72,7 @@ def call_with_hooks(
     raise, even if a hook swallows that, and what the hooks raise.
     """
     error: BaseException | None = None
-    with _loop_of_a_job() as run, ExitStack() as stack:
+    with event_loop.loop_of_a_job() as run, ExitStack() as stack:
         try:
             for hook in list(registry.jobs.values()):
                 stack.enter_context(_Opened(hook, run))
@@ -184,7 +112,7 @@ def report_failure(task: "CurrentTask", error: BaseException) -> None:
         try:
             result = hook(task, error)
             if inspect.iscoroutine(result):
-                run_coroutine(result)
+                event_loop.run(result)
         except Exception:  # the hook is the application's code; the task has failed for another reason
             log.exception(
                 "The @when_failed hook %s has failed for task %s", path, task.id, extra={"task_id": task.id}

@@ -5,6 +5,7 @@ limits of the code that started last apply, unless somebody has changed them (co
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from redis import Redis
 
 from taskqueue.store import scripts
-from taskqueue.store.keys import LIMITED_TYPES, decoded, held_key, limit_key, limit_running_key
+from taskqueue.store.keys import LIMITED_TYPES, decoded, held_key, job_key, limit_key, limit_running_key
 from taskqueue.store.times import time_at
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class Limits:
             f"{name}={value}" for name, value in (("concurrency", self.concurrency), ("rate", self.rate)) if value
         )
         return ", ".join(given) or "no limit"
+
+
+MOST_READ = 1000  # held tasks of one type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,3 +162,25 @@ def _usage(limits: Limits, running: int, held: int, start: bytes | None) -> Limi
 def held_position(connection: Redis, job_type: str, task_id: str) -> int | None:
     """Return how many held tasks are ahead of a held one; None if it is not held. Raises the driver's errors."""
     return cast("int | None", connection.lpos(held_key(job_type), task_id))
+
+
+def held_by_queue(connection: Redis) -> Counter[str]:
+    """Return how many held tasks each queue has, of all types. Raises the driver's errors.
+
+    Of a type with more than MOST_READ held tasks, the first ones tell how all of them are distributed.
+    """
+    names = [decoded(name) for name in cast("set[bytes]", connection.smembers(LIMITED_TYPES))]
+    with connection.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.llen(held_key(name))
+            pipeline.lrange(held_key(name), 0, MOST_READ - 1)
+        answers = iter(pipeline.execute() if names else ())
+    held: Counter[str] = Counter()
+    for count, ids in zip(answers, answers, strict=True):
+        if ids:
+            with connection.pipeline(transaction=False) as pipeline:
+                for job_id in ids:
+                    pipeline.hget(job_key(decoded(job_id)), "origin")
+                origins = Counter(decoded(origin) for origin in pipeline.execute() if origin)
+            held.update({queue: round(number * count / len(ids)) for queue, number in origins.items()})
+    return held

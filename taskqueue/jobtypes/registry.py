@@ -40,6 +40,7 @@ class JobType:
     retry_delays: RetryDelays
     limits: Limits
     index: tuple[str, ...]  # fields of the payload whose values become tags
+    io_bound: bool  # it waits most of its time, so it shares a process with others: see worker/io_process
     check_settings: Callable[[Environment], object] | None
 
     @property
@@ -131,6 +132,7 @@ def job(
     concurrency: int | None = None,
     rate: str | None = None,
     index: Sequence[str] = (),
+    io_bound: bool = False,
     settings: Callable[[Environment], object] | None = None,
     **unknown: Never,
 ) -> "Decorator":
@@ -156,6 +158,9 @@ def job(
     rate: At most this many attempts begin in a period: "10/minute" means in any 60 seconds. Units: second, minute,
         hour, day.
     index: Fields by whose values tasks can be found: `index=["customer_id"]` makes the tag `customer_id:4711`.
+    io_bound: True for a function that mostly waits for others: a server, a database. Up to WORKER_IO_SLOTS such
+        jobs run at once in one process of a worker, each in a thread of its own, so the function must be
+        thread-safe. A coroutine function is always io_bound; all coroutines share one event loop.
     settings: A function that reads the job's environment variables, or raises `InvalidSetting`. A worker calls it
         once when it starts, so that a bad value is found before a job needs it.
 
@@ -192,6 +197,8 @@ def job(
             raise refuse(f"attempts must be a whole number, 1 to {MAX_ATTEMPTS}; got {attempts!r}")
         if not isinstance(timeout, int) or not 1 <= timeout <= MAX_TIMEOUT_SECONDS:
             raise refuse(f"timeout must be whole seconds, 1 to {MAX_TIMEOUT_SECONDS}; got {timeout!r}")
+        if not isinstance(io_bound, bool):
+            raise refuse(f"io_bound must be True or False; got {io_bound!r}")
         try:
             signature = Signature(function)
             retry_delays = RetryDelays(first=retry_delay, longest=max_retry_delay)
@@ -212,6 +219,7 @@ def job(
             retry_delays=retry_delays,
             limits=limits,
             index=tuple(index),
+            io_bound=io_bound or inspect.iscoroutinefunction(inspect.unwrap(function)),
             check_settings=settings,
         )
         (system if is_builtin else registered).add(job_type)

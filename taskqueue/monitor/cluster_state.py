@@ -8,6 +8,7 @@ from typing import Any, cast
 from redis import Redis
 from typing_extensions import TypedDict
 
+from taskqueue.jobtypes.limits import held_by_queue
 from taskqueue.monitor.prometheus import AT_THE_FRONT, oldest_seconds
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import (
@@ -29,15 +30,16 @@ RATE_MINUTES = 5  # whose rate tells when a queue will be empty
 MAX_WORKERS = 1000  # read at most
 MAX_RUNNING = 100  # tasks of one worker, at most
 WORKER_FIELDS = (
-    WorkerField.HORSES, "queues", "state", "birth", "last_heartbeat", "hostname", "pid",
+    WorkerField.HORSES, WorkerField.IO_SLOTS, "queues", "state", "birth", "last_heartbeat", "hostname", "pid",
     "successful_job_count", "failed_job_count", WorkerField.RELEASE, WorkerField.MEMORY,
 )  # fmt: skip
 
 
 class TaskCounts(TypedDict):
-    """The tasks of a queue, counted by status."""
+    """The tasks of a queue, counted by status. `held`: queued tasks that wait for a limit of their type."""
 
     queued: int
+    held: int
     scheduled: int
     deferred: int
     processing: int
@@ -70,7 +72,8 @@ class WorkerView:
     pid: int | None
     started_at: datetime | None
     last_heartbeat: datetime | None
-    horses: int  # how many tasks it can run at a time
+    horses: int  # how many tasks it can run at a time, each in a process of its own
+    io_slots: int  # how many io_bound tasks it can run besides, in one process
     tasks: tuple[str, ...]  # the ids of the tasks that it runs
     runs_finished: int  # since its start
     runs_failed: int
@@ -104,6 +107,7 @@ class ClusterState:
             width = 2 + len(REGISTRIES)
             rows = [answers[start : start + width] for start in range(0, len(answers), width)]
             ages = self._ages([front for front, *_ in rows])
+            held = held_by_queue(self._connection)
         return [
             QueueView(
                 name=queue,
@@ -111,7 +115,10 @@ class ClusterState:
                 oldest_waiting_seconds=round(age, 3),
                 workers=sum(queue in worker.queues for worker in workers if worker.state != LOST),
                 drains_in_seconds=_drains_in_seconds(counts[0], begun.points(queue=queue)),
-                tasks=cast("TaskCounts", dict(zip(("queued", *REGISTRIES), counts, strict=True))),
+                tasks=cast(
+                    "TaskCounts",
+                    dict(zip(("queued", "held", *REGISTRIES), (counts[0], held[queue], *counts[1:]), strict=True)),
+                ),
             )
             for queue, (_, *counts), age in zip(self._queues, rows, ages, strict=True)
         ]
@@ -151,7 +158,7 @@ class ClusterState:
 
 def _worker(name: str, ttl: int, values: Sequence[bytes | None], executions: Sequence[bytes]) -> WorkerView:
     texts = [value.decode(errors="replace") if value else None for value in values]
-    horses, queues, state, birth, heartbeat, host, pid, finished, failed, release, memory = texts
+    horses, io_slots, queues, state, birth, heartbeat, host, pid, finished, failed, release, memory = texts
     return WorkerView(
         name=name,
         state=(state or "?") if lives(ttl, values[0]) else LOST,
@@ -161,6 +168,7 @@ def _worker(name: str, ttl: int, values: Sequence[bytes | None], executions: Seq
         started_at=_time(birth),
         last_heartbeat=_time(heartbeat),
         horses=_number(horses, 1),  # a stock worker has one work-horse, and no such field
+        io_slots=_number(io_slots),
         # RQ and this library write entries as <job>:<execution>.
         tasks=tuple(sorted(member.decode(errors="replace").rpartition(":")[0] for member in executions)),
         runs_finished=_number(finished),

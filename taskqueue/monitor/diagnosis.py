@@ -46,6 +46,7 @@ from taskqueue.tasks.reason import ReasonCode
 from taskqueue.tasks.task import AttemptError, Task
 
 MAX_SEARCHED = 100_000  # ids from the front of a queue: further back the position is not known
+MAX_COMPARED = 1000  # tasks just ahead of one, of which those of its type are counted
 MEASURED_SECONDS = 60
 POISON = "Poison job"  # settle_and_claim.py begins an error so
 OVERDUE = "It did not end at its time limit"  # horses.py begins an error so
@@ -126,6 +127,7 @@ class Explainer:
             return Explanation(id=task.id, status=task.status, reasons=reasons)
         before = [queue for queue in queues.values() if self._comes_before(queue.name, task.queue)]
         ahead = position + sum(queue.tasks["queued"] for queue in before if not queue.paused)
+        obstacles += self._places_taken(task, position)
         if obstacles:
             return Explanation(id=task.id, status=task.status, reasons=obstacles, ahead=ahead)
         ended = self._count_ended([task.queue, *(queue.name for queue in before)])
@@ -137,6 +139,26 @@ class Explainer:
             ahead=ahead,
             seconds=seconds,
         )
+
+    def _places_taken(self, task: Task, position: int) -> Iterator[Finding]:
+        """Yield why a task that is still in its queue could not begin at once if a worker took it."""
+        limits = self._queue.job_types[task.type].limits if task.type in self._queue.job_types else Limits()
+        if not limits:
+            return
+        usage = limit_usage(self._connection, task.type, limits)
+        first, key = max(0, position - MAX_COMPARED), queue_key(task.queue)
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for job_id in cast("list[bytes]", self._connection.lrange(key, first, position))[:-1]:
+                pipeline.hget(job_key(decoded(job_id)), Field.LIMITED)
+            before = sum(name == task.type.encode() for name in pipeline.execute()) + usage.held
+        place = f"{counted(before, 'task')} of its type {_are(before)} ahead of it"
+        if limits.concurrency and usage.running + before >= limits.concurrency:
+            running = f"{counted(usage.running, 'task')} of its type {_are(usage.running)} running"
+            limit = f"no more may run at a time (concurrency={limits.concurrency})"
+            yield Finding("concurrency", f"{running}, and {limit}; {place}.")
+        elif usage.next_start:
+            message = f"As many tasks of its type have begun as may ({limits.rate}); the next may begin at"
+            yield Finding("rate", f"{message} {timestamp(usage.next_start)}; {place}.")
 
     def _queue_view(self, name: str) -> QueueView | None:
         return next((queue for queue in self._cluster_state.queues() if queue.name == name), None)

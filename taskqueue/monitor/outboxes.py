@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Any, cast
 
 from redis import Redis
 
@@ -19,6 +19,8 @@ class OutboxReport:
     oldest: float | None = None  # when the oldest waiting task was submitted, in seconds since 1970
     set_aside: int = 0
     error: str = ""  # why it cannot relay, as a sentence; "": it does
+    at: float | None = None  # when this was reported, in seconds since 1970; None: an older version did not say
+    moved_at: float | None = None  # when a task was last moved from the outbox to its queue
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,18 @@ def _report(text: bytes) -> OutboxReport:
     """Return a stored report; other programs and later versions may have written it."""
     try:
         stored = json.loads(text)
-        oldest = stored["oldest"]
         return OutboxReport(
             table=str(stored["table"]),
             waiting=int(stored["waiting"]),
-            oldest=None if oldest is None else float(oldest),
+            oldest=_time(stored["oldest"]),
             set_aside=int(stored["set_aside"]),
             error=str(stored["error"]),
+            at=_time(stored.get("at")),
+            moved_at=_time(stored.get("moved_at")),
         )
     except (ValueError, TypeError, KeyError):
         return OutboxReport("", error="Its report in Redis cannot be read.")
+
+
+def _time(stored: Any) -> float | None:
+    return None if stored is None else float(stored)

@@ -1,16 +1,18 @@
 """The metrics of the whole cluster for Prometheus: queues, totals of tasks, workers, the scheduler, Redis.
 
-They cost two round trips, however many tasks wait: no task is read one by one except a few at the front.
+They cost two to four round trips, however many tasks wait: no task is read one by one except a few at the front,
+and up to 1,000 that are held by a limit.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from redis import Redis
 
+from taskqueue.jobtypes.limits import held_by_queue
 from taskqueue.monitor.outboxes import Outbox, read_reports
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.hosts import SHOWN, Host, ask_for_paused, paused_hosts
@@ -36,6 +38,9 @@ from taskqueue.telemetry.worker_metrics import exposition, gauge, tally_metrics
 
 AT_THE_FRONT = 10  # tasks whose ages are compared: one that was put to the front is younger than those behind it
 MAX_WORKERS = 10_000
+WORKER_FIELDS = (
+    WorkerField.HORSES, WorkerField.BUSY, "state", WorkerField.IO_SLOTS, WorkerField.IO_BUSY,
+)  # fmt: skip
 
 
 class PrometheusReport:
@@ -75,15 +80,16 @@ class PrometheusReport:
                 more.exists(outbox_relay_key(name))
             for worker in workers:
                 more.ttl(worker)
-                more.hmget(worker, WorkerField.HORSES, WorkerField.BUSY, "state")
+                more.hmget(worker, WORKER_FIELDS)
             ask_for_paused(more)
             *of_tasks_and_workers, hosts = more.execute()
             answers = iter(of_tasks_and_workers)
+            held = held_by_queue(self._connection)
         ages = [oldest_seconds([next(answers) for _ in front]) for front in fronts]
         relayed = [Outbox(name, bool(next(answers)), report) for name, report in reports.items()]
         return exposition(
             [
-                *self._queue_metrics(counts, ages),
+                *self._queue_metrics(counts, held, ages),
                 *tally_metrics(read_totals(totals), "taskqueue", "of all workers"),
                 *_worker_metrics(
                     [fields for ttl, fields in zip(answers, answers, strict=True) if lives(ttl, fields[0])]
@@ -97,11 +103,16 @@ class PrometheusReport:
             ]
         )
 
-    def _queue_metrics(self, counts: Sequence[Sequence[int]], ages: Sequence[float]) -> Iterator[Metric]:
-        tasks = GaugeMetricFamily("taskqueue_tasks", "Tasks that are kept.", labels=["queue", "status"])
+    def _queue_metrics(
+        self, counts: Sequence[Sequence[int]], held: Mapping[str, int], ages: Sequence[float]
+    ) -> Iterator[Metric]:
+        meaning = "Tasks that are kept; held: queued ones that wait for a limit."
+        tasks = GaugeMetricFamily("taskqueue_tasks", meaning, labels=["queue", "status"])
         for status, by_queue in zip(("queued", *REGISTRIES), counts, strict=True):
             for queue, number in zip(self._queues, by_queue, strict=True):
                 tasks.add_metric([queue, status], number)
+        for queue in self._queues:
+            tasks.add_metric([queue, "held"], held.get(queue, 0))
         yield tasks
         oldest = GaugeMetricFamily(
             "taskqueue_oldest_waiting_seconds",
@@ -164,11 +175,19 @@ def oldest_seconds(enqueued: Iterable[bytes | None]) -> float:
 
 
 def _worker_metrics(workers: Sequence[Sequence[bytes | None]]) -> Iterator[Metric]:
-    horses = sum(_number(count, 1) for count, _, _ in workers)  # a stock worker has one, and no such field
-    busy = sum(_number(count, int(state == b"busy")) for _, count, state in workers)
+    horses = sum(_number(count, 1) for count, *_ in workers)  # a stock worker has one, and no such field
+    busy = sum(_number(count, int(state == b"busy")) for _, count, state, *_ in workers)
     yield gauge("taskqueue_workers", "Workers that live.", len(workers))
     yield gauge("taskqueue_horses", "Work-horses: how many jobs can run at the same time.", horses)
     yield gauge("taskqueue_horses_busy", "Work-horses that run a job.", busy)
+    yield gauge(
+        "taskqueue_io_slots",
+        "How many io_bound jobs can run at the same time.",
+        sum(_number(slots, 0) for *_, slots, _ in workers),
+    )
+    yield gauge(
+        "taskqueue_io_slots_busy", "How many io_bound jobs run.", sum(_number(count, 0) for *_, count in workers)
+    )
     yield gauge("taskqueue_busy_ratio", "The share of the work-horses that run a job.", busy / max(1, horses))
 
 

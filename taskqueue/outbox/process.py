@@ -7,6 +7,7 @@ same for PostgreSQL, SQLite and MySQL; and it works behind PgBouncer.
 import logging
 import os
 import time
+from dataclasses import replace
 
 from redis import Redis
 from rq.scripts import acquire_or_refresh_lock, release_lock
@@ -14,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from taskqueue.errors import RelayReplaced
 from taskqueue.jobtypes.registry import JobTypes
-from taskqueue.monitor.outboxes import OutboxReport, write_report
+from taskqueue.monitor.outboxes import OutboxReport, read_outboxes, write_report
 from taskqueue.outbox.database import Listening, Polling, doorbell, outbox_engine
 from taskqueue.outbox.relay import Relay
 from taskqueue.outbox.rows import Rows
@@ -58,6 +59,8 @@ class RelayProcess:
         It may be killed at any time. Raises the errors of Redis's driver.
         """
         answered_at = time.monotonic()
+        moved_at = {outbox.name: outbox.report.moved_at for outbox in read_outboxes(self._connection)}
+        self._report = replace(self._report, moved_at=moved_at.get(self._name))  # by the relay before this one
         try:
             while True:
                 self._hold_lock()
@@ -113,9 +116,14 @@ class RelayProcess:
         lag = self._rows.lag()
         error = f"Redis refused: {self._relay.refused}" if self._relay.refused else ""
         oldest = lag.oldest.timestamp() if lag.oldest else None
-        self._report = OutboxReport(self._table_name, lag.waiting, oldest, lag.set_aside, error)
-        write_report(self._connection, self._name, self._report)
+        self._write(OutboxReport(self._table_name, lag.waiting, oldest, lag.set_aside, error))
         self._report_at = began + max(REPORT_SECONDS, REPORT_SHARE * (time.monotonic() - began))
+
+    def _write(self, report: OutboxReport) -> None:
+        """Replace the report in Redis."""
+        moved_at = self._relay.moved_at or self._report.moved_at
+        self._report = replace(report, at=time.time(), moved_at=moved_at)
+        write_report(self._connection, self._name, self._report)
 
     def _note_failure(self, error: Exception) -> None:
         """Report and log that the database did not answer, or refused; the connections are made again."""
@@ -123,10 +131,7 @@ class RelayProcess:
         self._is_relaying = False
         if message != self._report.error:
             log.warning("The relay cannot read the outbox %s: %s", self._name, message)
-        self._report = OutboxReport(
-            self._table_name, self._report.waiting, self._report.oldest, self._report.set_aside, message
-        )
-        write_report(self._connection, self._name, self._report)
+        self._write(replace(self._report, error=message))
         if self._doorbell:
             self._doorbell.close()
             self._doorbell = None

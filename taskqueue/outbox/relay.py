@@ -62,6 +62,7 @@ class Relay:
         self._lock = lock
         self._patience_seconds = patience_seconds
         self._submissions = Submissions(connection, settings)
+        self.moved_at: float | None = None  # when a task was last moved, in seconds since 1970
         self.refused = ""  # what Redis has said last, if it has refused tasks
         self._waits_since: dict[str, float] = {}  # tasks that could not be queued at the first look
         connection.zremrangebyscore(OUTBOX_SENT, 0, time.time() - MARKS_SECONDS)
@@ -92,6 +93,7 @@ class Relay:
         if sent:
             self._rows.delete(sent)
             self._connection.zrem(OUTBOX_SENT, *(row.id for row in sent))
+            self.moved_at = time.time()
             for row in sent:
                 self._waits_since.pop(row.id, None)
         if is_replaced:

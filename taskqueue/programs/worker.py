@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "taskqueue worke
             options=Options(
                 options.horses,
                 HorseLimits(options.max_jobs_per_horse, options.max_horse_memory),
+                options.io_slots,
                 options.grace_seconds,
                 options.horse_memory,
             ),
@@ -93,7 +94,16 @@ def _parser(program: str, settings: Settings) -> argparse.ArgumentParser:
         type=int,
         default=default.horses,
         metavar="N",
-        help="how many jobs run at the same time (default: %(default)s; WORKER_HORSES)",
+        help="how many jobs run at the same time, each in a process of its own"
+        " (default: %(default)s; WORKER_HORSES)",
+    )
+    parser.add_argument(
+        "--io-slots",
+        type=int,
+        default=default.io_slots,
+        metavar="N",
+        help="how many io_bound jobs run besides at the same time, in one process; 0: they run as all others"
+        " (default: %(default)s; WORKER_IO_SLOTS)",
     )
     parser.add_argument(
         "--max-jobs-per-horse",

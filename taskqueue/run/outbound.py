@@ -12,15 +12,17 @@ A host that has just failed another task is not asked: see run/breaker.py.
 """
 
 import ipaddress
+import logging
 import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import urllib3
@@ -39,6 +41,11 @@ MAX_RETRY_AFTER_SECONDS = 8 * 3600  # as long as the longest pause between two c
 CHUNK_BYTES = 64 * 1024
 PORTS = {"http": 80, "https": 443}
 CREDENTIALS = ("authorization", "cookie")  # not sent on when a redirect leads to another host
+
+log = logging.getLogger(__name__)
+_is_sending = ContextVar("_is_sending", default=False)
+# urllib3 logs the path and the query of each request (DEBUG), and either may contain a secret: see `_send`.
+logging.getLogger("urllib3.connectionpool").addFilter(lambda record: not _is_sending.get())
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -177,14 +184,7 @@ def get(
         with reaching(target.host, target.port, kind):
             pool = _pool(target, settings, resolve)
             try:
-                raw = pool.urlopen(
-                    "GET",
-                    target.path,
-                    headers=sent | {"Host": target.netloc.rpartition("@")[2]},
-                    redirect=False,
-                    retries=False,
-                    preload_content=False,
-                )
+                raw = _send(pool, "GET", url, target, headers=sent | {"Host": target.netloc.rpartition("@")[2]})
             except LocationParseError:  # its message repeats the address
                 pool.close()
                 raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
@@ -235,10 +235,7 @@ def post(
     with reaching(target.host, target.port, kind):
         pool = _pool(target, settings, resolve)
         try:
-            raw = pool.urlopen(
-                "POST", target.path, body, sent, redirect=False, retries=False, preload_content=False,
-                timeout=timeout,
-            )  # fmt: skip
+            raw = _send(pool, "POST", url, target, body=body, headers=sent, timeout=timeout)
             raw.close()
         except LocationParseError:  # its message repeats the address
             raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
@@ -307,6 +304,19 @@ def _pool(target: Target, settings: OutboundSettings, resolve: Resolve) -> urlli
             addresses[0], port, timeout=timeout, maxsize=1, server_hostname=host, assert_hostname=host
         )
     return urllib3.HTTPConnectionPool(addresses[0], port, timeout=timeout, maxsize=1)
+
+
+def _send(
+    pool: urllib3.HTTPConnectionPool, method: str, url: str, target: Target, **options: Any
+) -> urllib3.BaseHTTPResponse:
+    """Send a request, and log it instead of urllib3. Raises urllib3's errors."""
+    token = _is_sending.set(True)
+    try:
+        raw = pool.urlopen(method, target.path, redirect=False, retries=False, preload_content=False, **options)
+    finally:
+        _is_sending.reset(token)
+    log.debug("%s %s: %d", method, _shown(url), raw.status)
+    return raw
 
 
 def _shown(url: str) -> str:

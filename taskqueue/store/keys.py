@@ -115,12 +115,12 @@ def tag_index_key(tag: str) -> str:
 
 
 def bell_key(queue: str) -> str:
-    """Return the key of the list through which a job of a queue wakes one work-horse: worker/armed_claim.py."""
+    """Return the key of the list through which a job of a queue wakes one process: worker/armed_claim.py."""
     return f"tq:bell:{queue}"
 
 
 def armed_key(token: str) -> str:
-    """Return the key of the execution's id for the next job of a work-horse that waits: worker/armed_claim.py."""
+    """Return the key of the execution's id for the next job of a process that waits: worker/armed_claim.py."""
     return f"tq:armed:{token}"
 
 
@@ -244,8 +244,10 @@ class ResultField:
 class WorkerField:
     """Our fields in RQ's worker hash."""
 
-    HORSES = "tq:horses"  # how many jobs the worker can run at the same time; only our workers have it
-    BUSY = "tq:busy"  # how many jobs it runs now
+    HORSES = "tq:horses"  # how many work-horses the worker has; only our workers have it
+    BUSY = "tq:busy"  # how many of them run a job now
+    IO_SLOTS = "tq:io_slots"  # how many jobs its I/O process can run at once; 0: it has none
+    IO_BUSY = "tq:io_busy"  # how many jobs its I/O process runs now
     RELEASE = "tq:release"  # RELEASE, where it is set
     MEMORY = "tq:memory"  # bytes that the processes of the worker use, those that they share counted once
 

@@ -129,6 +129,18 @@ class Table:
         """Return the points, oldest first, of one job type or queue; None: of all."""
         return [_point(at, _sum(counts, job_type, queue)) for at, counts in self.rows]
 
+    def series(
+        self, by: Literal["task_type", "queue"] | None, *, job_type: str | None = None, queue: str | None = None
+    ) -> dict[str | None, list[Point]]:
+        """Return the points of each job type or queue by its name, or with by=None those of all, under None."""
+        if by == "task_type":
+            names = [name for name in self.job_types() if job_type in (None, name)]
+            return {name: self.points(job_type=name, queue=queue) for name in names}
+        if by == "queue":
+            names = [name for name in self.queues() if queue in (None, name)]
+            return {name: self.points(job_type=job_type, queue=name) for name in names}
+        return {None: self.points(job_type=job_type, queue=queue)}
+
     def job_types(self) -> list[str]:
         """Return the names of the job types that something has happened to."""
         return sorted({job_type for _, counts in self.rows for job_type, _ in counts})

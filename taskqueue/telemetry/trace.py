@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import NamedTuple, Self
 
-from taskqueue.store.keys import Field
+from taskqueue.store.keys import Field, decoded
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -53,6 +53,12 @@ class Trace(NamedTuple):
 
 current_sender: ContextVar[str] = ContextVar("current_sender", default="")
 """Who sends what this thread of a web server, or this work-horse, queues: the name of an API key; "": unknown."""
+
+
+def sender_of(stored: Mapping[bytes, bytes]) -> str:
+    """Return who sent the job of this hash; "": nobody known."""
+    return decoded(stored.get(Field.BY.encode(), b""))
+
 
 current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)
 """The trace of the request that this thread of a web server, or this work-horse, works for."""

@@ -28,6 +28,8 @@ def worker_metrics(report: Report, silent_seconds: float) -> bytes:
             gauge("taskqueue_worker_ready", "Whether the worker claims jobs.", float(not report.unready)),
             gauge("taskqueue_worker_horses", "The worker's work-horses.", report.horses),
             gauge("taskqueue_worker_horses_busy", "The worker's work-horses that run a job.", report.busy),
+            gauge("taskqueue_worker_io_slots", "How many jobs its I/O process can run at once.", report.io_slots),
+            gauge("taskqueue_worker_io_slots_busy", "How many jobs its I/O process runs.", report.io_busy),
             gauge(
                 "taskqueue_worker_scheduler", "Whether it queues what is due, for all.", float(report.schedules)
             ),

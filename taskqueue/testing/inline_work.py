@@ -1,6 +1,7 @@
 """Runs what is queued, in this process, by the worker's own code and scripts."""
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from threading import RLock, Thread
@@ -18,13 +19,17 @@ from taskqueue.run.context import Progress, send_progress_by, write_progress
 from taskqueue.settings import Settings
 from taskqueue.store.keys import Field, decoded, job_key, registry_key
 from taskqueue.tasks.running import running_job, set_running_job
+from taskqueue.telemetry.counters import Tally
+from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.horse import Horse, HorseLimits
 from taskqueue.worker.horse_channel import HorseChannel
 from taskqueue.worker.job import RegisteredJob
 from taskqueue.worker.maintenance.maintenance import Maintenance
+from taskqueue.worker.outcomes import Outcomes
 from taskqueue.worker.settle_and_claim import SettleAndClaim
 from taskqueue.worker.settles_by_rq import SettlesByRQ
+from taskqueue.worker.short_types import ShortTypes
 
 NAME = "inline"  # of the worker
 LEASE_SECONDS = 366 * 86_400  # a test may travel through time while a job runs
@@ -92,8 +97,17 @@ class InlineWork:
     def _run_waiting(self) -> int:
         """Run the jobs that wait in the queues; return how many."""
         channel = HorseChannel()
+        token = secrets.token_hex(12)
         horse = _InlineHorse(
-            channel, self._connection, self._settle_and_claim, self._settings, NAME, self._by_rq, HorseLimits()
+            channel,
+            self._connection,
+            self._settle_and_claim,
+            ArmedClaim(self._connection, self._settle_and_claim, self._settings.queues, token),
+            self._settings,
+            NAME,
+            self._by_rq,
+            HorseLimits(),
+            token,
         )
         with suppress(_NothingWaits):
             horse.run()
@@ -124,6 +138,9 @@ class _InlineHorse(Horse):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._short_types = _NoShortTypes()
+        self._tally = _NoTally()  # type: ignore[assignment]
+        self._outcomes = Outcomes(self._connection, self._settings, self._by_rq, self._tally)
         self._time_limit = _NoTimeLimit()  # type: ignore[assignment]
         self._capture = _NoCapture(self._connection)  # type: ignore[assignment]
 
@@ -136,8 +153,20 @@ class _InlineHorse(Horse):
     def _sleep(self, why: bytes) -> NoReturn:
         raise _NothingWaits
 
-    def _send_tally(self) -> None:
-        self._tally.take()
+
+class _NoShortTypes(ShortTypes):
+    """Lets no jobs be claimed together: one of them may wait for the result of another."""
+
+    def add(self, job_type: str, seconds: float) -> None:
+        """Do nothing."""
+
+
+class _NoTally(Tally):
+    """Counts for nobody."""
+
+    def send(self) -> None:
+        """Forget what was counted."""
+        self.take()
 
 
 class _NoTimeLimit:

@@ -1,10 +1,12 @@
-"""The worker: a parent process that watches, and warm work-horses that claim and run jobs.
+"""The worker: a parent process that watches, and warm work-horses and an I/O process that claim and run jobs.
 
 docs/reliability.md says what it promises.
 
 The parent process
     worker.py           sets everything up; RQ's worker as other programs see it; when to stop
     loop.py             waits for sockets, signals and timers, also while Redis is away
+    scout.py            looks for new jobs in queues whose jobs nobody can begin now
+    io_process/         the I/O process, in which many jobs run at once that wait for others
     boundary.py         no error of a part ends the worker: one log line, and the rest goes on
     wrong_types.py      moves keys aside that hold a wrong type of value
     horses.py           all work-horses: starts, wakes, watches, kills and replaces them
@@ -20,8 +22,11 @@ The parent process
     status_server.py    /healthz, /readyz and /metrics, in a child process, from the state in status.py
 A work-horse
     horse.py            claims, runs and settles one job after another
+    outcomes.py         makes the outcome of a run from how it ended
     job.py              a job that can only call a registered job type
     capture.py          what a job logs, prints and reports as its progress
+    live_tally.py       sends the counts of runs to the parent, also while a long job runs
+    run_output.py       the output of one run
     log_setup.py        puts logging back after a job that has configured it
     armed_claim.py      a claim that waits in Redis until a queue holds a job
     short_types.py      which job types are short, so that their jobs are claimed in groups

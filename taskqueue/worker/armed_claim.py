@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 
 from redis import Redis
 from redis.connection import Connection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.store.keys import armed_key, bell_key, queue_key
@@ -34,7 +34,7 @@ PAUSE_SECONDS = 0.05
 
 
 class ArmedClaim:
-    """The claim of one work-horse, which waits in Redis while the horse has nothing to do."""
+    """The claim of one process, which waits in Redis while the process has nothing to begin."""
 
     def __init__(self, redis: Redis, settle_and_claim: SettleAndClaim, queues: Sequence[str], token: str) -> None:
         self._redis = redis
@@ -45,78 +45,97 @@ class ArmedClaim:
             name: packed("BLMOVE", queue_key(name), bell_key(name), "LEFT", "RIGHT", BLOCK_SECONDS) + call
             for name in queues
         }
-        self._waiting: dict[str, Connection] = {}  # by queue
+        self._claim = ""
+        self._others_at = float("-inf")  # on the monotonic clock: when only jobs of the other kind waited
+        self._heard_at = 0.0  # on the monotonic clock: when Redis has answered last
+        self._connections: dict[str, Connection] = {}  # by queue; ours alone: no pool's work at each wait
+        self._waiting = set[str]()  # the queues whose connection awaits an answer
         self._selector = selectors.DefaultSelector()
+        self._registered = set[str]()  # the queues whose connection is in the selector
 
-    def wait(self, claim: str, muted: Collection[str], interrupt: socket.socket) -> Answer | None:
-        """Return what Redis has claimed under `claim`; None if `interrupt` can be read, or if no claim is allowed.
-
-        Does not wait for the `muted` queues. After None, call `disarm`. Raises the driver's errors.
-        """
+    def arm(self, claim: str, muted: Collection[str]) -> None:
+        """Let Redis claim a job under `claim` when a queue that is not muted holds one. Raises Redis errors."""
+        self._claim, self._others_at, self._heard_at = claim, float("-inf"), time.monotonic()
+        for name in list(self._waiting):
+            if self._connections[name].can_read(0):
+                self._read(name)  # it has rung while this process was not armed
         self._redis.set(self._key, claim, ex=ARMED_SECONDS)
         for name in self.queues:
-            if name in self._waiting and self._waiting[name].can_read(0):
-                self._read(name)  # it has rung while this horse was not armed
             if name not in self._waiting and name not in muted:
                 self._send(name)
+
+    def wait(self, interrupt: socket.socket) -> Answer | None:
+        """Return what Redis has claimed since `arm`, or that only jobs of the other kind wait.
+
+        Returns None if `interrupt` can be read: then `wait` may be called again; or if no claim is allowed. Unless
+        a job was claimed, `disarm` ends the claim. Raises the driver's errors.
+        """
         self._selector.register(interrupt, selectors.EVENT_READ, None)
         try:
-            return self._wait(claim)
+            return self._wait()
         finally:
             self._selector.unregister(interrupt)
 
-    def _wait(self, claim: str) -> Answer | None:
+    def _wait(self) -> Answer | None:
         false_alarms = 0
         while True:
-            answers = self._selector.select(SILENCE_SECONDS)
-            if not answers and self._waiting:
-                raise RedisTimeoutError("no answer to a wait that should have ended")
+            answers = self._selector.select(max(0.0, self._heard_at + SILENCE_SECONDS - time.monotonic()))
+            if not answers:
+                if self._waiting:
+                    raise RedisTimeoutError("no answer to a wait that should have ended")
+                self._heard_at = time.monotonic()  # all queues are muted
             for ready, _ in answers:
                 name = ready.data
                 if name is None:
                     return None
                 has_rung, answer = self._read(name)
-                if answer.claim == "claimed" and is_of_claim(answer.jobs[0].execution, claim):
+                self._heard_at = time.monotonic()
+                if answer.claim == "claimed" and is_of_claim(answer.jobs[0].execution, self._claim):
                     return answer
                 if answer.claim in ("disarmed", "suspended"):
                     return None
+                if answer.claim == "others" and has_rung:
+                    # Only twice in a row: the process that can take the job may just have been about to.
+                    others_at, self._others_at = self._others_at, time.monotonic()
+                    if self._others_at - others_at < PAUSE_SECONDS:
+                        return answer
+                    has_rung = False
                 false_alarms += has_rung
                 if false_alarms > FALSE_ALARMS:
                     time.sleep(PAUSE_SECONDS)
                 self._send(name)
 
-    def disarm(self) -> None:
-        """Let nothing more be claimed. Raises the driver's errors."""
-        self._redis.delete(self._key)
+    def disarm(self) -> bool:
+        """Let nothing more be claimed; return whether nothing has been. Raises the driver's errors."""
+        return bool(self._redis.delete(self._key))
 
     def close(self) -> None:
-        """Close the connections that wait; `wait` opens new ones."""
-        for name in list(self._waiting):
-            self._forget(name).disconnect()
+        """Close the connections; `arm` opens them again."""
+        self._waiting.clear()
+        for connection in self._connections.values():
+            connection.disconnect()
+        self._registered.clear()
+        self._selector.close()
+        self._selector = selectors.DefaultSelector()
 
     def _send(self, name: str) -> None:
-        connection = self._redis.connection_pool.get_connection()
+        connection = self._connections.get(name)
+        if connection is None:
+            connection = self._connections[name] = self._redis.connection_pool.get_connection()
+        elif not connection.is_connected:
+            connection.connect()
+        if name not in self._registered:
+            self._selector.register(socket_of(connection), selectors.EVENT_READ, name)
+            self._registered.add(name)
         connection.send_packed_command([self._packets[name]])
-        self._waiting[name] = connection
-        self._selector.register(socket_of(connection), selectors.EVENT_READ, name)
+        self._waiting.add(name)
 
     def _read(self, name: str) -> tuple[bool, Answer]:
         """Return whether a queue has rung, and what the call behind the bell answered."""
-        connection = self._forget(name)
+        connection = self._connections[name]
+        self._waiting.discard(name)
         try:
-            try:
-                moved = connection.read_response()
-            except ResponseError:  # the key holds another type of value: the call behind the bell moves it aside
-                moved = b""
-            answer = answer_of(connection.read_response())
-        except RedisError:
-            connection.disconnect()
-            raise
-        finally:
-            self._redis.connection_pool.release(connection)
-        return moved is not None, answer
-
-    def _forget(self, name: str) -> Connection:
-        connection = self._waiting.pop(name)
-        self._selector.unregister(socket_of(connection))
-        return connection
+            moved = connection.read_response()
+        except ResponseError:  # the key holds another type of value: the call behind the bell moves it aside
+            moved = b""
+        return moved is not None, answer_of(connection.read_response())

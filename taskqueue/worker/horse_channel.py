@@ -17,10 +17,11 @@ The worker writes `stop`: settle what runs, claim nothing more, and end; and `gr
 this group, because the worker puts them back, and stores what has ended. The horse also writes the last line that
 its job has logged, for the report of its death.
 
-On the sockets the horse sends lines: IDLE (no job waits; it sleeps until it is woken), SUSPENDED (`rq suspend`
-holds; it sleeps, too), AWAKE (it was ARMED, and has got a job), GROUPS (it claims groups), `{…}` (what `Tally` has
-counted) and `!…` (what Redis said when it refused the horse). The worker sends WAKE, a single byte; or ARM, a byte
-(1: say AWAKE as soon as you have a job), and a byte for each queue: 1 if the horse must not wait for its jobs.
+On the sockets the horse sends lines: IDLE (no job waits; it sleeps until it is woken), IDLE_OTHERS (only jobs of
+another kind wait; it sleeps, too), SUSPENDED (`rq suspend` holds; it sleeps, too), AWAKE (it was ARMED, and has
+got a job), GROUPS (it claims groups), `{…}` (what `Tally` has counted) and `!…` (what Redis said when it refused
+the horse). The worker sends WAKE, a single byte; or ARM, a byte (1: say AWAKE as soon as you have a job), and a
+byte for each queue: 1 if the horse must not wait for its jobs.
 """
 
 import contextlib
@@ -28,13 +29,14 @@ import marshal
 import mmap
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from taskqueue.store.keys import decoded
 
-IDLE, SUSPENDED, AWAKE, GROUPS, REFUSED, WAKE, ARM = b"i", b"s", b"", b"g", b"!", b"w", b"a"
+IDLE, IDLE_OTHERS, SUSPENDED, AWAKE, GROUPS, REFUSED, WAKE, ARM = b"i", b"o", b"s", b"", b"g", b"!", b"w", b"a"
 ANNOUNCE_GROUP_SECONDS = 0.5  # how often a horse says GROUPS, at most
 
 _STOP_OFFSET, _GROUP_OVER_OFFSET, _COUNT_OFFSET = 0, 1, 2
@@ -103,6 +105,7 @@ class HorseChannel:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _OUTCOMES_OFFSET + _OUTCOMES_BYTES)
+        self._sending = threading.Lock()
         self.parent_end, self.horse_end = socket.socketpair()
 
     def write(self, state: State) -> None:
@@ -182,9 +185,14 @@ class HorseChannel:
         text = line[:400].encode(errors="replace")[:400]
         _LINE.pack_into(self._memory, _LINE_OFFSET, len(text), text)
 
+    def note_line(self, line: str) -> None:
+        """Set the last line that the job has logged."""
+        self.last_line = line
+
     def send(self, line: bytes) -> None:
-        """Send a line from the horse to the worker."""
-        self.horse_end.sendall(line + b"\n")
+        """Send a line from the horse to the worker; any thread may."""
+        with self._sending:
+            self.horse_end.sendall(line + b"\n")
 
     def send_refusal(self, message: str) -> None:
         """Tell the worker what Redis says when it refuses the horse; a message that finds no room is left out."""

@@ -39,6 +39,8 @@ class JobLog:
         if outcome.kind == "finished":
             seconds = outcome.ended - outcome.began
             log.info("Task %s complete in %.2f s", outcome.job, seconds, extra=about(outcome.job))
+        elif outcome.kind == "stopped":
+            log.warning("Task %s stopped on request", outcome.job, extra=about(outcome.job))
 
     def failed(self, job: RegisteredJob, outcome: Outcome) -> None:
         """Log that an attempt failed, and when the next one begins."""
@@ -78,7 +80,10 @@ class JobLog:
             self.failed(job, outcome)
 
     def canceled(self, outcome: Outcome) -> None:
-        """Log that a job is canceled, although its run ended by itself first."""
+        """Log that a job is canceled, maybe although its run ended by itself first."""
+        if outcome.kind == "stopped":
+            log.warning("Task %s canceled while it ran", outcome.job, extra=about(outcome.job))
+            return
         log.warning(
             "Task %s canceled; its outcome is dropped: %s", outcome.job, outcome.kind, extra=about(outcome.job)
         )

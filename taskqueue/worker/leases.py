@@ -18,12 +18,12 @@ from taskqueue.store.liveness import WORKER_TTL_SECONDS
 from taskqueue.store.times import rq_now
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.abandoned_runs import AbandonedRuns
-from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import Phase, State, group_number, is_of_claim
+from taskqueue.worker.decision import Ending
+from taskqueue.worker.horse_channel import State, group_number
+from taskqueue.worker.horse_process import RETURNED, HorseProcess
 from taskqueue.worker.settle_and_claim import Outcome
 
 LEASE_SECONDS = 10  # a job whose worker is silent for so long is given to another
-RETURNED = Ending(How.RETURNED, "It is put back to its queue.")
 
 
 class HeartbeatReply(NamedTuple):
@@ -32,6 +32,15 @@ class HeartbeatReply(NamedTuple):
     is_known: bool  # False: Redis has forgotten this worker, which must register again
     claims: list[bytes]  # <job>:<execution> of all that this worker has claimed and not settled
     canceled: set[str]  # the executions that somebody has canceled while they ran
+
+
+class Capacity(NamedTuple):
+    """How many jobs a worker could run at once, and runs now."""
+
+    horses: int
+    busy_horses: int
+    io_slots: int  # 0: it has no I/O process
+    busy_io_slots: int
 
 
 class Leases:
@@ -62,12 +71,12 @@ class Leases:
         """For how many seconds Redis has answered without a break; 0 while it does not answer."""
         return 0.0 if self._in_touch_since is None else time.monotonic() - self._in_touch_since
 
-    def heartbeat(self, running: Sequence[State], horses: int) -> HeartbeatReply:
+    def heartbeat(self, running: Sequence[State], capacity: Capacity) -> HeartbeatReply:
         """Renew the leases of the running jobs, and report how many jobs could run. Raises the driver's errors."""
         totals = self._tally.totals()
         finished, failed, seconds = (now - sent for now, sent in zip(totals, self._totals_in_redis, strict=True))
         arguments: list[str | int | float] = [RQ_KEY_PREFIX, LEASE_SECONDS, rq_now(), WORKER_TTL_SECONDS]
-        arguments += [finished, failed, round(seconds, 6), horses]
+        arguments += [finished, failed, round(seconds, 6), *capacity]
         for state in running:
             arguments += (state.origin, state.job, state.execution)
         try:
@@ -89,21 +98,19 @@ class Leases:
         """
         return list(cast("set[bytes]", self._connection.smembers(self._executions_key)))
 
-    def settle_after_horse(self, state: State, ended: Sequence[Outcome], ending: Ending) -> None:
-        """Settle what a horse of this worker left behind that ended in this state. Raises the driver's errors.
-
-        `ended`: the outcomes of jobs that had ended before, in a group.
-        """
-        claims = self.claims()
+    def settle_after(self, process: HorseProcess, ending: Ending) -> None:
+        """Settle what a process of this worker left behind that ended like this. Raises the driver's errors."""
+        claims, ended = self.claims(), process.ended_outcomes()
         self.settle_ended(claims, ended)
         have_ended = {(outcome.job, outcome.execution) for outcome in ended}
-        for job_id, execution in _runs(claims):
-            if (job_id, execution) in have_ended:
-                continue
-            if state.phase is not Phase.RESTING and (job_id, execution) == (state.job, state.execution):
-                self._abandoned_runs.settle(job_id, execution, ending)
-            elif is_of_claim(execution, state.claim):
-                self._abandoned_runs.settle(job_id, execution, RETURNED)  # it was claimed, and had not begun
+        left = [
+            (process.began(*run) or float("inf"), *run, of_this)
+            for run in _runs(claims)
+            if run not in have_ended and (of_this := process.ending_of(*run, ending))
+        ]
+        # What is put back goes to the front of its queue: the first that began comes last.
+        for _, job_id, execution, of_this in sorted(left, key=lambda run: -run[0]):
+            self._abandoned_runs.settle(job_id, execution, of_this)
 
     def settle_ended(self, claims: Sequence[bytes], ended: Sequence[Outcome]) -> None:
         """Store those outcomes of which the claims are not settled. Raises the driver's errors."""
@@ -113,7 +120,7 @@ class Leases:
         )
 
     def give_back_unknown(self, claims: Sequence[bytes], is_known: Callable[[str, str], bool]) -> None:
-        """Put back the jobs of those claims that no horse knows of: a claim came twice, or a group is over."""
+        """Put back the jobs of those claims that no process knows of: a claim came twice, or a group is over."""
         for job_id, execution in _runs(claims):
             if not is_known(job_id, execution) and not self._abandoned_runs.settle(job_id, execution, RETURNED):
                 self._connection.srem(self._executions_key, f"{job_id}:{execution}")

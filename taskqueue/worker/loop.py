@@ -19,6 +19,7 @@ class Loop:
         self._boundary = boundary
         self._timers: list[tuple[Callable[[], object], float, Callable[[], bool]]] = []
         self._due: list[float] = []
+        self._once: list[tuple[float, Callable[[], object]]] = []
 
     def every(self, seconds: float, act: Callable[[], object], when: Callable[[], bool] = lambda: True) -> None:
         """Call `act` at once, and then every so many seconds; what is due together runs in this order.
@@ -27,6 +28,10 @@ class Loop:
         """
         self._timers.append((act, seconds, when))
         self._due.append(0.0)
+
+    def after(self, seconds: float, act: Callable[[], object]) -> None:
+        """Call `act` once, in so many seconds."""
+        self._once.append((time.monotonic() + seconds, act))
 
     def wake_on_signals(self) -> None:
         """End the wait at each signal that has a handler, a child's end included."""
@@ -45,7 +50,11 @@ class Loop:
                 self._boundary.attempt(act)
                 pause = seconds * 2 ** min(self._boundary.failures(act), 10)
                 self._due[index] = now + max(seconds, min(pause, LONGEST_PAUSE_SECONDS))
-        due = min(due for due, (_, _, when) in zip(self._due, self._timers, strict=True) if when())
+        for call in [call for call in self._once if call[0] <= now]:
+            self._once.remove(call)
+            self._boundary.attempt(call[1])
+        timers = (due for due, (_, _, when) in zip(self._due, self._timers, strict=True) if when())
+        due = min([*timers, *(at for at, _ in self._once)])
         for key, _ in self.selector.select(max(0.0, due - time.monotonic())):
             self._boundary.attempt(key.data)
             if failures := self._boundary.failures(key.data):  # its socket may stay readable: no busy loop

@@ -17,6 +17,7 @@ class Options(NamedTuple):
 
     horses: int = 1
     limits: HorseLimits = HorseLimits()
+    io_slots: int = 100  # jobs that run at once in the I/O process; 0: all jobs run in horses
     grace_seconds: float = 25
     horse_memory_mib: int = 0  # kill a horse whose job uses more; 0: never
     port: int = 0  # of /healthz, /readyz and /metrics; 0: none
@@ -26,6 +27,7 @@ class Options(NamedTuple):
         """Return the options that `env` (usually `os.environ`) sets. Raises `InvalidSetting`."""
         return cls(
             horses=whole_number(env, "WORKER_HORSES", os.cpu_count() or 1, "of work-horses"),
+            io_slots=whole_number(env, "WORKER_IO_SLOTS", 100, "of jobs", minimum=0),
             limits=HorseLimits(
                 jobs=whole_number(env, "MAX_JOBS_PER_HORSE", 0, "of jobs", minimum=0),
                 memory_mib=whole_number(env, "MAX_HORSE_MEMORY_MIB", 0, "of MiB", minimum=0),

@@ -49,8 +49,7 @@ class Reporter:
         self._status_server.status.write(
             Report(
                 self._why_unready,
-                horses=len(self._horses.alive),
-                busy=self._horses.busy,
+                *self._horses.capacity,
                 schedules=self._maintenance.is_scheduler,
                 tally=self._tally.as_line(),
             )

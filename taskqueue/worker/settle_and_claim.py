@@ -20,14 +20,15 @@ from taskqueue.store.times import rq_now
 from taskqueue.store.transaction import packed
 from taskqueue.tasks.failure import failure_text
 from taskqueue.tasks.reason import ReasonCode
-from taskqueue.worker.capture import CapturedOutput
 from taskqueue.worker.decision import Ending, OutcomeKind
 from taskqueue.worker.job import RegisteredJob
+from taskqueue.worker.run_output import CapturedOutput
 
 log = logging.getLogger(__name__)
 
 MAX_TTL_SECONDS = 100 * 365 * 86_400  # another program may have written more than EXPIRE takes
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
+Kind = Literal["any", "io", "cpu"]
 LOOK_THROUGH = 200  # jobs of each queue, for one of the kind that a process may claim
 SCRIPT = scripts.source(
     "wrong_types", "callback", "limits", "turn", "settle", "claim", "claim_group", "settle_and_claim"
@@ -139,7 +140,7 @@ class SettleAndClaim:
         lease_seconds: int,
         note_refusal: Callable[[str], None] = lambda message: None,
         *,
-        kind: Literal["any", "io", "cpu"] = "any",
+        kind: Kind = "any",
         io_types: Collection[str] = (),
         release: str | None = None,
     ) -> None:

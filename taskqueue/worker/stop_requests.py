@@ -1,13 +1,9 @@
 """Requests to stop a run: by RQ's stop command, or because its task was canceled."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
-from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_process import HorseProcess
-
-STOPPED = Ending(How.STOPPED, "Stopped on request.")
 VALID_SECONDS = 2.0  # the command may come while the job is being claimed, before a horse is seen to run it
 
 
@@ -20,10 +16,13 @@ class StopRequest(NamedTuple):
 
 
 class StopRequests:
-    """The requests that are open: each until its run is killed, or for VALID_SECONDS."""
+    """The requests that are open: each until its run is stopped, or for VALID_SECONDS.
 
-    def __init__(self, horses: Iterable[HorseProcess]) -> None:
-        self._horses = horses
+    `stop_run` stops an execution of a job, or any of its executions, and returns whether there is one.
+    """
+
+    def __init__(self, stop_run: Callable[[str, str], bool]) -> None:
+        self._stop_run = stop_run
         self._open: list[StopRequest] = []
 
     def add(self, job: str, execution: str) -> None:
@@ -32,13 +31,10 @@ class StopRequests:
         self.fulfil()
 
     def fulfil(self) -> None:
-        """Kill the horses that run what is to be stopped."""
+        """Stop the runs that are to be stopped."""
         now = time.monotonic()
-        self._open = [request for request in self._open if not self._stop(request) and request.until > now]
-
-    def _stop(self, request: StopRequest) -> bool:
-        return any(
-            horse.kill_if_still(horse.channel.read().execution, STOPPED)
-            for horse in self._horses
-            if horse.runs(request.job, request.execution)
-        )
+        self._open = [
+            request
+            for request in self._open
+            if request.until > now and not self._stop_run(request.job, request.execution)
+        ]

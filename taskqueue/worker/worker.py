@@ -44,8 +44,9 @@ from taskqueue.worker.commands import Commands
 from taskqueue.worker.horse import Horse, HorseLimits
 from taskqueue.worker.horse_channel import HorseChannel
 from taskqueue.worker.horses import Horses
+from taskqueue.worker.io_process.io_channel import IOChannel
 from taskqueue.worker.job import RegisteredJob
-from taskqueue.worker.leases import LEASE_SECONDS, RETURNED, Leases
+from taskqueue.worker.leases import LEASE_SECONDS, Leases
 from taskqueue.worker.loop import Loop
 from taskqueue.worker.maintenance.lost_jobs import LostJobs
 from taskqueue.worker.maintenance.maintenance import Maintenance
@@ -53,7 +54,8 @@ from taskqueue.worker.options import Options
 from taskqueue.worker.outbox_relay import OutboxRelay
 from taskqueue.worker.presence import Presence
 from taskqueue.worker.reporter import Reporter
-from taskqueue.worker.settle_and_claim import SettleAndClaim
+from taskqueue.worker.scout import Scout
+from taskqueue.worker.settle_and_claim import Kind, SettleAndClaim
 from taskqueue.worker.settles_by_rq import SettlesByRQ
 from taskqueue.worker.status_server import StatusServer
 from taskqueue.worker.stop_requests import StopRequests
@@ -66,6 +68,7 @@ GROUPS_SECONDS = 0.025  # how soon short jobs do not wait behind one that turns 
 HEARTBEAT_SECONDS = 0.8  # also how soon the worker sees that a job was canceled, if no command tells it
 LOST_JOBS_SECONDS = 1.0
 MAINTENANCE_SECONDS = 1.0
+IO_SECONDS = 0.25  # how soon the worker sees the first job for an I/O process, if all horses are busy
 COMMANDS_SECONDS = 1.0  # how soon the worker receives commands again after Redis was away
 TOTALS_SECONDS = 5.0
 WRONG_TYPES_SECONDS = 10.0
@@ -153,7 +156,7 @@ class Worker(SettlesByRQ):
         if not registered:
             discover()
         if max_jobs:
-            self._options = self._options._replace(horses=1, limits=HorseLimits(jobs=max_jobs))
+            self._options = self._options._replace(horses=1, io_slots=0, limits=HorseLimits(jobs=max_jobs))
         self._last_horse = bool(max_jobs)
         self._stop_requested, self._grace_ends = False, float("inf")  # an earlier call may have set them
         # A burst ends when its queues are empty, and must leave no callback that was only put off.
@@ -192,6 +195,9 @@ class Worker(SettlesByRQ):
         self._presence.sign_off()
 
     def _set_up(self) -> None:
+        self._io_types = _io_types()
+        if not self._io_types:
+            self._options = self._options._replace(io_slots=0)
         abandoned_runs = AbandonedRuns(
             self.connection,
             self._settle_and_claim(self.connection),
@@ -215,8 +221,15 @@ class Worker(SettlesByRQ):
         self._presence = Presence(self.connection, self.name, self._settings.release)
         self._loop = Loop(self._boundary)
         selector = self._loop.selector
-        self._horses = Horses(self._options.horses, self.tally, selector, self._be_a_horse)
-        self._stop_requests = StopRequests(self._horses)
+        self._horses = Horses(
+            self._options.horses,
+            self._options.io_slots,
+            self.tally,
+            selector,
+            self._be_a_horse,
+            self._be_an_io_process,
+        )
+        self._stop_requests = StopRequests(self._horses.stop_run)
         reporter = Reporter(
             self._status_server,
             self._leases,
@@ -225,6 +238,15 @@ class Worker(SettlesByRQ):
             self.tally,
             is_stopping=lambda: bool(self._stop_requested),
         )
+        self._scout = Scout(
+            self.connection,
+            self.queue_keys(),
+            self._io_types,
+            self._horses,
+            self._loop.after,
+        )
+        self._horses.others_wait = self._scout.begin
+        self._horses.nothing_waits = self._scout.stop
         # A connection of its own, which gives up early: while the loop waits for Redis, it watches no horse.
         self._commands = Commands(
             connect_for_requests(self._given_connection), self.name, selector, self._handle_command
@@ -235,6 +257,7 @@ class Worker(SettlesByRQ):
         self._loop.every(LOST_JOBS_SECONDS, lost_jobs.run)
         self._loop.every(MAINTENANCE_SECONDS, self._maintenance.run)
         self._loop.every(COMMANDS_SECONDS, self._commands.listen)
+        self._loop.every(IO_SECONDS, self._scout.begin, lambda: self._horses.lacks_io)
         self._loop.every(WRONG_TYPES_SECONDS, self._wrong_types.move_aside)
         self._loop.every(TOTALS_SECONDS, self._add_totals)
         self._loop.every(OUTBOX_SECONDS, self._outbox_relay.keep)
@@ -243,10 +266,21 @@ class Worker(SettlesByRQ):
         self._loop.every(PAUSED_SECONDS, self._mute_paused_queues)
 
     def _settle_and_claim(
-        self, connection: Redis, note_refusal: Callable[[str], None] = lambda message: None
+        self,
+        connection: Redis,
+        note_refusal: Callable[[str], None] = lambda message: None,
+        kind: Kind = "any",
     ) -> SettleAndClaim:
-        names, release = self.queue_names(), self._settings.release
-        return SettleAndClaim(connection, self.name, names, LEASE_SECONDS, note_refusal, release=release)
+        return SettleAndClaim(
+            connection,
+            self.name,
+            self.queue_names(),
+            LEASE_SECONDS,
+            note_refusal,
+            kind=kind,
+            io_types=self._io_types,
+            release=self._settings.release,
+        )
 
     def _register(self) -> None:
         self._wrong_types.move_aside()
@@ -265,46 +299,75 @@ class Worker(SettlesByRQ):
             if not self._stop_requested and self._is_done(burst, max_idle_seconds):
                 self._stop_requested = True
                 continue
-            if not self._stop_requested and self._horses.is_any_idle:
+            if not self._stop_requested and not self._scout.keys and self._horses.is_any_idle:
                 self._horses.arm(bytes(name in self._muted for name in self.queue_names()))
             self._loop.run_once()
 
     def _be_a_horse(self, channel: HorseChannel) -> None:
+        self._prepare_child()
+        self.connection = connection = connect_for_worker(self._given_connection)
+        self.job_monitoring_interval = LEASE_SECONDS
+        token = secrets.token_hex(12)
+        settle_and_claim, armed_claim = self._claims(channel, "cpu" if self._options.io_slots else "any", token)
+        horse = Horse(
+            channel,
+            connection,
+            settle_and_claim,
+            armed_claim,
+            self._settings,
+            self.name,
+            ByRQ(self, connection),
+            self._options.limits,
+            token,
+            None if self._options.io_slots else self._callback_places,
+        )
+        with around_this_process():
+            horse.run()
+        spans.flush()
+
+    def _be_an_io_process(self, channel: IOChannel) -> None:
+        from taskqueue.worker.io_process.process import IOProcess  # with asyncio, which no other process needs
+
+        self._prepare_child()
+        self.connection = connection = connect_for_worker(self._given_connection)
+        token = secrets.token_hex(10)
+        settle_and_claim, armed_claim = self._claims(channel, "io", token)
+        process = IOProcess(
+            channel,
+            connection,
+            settle_and_claim,
+            armed_claim,
+            self._settings,
+            self.name,
+            ByRQ(self, connection),
+            self._options.limits.memory_mib,
+            token,
+        )
+        with around_this_process():
+            process.run()
+        spans.flush()
+
+    def _claims(self, channel: HorseChannel, kind: Kind, token: str) -> tuple[SettleAndClaim, ArmedClaim]:
+        """Return how a process of this kind claims: at once, and by waiting in Redis, on its own connections."""
+        settle_and_claim = self._settle_and_claim(
+            connect_for_requests(self._given_connection), channel.send_refusal, kind
+        )
+        bells = connect_for_requests(self._given_connection)
+        return settle_and_claim, ArmedClaim(bells, settle_and_claim, self.queue_names(), token)
+
+    def _prepare_child(self) -> None:
         self._is_horse = True
         # A SIGTERM to the process group is meant for the worker. No SIG_IGN: processes of a job would inherit it.
         signal.signal(signal.SIGTERM, lambda *_: None)
         # Processes that a job forks without exec would inherit the handler, and `multiprocessing.Pool` ends its
         # processes by this signal.
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-        self.connection = connection = connect_for_worker(self._given_connection)
-        self.job_monitoring_interval = LEASE_SECONDS
-        settle_and_claim = self._settle_and_claim(
-            connect_for_requests(self._given_connection), channel.send_refusal
-        )
-        token = secrets.token_hex(12)
-        bells = connect_for_requests(self._given_connection)
-        horse = Horse(
-            channel,
-            connection,
-            settle_and_claim,
-            ArmedClaim(bells, settle_and_claim, self.queue_names(), token),
-            self._settings,
-            self.name,
-            ByRQ(self, connection),
-            self._options.limits,
-            token,
-            self._callback_places,
-        )
-        with around_this_process():
-            horse.run()
-        spans.flush()
 
     def _reap(self) -> None:
         """Settle what each ended horse left, and replace the horse."""
         for horse, ending in self._horses.reap():
             try:
-                state = horse.channel.read()
-                self._leases.settle_after_horse(state, list(horse.ended(state)), ending)
+                self._leases.settle_after(horse, ending)
             except RedisError as error:
                 if self._leases.lose_touch():
                     log.warning("Redis does not answer the worker (%s); the job of a dead work-horse waits", error)
@@ -325,38 +388,43 @@ class Worker(SettlesByRQ):
         """Kill what runs past its hard limit or uses too much memory, and what is to be stopped."""
         self._horses.reap_orphans(self._status_server.pid, self._outbox_relay.pid)
         self._stop_requests.fulfil()
-        self._horses.kill_overdue()
-        self._horses.kill_large(self._options.horse_memory_mib)
+        self._horses.end_overdue()
+        self._horses.end_large(self._options.horse_memory_mib)
 
     def _heartbeat(self) -> None:
         self._horses.end_long_groups()  # it may be the first look for long: Redis has not answered
-        reply = self._leases.heartbeat(self._horses.running, len(self._horses.alive))
+        knew = self._horses.knows()
+        reply = self._leases.heartbeat(self._horses.running, self._horses.capacity)
         if not reply.is_known:
             self.register_birth()
-        for state in self._horses.running:
-            if state.execution in reply.canceled:
-                self._stop_requests.add("", state.execution)
-        self._settle_beside(reply.claims)
+        for execution in reply.canceled:
+            self._stop_requests.add("", execution)
+        self._settle_beside(reply.claims, knew)
 
     def _end_long_groups(self) -> None:
         """Let no short job wait for one of its group that turns out to be long."""
         if self._horses.end_long_groups():
-            self._settle_beside(self._leases.claims())
+            self._settle_beside(self._leases.claims(), self._horses.knows())
 
-    def _settle_beside(self, claims: Sequence[bytes]) -> None:
-        """Store what has ended before a long job of its group, and put back the claims that no horse knows."""
+    def _settle_beside(self, claims: Sequence[bytes], knew: Callable[[str, str], bool]) -> None:
+        """Store what has ended before a long job of its group, and put back the claims that no process knows.
+
+        `knew`: what the processes knew a moment ago; a run may have ended and be settled since.
+        """
         self._leases.settle_ended(claims, self._horses.ended_before_long())
-        self._leases.give_back_unknown(claims, self._horses.know)
+        knows = self._horses.knows()
+        self._leases.give_back_unknown(claims, lambda *run: knew(*run) or knows(*run))
 
     def _add_totals(self) -> None:
         self._totals.add(self.tally)
         self._presence.note_memory(horse.pid for horse in self._horses.alive)
 
     def _mute_paused_queues(self) -> None:
-        """Let no horse wait for the jobs of paused queues: it could not take them."""
+        """Let no process wait for the jobs of paused queues: it could not take them."""
         muted = set(paused(self.connection))
         if muted != self._muted:
             self._muted = muted
+            self._scout.muted = set(map(queue_key, muted))
             self._horses.wake_armed()
 
     def _handle_command(self, command: dict[str, Any]) -> None:
@@ -389,7 +457,7 @@ class Worker(SettlesByRQ):
             self._horses.stop()
         self._horses.wake_sleeping()
         if time.monotonic() > self._grace_ends:
-            self._horses.kill(RETURNED)
+            self._horses.put_back(time.monotonic() - self._grace_ends)
         return not self._horses.alive
 
     def _is_done(self, burst: bool, max_idle_seconds: float) -> bool:
@@ -410,6 +478,13 @@ class Worker(SettlesByRQ):
         self._maintenance.queue_due()
         self._mute_paused_queues()
         waiting = (self.connection.llen(queue_key(name)) for name in self.queue_names() if name not in self._muted)
-        self._is_nothing_left = not any(waiting)
+        # A process that seems to sleep may have got a job just now, by the claim that it has left in Redis.
+        self._is_nothing_left = not any(waiting) and not self._leases.claims()
         if not self._is_nothing_left:
             self._horses.wake_sleeping()
+
+
+def _io_types() -> frozenset[str]:
+    """Return the names of the io_bound job types, and the paths of their functions, as RQ may name them."""
+    io_bound = [job_type for job_type in known_types().values() if job_type.io_bound]
+    return frozenset(name for job_type in io_bound for name in (job_type.name, job_type.path))

@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from jobs._smtp_pool import pool
 from jobs.sync import SyncSettings, sync_table
 from tests.conftest import START_SECONDS, free_port, missing
 from tests.jobs.mail_server import Mailbox, Serve
@@ -171,6 +172,7 @@ def serve(mailbox: Mailbox) -> Iterator[Serve]:
         return port
 
     yield start
+    pool.close()
     for controller in started:
         controller.stop()
 

@@ -10,6 +10,7 @@ from smtplib import SMTPException
 import pytest
 from aiosmtpd.smtp import LoginPassword
 
+from jobs._smtp_pool import pool
 from jobs.email import send_email
 from taskqueue import PermanentFailure
 from tests.jobs.mail_server import Mailbox, Serve
@@ -195,6 +196,7 @@ class TestTheConnection:
         assert send_email(to=TO, subject="s").sent
         assert mailbox.greetings == ["shop.example.com"]
         mailbox.answers["EHLO"] = "550 5.7.1 no"
+        pool.close()  # the next message needs a new connection
         with pytest.raises(PermanentFailure, match=r"550 .* no \(EHLO shop\.example\.com; set SMTP_EHLO_NAME"):
             send_email(to=TO, subject="s")
 

@@ -48,7 +48,7 @@ from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.horse_channel import Phase, State
 from taskqueue.worker.horse_process import HorseProcess
 from taskqueue.worker.job import ClaimedJob, RegisteredJob
-from taskqueue.worker.leases import Leases
+from taskqueue.worker.leases import Capacity, Leases
 from taskqueue.worker.maintenance.batch_finisher import BatchFinisher
 from taskqueue.worker.maintenance.due_mover import DueMover
 from taskqueue.worker.maintenance.limit_releaser import LimitReleaser
@@ -521,7 +521,8 @@ class Worker:
     def _wait(self, call: Call) -> Answer:
         """Do what a horse does that has nothing to do."""
         try:
-            if answer := self._armed.wait(call.claim, (), self._interrupt):
+            self._armed.arm(call.claim, ())
+            if answer := self._armed.wait(self._interrupt):
                 return answer
             self._armed.disarm()
         except RedisError:
@@ -562,11 +563,14 @@ class Worker:
     def heartbeat(self, runs: Sequence[Claimed], groups: Sequence[Group], call: Call | None) -> set[str]:
         """Renew the leases, and put back the claims that no horse knows; return the executions to stop."""
         states, horses = self._states(runs, call), [group.horse for group in groups]
-        reply = self._leases.heartbeat([*states, *(horse.channel.read() for horse in horses)], 2)
+        reply = self._leases.heartbeat(
+            [*states, *(horse.channel.read() for horse in horses)], Capacity(2, 0, 0, 0)
+        )
         claims = sorted(reply.claims)  # Redis has them in any order
 
         def know(job: str, execution: str) -> bool:
-            return any(each.knows(job, execution) for each in (*states, *horses))
+            knows = [*(state.knows for state in states), *(horse.knows() for horse in horses)]
+            return any(each(job, execution) for each in knows)
 
         self._leases.settle_ended(claims, [outcome for horse in horses for outcome in horse.ended_before_long()])
         self._leases.give_back_unknown(claims, know)
@@ -581,10 +585,12 @@ class Worker:
             call.end()
             self._armed.close()
         for state in self._states(runs, call):
-            self._leases.settle_after_horse(state, [], ending)
+            horse = HorseProcess(Tally())
+            horse.channel.write(state)
+            self._leases.settle_after(horse, ending)
+            horse.channel.close()
         for group in groups:
-            state = group.horse.channel.read()
-            self._leases.settle_after_horse(state, list(group.horse.ended(state)), ending)
+            self._leases.settle_after(group.horse, ending)
 
     def find_lost_jobs(self) -> None:
         """Settle the runs whose lease has run out."""

@@ -1,13 +1,18 @@
 """A job from submit to result without a server or a process: fakeredis, and RQ's worker that does not fork."""
 
+import asyncio
+import signal
+
 import fakeredis
 import pytest
 from redis import Redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException
 
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import QueueUnavailable
+from taskqueue.hooks import event_loop
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.run.files import open_files
 from taskqueue.settings import Settings
@@ -75,3 +80,36 @@ def test_a_payload_may_have_a_field_of_any_name(queue: TaskQueue, redis: Redis, 
         burst=True
     )
     assert queue.get(task.id).result == {name: 1}
+
+
+def test_coroutines_of_one_process_share_an_event_loop() -> None:
+    loops = {id(event_loop.run(_running_loop())) for _ in range(3)}
+    assert len(loops) == 1  # so a client that belongs to the loop of its first use works again
+
+
+def test_a_coroutine_that_is_interrupted_ends_and_leaves_the_loop_usable() -> None:
+    ended: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("ended")
+
+    def expire(number: int, frame: object) -> None:
+        raise JobTimeoutException("too long")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(JobTimeoutException):
+            event_loop.run(wait())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert ended == ["ended"]
+    assert event_loop.run(_running_loop())
+
+
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()

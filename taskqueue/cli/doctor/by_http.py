@@ -23,7 +23,7 @@ PAUSED_HOSTS = "taskqueue_hosts_paused"  # with the label `kind`
 UNSEEN = Check(
     "the rest",
     None,
-    "the HTTP API does not show Redis's version, clock and snapshots",
+    "Redis is not asked from here",
     "Run `python -m taskqueue doctor` without --url where Redis can be reached.",
 )
 
@@ -50,7 +50,7 @@ def look(client: Client) -> Iterator[Check]:
     yield _dashboard(client)
     yield from _unless_refused("queues", _cluster(HttpOperations(client)))
     yield from _unless_refused("Redis", _redis(client))
-    yield from _unless_refused("outboxes", _outboxes(client))
+    yield from _unless_refused("findings", _findings(client))
     yield UNSEEN
 
 
@@ -173,8 +173,11 @@ def _redis(client: Client) -> Iterator[Check]:
     yield checks.memory(figures["taskqueue_redis_memory_bytes"], figures["taskqueue_redis_memory_max_bytes"])
 
 
-def _outboxes(client: Client) -> Iterator[Check]:
-    """Yield the web server's own checks of outboxes."""
-    for finding in _ask(client, "/findings", "findings")["findings"]:
-        if finding["about"].startswith("outbox "):
-            yield Check(finding["about"], finding["ok"], finding["found"], finding["fix"])
+def _findings(client: Client) -> Iterator[Check]:
+    """Yield those of the web server's own checks that nothing else here shows."""
+    for finding in client.findings().findings:
+        if finding.about in ("version", "clock"):
+            found = finding.found.replace("this machine", "the web server")
+            yield Check(f"Redis {finding.about}", finding.ok, found, finding.fix)
+        elif finding.about.startswith("outbox "):
+            yield Check(finding.about, finding.ok, finding.found, finding.fix)

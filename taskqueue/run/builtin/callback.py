@@ -37,7 +37,15 @@ class Delivered(TypedDict):
 
 
 # Fifteen attempts: after 5 seconds, 10, 20 … and every 8 hours in the end, over most of a day.
-@job(CALLBACK_TYPE, attempts=15, timeout=30, retry_delay=5, max_retry_delay=8 * 3600, settings=Signing.read)
+@job(
+    CALLBACK_TYPE,
+    attempts=15,
+    timeout=30,
+    retry_delay=5,
+    max_retry_delay=8 * 3600,
+    io_bound=True,
+    settings=Signing.read,
+)
 def deliver(task_id: str) -> Delivered:
     """POST the task's JSON to its callback_url. Anything but a 2xx leads to another attempt, for most of a day."""
     delivery = current_task()

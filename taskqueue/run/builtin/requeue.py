@@ -25,7 +25,7 @@ class Requeued(TypedDict):
     gone: int  # deleted or requeued by others meanwhile
 
 
-@job(NAME, timeout=MAX_TIMEOUT_SECONDS)
+@job(NAME, timeout=MAX_TIMEOUT_SECONDS, io_bound=True)
 def requeue_failed(
     type: str | None = None,  # noqa: A002  the query parameter's name
     queue: str | None = None,

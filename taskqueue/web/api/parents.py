@@ -9,23 +9,10 @@ from redis import Redis
 from typing_extensions import TypedDict
 
 from taskqueue.enqueue.batch_draft import MAX_TASKS
-from taskqueue.jobtypes.signature import Json
 from taskqueue.run.parents import PAGE, ParentIds, read_tasks
-from taskqueue.store.keys import Status
-from taskqueue.tasks.task import Task
-from taskqueue.tasks.task_json import ErrorJson, task_json
+from taskqueue.tasks.parent_json import ParentJson, parent_json
 from taskqueue.web.http.access import caller_sees
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
-
-
-class ParentJson(TypedDict):
-    """A task that another one waits for. `type` and `status` are null if it ended so long ago that it is gone."""
-
-    id: str
-    type: str | None
-    status: Status | None
-    result: Json
-    error: ErrorJson | None
 
 
 class ParentsJson(TypedDict):
@@ -66,16 +53,9 @@ def views(connection: Redis) -> Blueprint:
         seen = [parent_id for parent_id, task in tasks.items() if task is None or caller_sees(task.type)]
         after = url_for("parents.parents", task_id=task_id, limit=asked.limit, first=asked.first + asked.limit)
         answer = ParentsJson(
-            parents=[_parent_json(parent_id, tasks[parent_id]) for parent_id in seen],
+            parents=[parent_json(parent_id, tasks[parent_id]) for parent_id in seen],
             next=after if len(ids) > asked.limit else None,
         )
         return jsonify(answer), 200, {"Link": f'<{answer["next"]}>; rel="next"'} if answer["next"] else {}
 
     return blueprint
-
-
-def _parent_json(task_id: str, task: Task | None) -> ParentJson:
-    if task is None:
-        return ParentJson(id=task_id, type=None, status=None, result=None, error=None)
-    shown = task_json(task)
-    return ParentJson(id=task_id, type=task.type, status=task.status, result=shown["result"], error=shown["error"])

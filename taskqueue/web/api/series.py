@@ -66,14 +66,12 @@ def views(series: Series, job_types: JobTypes) -> Blueprint:
         if key and key.job_types is not None and asked.by != "task_type":
             check_may_submit(asked.task_type or "")
         table = series.read(asked.span)
-        if asked.by == "task_type":
-            names = [name for name in table.job_types() if asked.task_type in (None, name) and caller_sees(name)]
-            rows = [SeriesJson(name, table.points(job_type=name, queue=asked.queue)) for name in names]
-        elif asked.by == "queue":
-            names = [name for name in table.queues() if asked.queue in (None, name)]
-            rows = [SeriesJson(name, table.points(job_type=asked.task_type, queue=name)) for name in names]
-        else:
-            rows = [SeriesJson(None, table.points(job_type=asked.task_type, queue=asked.queue))]
+        found = table.series(asked.by, job_type=asked.task_type, queue=asked.queue).items()
+        rows = [
+            SeriesJson(name, points)
+            for name, points in found
+            if asked.by != "task_type" or caller_sees(name or "")
+        ]
         return jsonify(SpanJson(table.step_seconds, rows))
 
     return blueprint

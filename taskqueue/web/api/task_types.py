@@ -5,25 +5,11 @@ from flask.typing import ResponseReturnValue
 from typing_extensions import TypedDict
 
 from taskqueue.errors import UnknownJobType
-from taskqueue.jobtypes.registry import JobType, JobTypes
-from taskqueue.jobtypes.signature import Json
+from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.tasks.task_type_json import TaskTypeJson, task_type_json
 from taskqueue.web.http.access import caller_sees
 from taskqueue.web.http.endpoint import endpoint
 from taskqueue.web.http.problems import BadRequest
-
-
-class TaskTypeJson(TypedDict):
-    """A task type. Times are in seconds; the schemas are JSON Schema 2020-12."""
-
-    name: str
-    description: str
-    queue: str
-    attempts: int
-    timeout: int
-    concurrency: int | None
-    rate: str | None
-    payload_schema: dict[str, Json]
-    result_schema: dict[str, Json] | None
 
 
 class TaskTypesJson(TypedDict):
@@ -53,18 +39,3 @@ def views(job_types: JobTypes) -> Blueprint:
         return jsonify(task_type_json(job_types[name]))
 
     return blueprint
-
-
-def task_type_json(job_type: JobType) -> TaskTypeJson:
-    """Return a job type as clients see it."""
-    return {
-        "name": job_type.name,
-        "description": job_type.description,
-        "queue": job_type.queue,
-        "attempts": job_type.attempts,
-        "timeout": job_type.timeout,
-        "concurrency": job_type.limits.concurrency,
-        "rate": job_type.limits.rate,
-        "payload_schema": job_type.signature.schema,
-        "result_schema": job_type.signature.result_schema,
-    }

@@ -1,4 +1,4 @@
-"""The page Queues: what waits in each, why, and when it will be empty."""
+"""The page Queues: what waits in each, why, and when it will be empty; and the outboxes before them."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from taskqueue.web.console import Services
 from taskqueue.web.console.charts import sparkline
 from taskqueue.web.console.guard import about_all_types, operates, who
 from taskqueue.web.console.notices import Notice, done
+from taskqueue.web.console.outboxes import outbox_rows
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def register(blueprint: Blueprint, services: Services) -> None:
         for queue in services.cluster_state.queues():
             points = table.points(queue=queue.name)
             rows.append(QueueRow(queue, _reasons(queue, is_suspended), points, sparkline(points)))
-        return render_template("console/queues.html", rows=rows)
+        outboxes = outbox_rows(services.connection, services.settings.outbox)
+        return render_template("console/queues.html", rows=rows, outboxes=outboxes)
 
     @blueprint.post("/queues/<name>/pause")
     @about_all_types

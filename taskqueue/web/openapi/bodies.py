@@ -22,9 +22,11 @@ from taskqueue.run.files import StoredFile
 from taskqueue.store.times import microseconds
 from taskqueue.tasks.listing import cursor
 from taskqueue.tasks.log_lines import StoredLine
+from taskqueue.tasks.parent_json import ParentJson
 from taskqueue.tasks.task import Task
 from taskqueue.tasks.task_filter import Summary
 from taskqueue.tasks.task_json import TaskJson, task_json
+from taskqueue.tasks.task_type_json import TaskTypeJson, task_type_json
 from taskqueue.telemetry.changes import Change
 from taskqueue.telemetry.series import Point
 from taskqueue.web.api.batches import BatchesJson, BulkJson, BulkTasks, ResultJson
@@ -36,13 +38,13 @@ from taskqueue.web.api.failures import GroupsJson
 from taskqueue.web.api.findings import FindingJson, FindingsJson
 from taskqueue.web.api.health import HealthJson, ReadyJson
 from taskqueue.web.api.logs import LogJson
-from taskqueue.web.api.parents import ParentJson, ParentsJson
+from taskqueue.web.api.parents import ParentsJson
 from taskqueue.web.api.requeue import DryRunJson
 from taskqueue.web.api.schedules import SchedulesJson
 from taskqueue.web.api.series import SeriesJson, SpanJson
 from taskqueue.web.api.submit import AcceptedJson
 from taskqueue.web.api.task_list import PageJson
-from taskqueue.web.api.task_types import TaskTypeJson, TaskTypesJson, task_type_json
+from taskqueue.web.api.task_types import TaskTypesJson
 from taskqueue.web.api.type_limits import LimitsBody, LimitsJson
 from taskqueue.web.http.json_text import plain
 from taskqueue.web.openapi.example import FORMATS, payload_example, result_example
@@ -97,10 +99,10 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         code_concurrency=job_type.limits.concurrency, code_rate=job_type.limits.rate, running=1, held=0,
         next_start=None,
     )  # fmt: skip
-    counts = TaskCounts(queued=2, scheduled=0, deferred=0, processing=1, complete=46, failed=1, canceled=0)
+    counts = TaskCounts(queued=2, held=0, scheduled=0, deferred=0, processing=1, complete=46, failed=1, canceled=0)
     worker = WorkerView(
         name=WORKER, state="busy", queues=(queue,), host="10.1.0.7", pid=1, started_at=BEGAN,
-        last_heartbeat=ended_at, horses=2, tasks=(ID,), runs_finished=46, runs_failed=1,
+        last_heartbeat=ended_at, horses=2, io_slots=100, tasks=(ID,), runs_finished=46, runs_failed=1,
         release="v42", memory_bytes=94_371_840,
     )  # fmt: skip
     change = Change(

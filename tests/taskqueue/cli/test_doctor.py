@@ -182,6 +182,8 @@ def test_over_http_redis_is_not_asked(over_http: Run, env: pytest.MonkeyPatch) -
     env.setenv("TASK_QUEUE_URL", f"redis://127.0.0.1:{free_port()}/0")
     done = over_http("--json", "doctor")
     assert (checks(done)["eviction"]["ok"], checks(done)["takes tasks"]["ok"]) == (True, True)
+    assert checks(done)["Redis version"]["ok"] is True
+    assert "between Redis and the web server" in checks(done)["Redis clock"]["found"]
     unseen = checks(done)["the rest"]
     assert unseen["ok"] is None
     assert "without --url" in unseen["fix"]

@@ -80,6 +80,15 @@ def test_both_ways_print_the_same(
         ("changes",),
         ("get", failed.id),
         ("bulk", "requeue", "status:failed", "--dry-run"),
+        ("bulk", "list"),
+        ("types",),
+        ("types", "double"),
+        ("schedules", "show", "nightly"),
+        ("series",),
+        ("series", "--by", "task_type", "--queue", "default", "--span", "day"),
+        ("series", "--type", "talkative"),
+        ("batches",),
+        ("parents", scheduled.id),
     ):
         for form in ((), ("--json",)):
             over_redis, over_http = here(*form, *command), here("--url", api, *form, *command)
@@ -102,8 +111,12 @@ def test_failures_are_grouped_and_requeued_together(run: Run, work: Callable[...
     assert (task["type"], task["payload"]["most"]) == ("tq-bulk", 3)
     work()
     assert json_of(run("--json", "get", task["id"]))["result"] == {"changed": 3, "skipped": 0}
+    (action,) = json_of(run("--json", "bulk", "list"))
+    assert (action["id"], action["status"]) == (task["id"], "complete")
+    assert f"requeue  {search}" in run("bulk", "list").out
     assert run("bulk", "cancel", "tag:nobody").out == "0 tasks match.\n"
     assert "Say which tasks" in error_line(run, "bulk", "delete", "", "--dry-run")
+    assert "Say which tasks" in error_line(run, "bulk", "delete")
 
 
 def test_a_task_is_explained_logged_and_deleted(run: Run, queue: TaskQueue, work: Callable[..., str]) -> None:
@@ -148,6 +161,22 @@ def test_what_is_changed_is_recorded(run: Run, request: pytest.FixtureRequest) -
     assert rows[2]["detail"] == "action=cancel&q=type%3Ageneric+status%3Aqueued&max=9"
 
 
+def test_task_types_and_what_happened_are_shown(run: Run, queue: TaskQueue) -> None:
+    rows = json_of(run("--json", "types"))
+    assert {"double", "generic"} <= {row["name"] for row in rows}
+    assert run("types").out.splitlines()[0].split() == [
+        *("name", "queue", "attempts", "timeout", "concurrency", "rate", "description")
+    ]
+    assert json_of(run("--json", "types", "double"))["payload_schema"]["required"] == ["number"]
+    assert run("types", "double").out.startswith("double\n  ")
+    assert run("series").out == "Nothing has happened.\n"
+    queue.submit("generic", {})
+    names, values = (line.split() for line in run("series", "--by", "queue").out.splitlines())
+    assert names[:3] == ["at", "queue", "submitted"]
+    assert values[1:3] == ["default", "1"]
+    assert json_of(run("--json", "series", "--span", "week"))["step_seconds"] == 3600
+
+
 def test_schedules_come_from_options_and_from_files(run: Run, tmp_path: Path) -> None:
     assert run("schedules").out == "There are no schedules.\n"
     file = tmp_path / "nightly.json"
@@ -172,6 +201,10 @@ def test_schedules_come_from_options_and_from_files(run: Run, tmp_path: Path) ->
     often, nightly = json_of(run("--json", "schedules", "list"))[::-1]
     assert (often["payload"], often["tags"], often["overlap"]) == ({"a": 1}, ["x", "y"], "queue")
     assert nightly["name"] == "nightly"
+    assert json_of(run("--json", "schedules", "show", "nightly"))["cron"] == "30 2 * * *"
+    assert ["timezone", "Europe/Berlin"] in [
+        line.split() for line in run("schedules", "show", "nightly").out.splitlines()
+    ]
     lines = run("schedules").out.splitlines()
     assert lines[0].split() == ["name", "task_type", "when", "next_run", "last_run", "runs", "error"]
     assert "30 2 * * * Europe/Berlin" in lines[1]
@@ -196,6 +229,9 @@ def test_schedules_come_from_options_and_from_files(run: Run, tmp_path: Path) ->
         (("submit", "generic", "--delay", "soon"), "delay: Input should be a valid number"),
         (("submit", "generic", "--depends-on", "nope"), "depends_on: there is no task 'nope'"),
         (("delete", "nope"), "There is no task 'nope'."),
+        (("schedules", "show", "nope"), "There is no schedule 'nope'.\n"),
+        (("types", "nope"), "nope"),
+        (("series", "--type", "nope"), "nope"),
         (("explain", "nope"), "There is no task 'nope'."),
     ],
 )
@@ -209,7 +245,9 @@ def test_each_command_has_help_with_an_example(here: Run, capsys: pytest.Capture
     overview = capsys.readouterr().out
     names = [line.split()[0] for line in overview.splitlines() if line.startswith("    ") and line[4] != " "]
     assert {"submit", "list", "failures", "explain", "logs", "bulk", "pause", "schedules", "changes"} <= set(names)
-    for command in (*[(name,) for name in names], ("schedules", "put"), ("schedules", "run")):
+    assert {"submit-many", "batches", "parents", "series", "types", "files"} <= set(names)
+    actions = (("schedules", "put"), ("schedules", "run"), ("files", "upload"), ("files", "download"))
+    for command in (*[(name,) for name in names], *actions):
         with pytest.raises(SystemExit, match="0"):
             here(*command, "--help")
         text = capsys.readouterr().out

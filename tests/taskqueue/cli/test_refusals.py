@@ -16,9 +16,9 @@ CORRECT = "Correct --url (or TASK_QUEUE_API).\n"
 START = "Start the web server, or correct --url (or TASK_QUEUE_API).\n"
 
 
-def error_line(run: Run, *arguments: str) -> str:
+def error_line(run: Run, *arguments: str, stdin: str = "") -> str:
     """Return the one line that the program prints on standard error."""
-    done = run(*arguments)
+    done = run(*arguments, stdin=stdin)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith("taskqueue: ")
     return done.err.removeprefix("taskqueue: ")

@@ -30,6 +30,11 @@ def test_tasks_run_and_their_results_come(api: str, worker: Callable[[], Running
             assert [await task.aresult() for task in batch.tasks] == [8]
             assert (await batch.arefresh()).total == 1
             assert len([task async for task in client.list("type:double", limit=4)]) == 4
+            assert [each.id for each in await client.batches()] == [batch.id]
+            assert (await client.task_type("double")).name == "double"
+            assert (await client.series("week")).step_seconds == 3600
+            assert "workers" in [each.about for each in (await client.findings()).findings]
+            assert await client.bulk_actions() == ()
 
     asyncio.run(program())
 

@@ -136,7 +136,13 @@ def test_many_tasks_are_one_batch(client: Client, work: Callable[..., str]) -> N
     with pytest.raises(InvalidBatch) as error:
         client.submit_many([{"task_type": "double"}, {"task_type": "emial"}])
     assert [each.pointer for each in error.value.errors] == ["/0/payload/number", "/1/task_type"]
-    assert str(error.value) == "2 of 2 tasks cannot be queued, so none was."
+    first = "/0/payload/number: This field is required"
+    assert str(error.value) == f"2 of 2 tasks cannot be queued, so none was. {first}"
+    some = client.submit_many(
+        [{"task_type": "emial"}, {"task_type": "double", "payload": {"number": 1}}], atomic=False
+    )
+    assert ([task.status() for task in some.tasks], list(some.refused)) == (["queued"], [0])
+    assert [each.pointer for each in some.refused[0]] == ["/task_type"]
     with pytest.raises(InvalidBatch):
         client.submit_many([{"task_type": "double", "payload": {"number": object()}}])
     with pytest.raises(UnknownBatch):
@@ -208,6 +214,26 @@ def test_queues_are_paused_and_schedules_kept(client: Client, redis: Redis) -> N
         client.schedule("nightly")
     assert client.workers() == ()
     assert "double" in [task_type.name for task_type in client.task_types()]
+    assert client.task_type("double").payload_schema["required"] == ["number"]
+    with pytest.raises(UnknownJobType, match="nope"):
+        client.task_type("nope")
+
+
+def test_the_state_of_the_whole_is_read(client: Client) -> None:
+    batch = client.submit_many([{"task_type": "double", "payload": {"number": 1}}])
+    assert [each.id for each in client.batches()] == [batch.id]
+    action = client.bulk("cancel", "type:double", max=1)
+    assert [each.id for each in client.bulk_actions()] == [action.id]
+    hour = client.series()
+    assert hour.step_seconds == 60
+    (everything,) = hour.series
+    assert everything.name is None
+    assert sum(point.submitted for point in everything.points) == 2
+    by_type = client.series("day", queue="default", by="task_type")
+    assert {each.name: sum(point.submitted for point in each.points) for each in by_type.series}["double"] == 1
+    found = client.findings()
+    assert not found.ok
+    assert "python -m taskqueue worker" in next(each.fix for each in found.findings if each.about == "workers")
 
 
 def test_files_go_up_and_down(client: Client, picture: Path) -> None:
@@ -250,15 +276,18 @@ def test_no_secret_is_in_reprs_errors_and_logs(
     api: str, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG), Client(api, key=SECRET) as client:
-        client.submit("generic", {"password": "hunter2"})
+        client.submit("generic", {"password": "hunter2"}, callback_url="https://example.com/done?token=hunter3")
         assert repr(client) == f"Client('{api}')"
         shown = [repr(client), repr(client.__dict__.keys())]
     wrong = Client(api, key="tq_wrong-key")
     with caplog.at_level(logging.DEBUG), wrong, pytest.raises(ApiRefused, match=r"No such key\.") as error:
         wrong.queues()
     assert (error.value.kind, error.value.status) == ("no-key", 401)
-    text = caplog.text + "".join(shown) + str(error.value)
-    assert not [secret for secret in (SECRET, "hunter2", "tq_wrong-key") if secret in text]
+    # The test's web server logs into the same place.
+    lines = [record.getMessage() for record in caplog.records if record.name != "werkzeug"]
+    assert f'HTTP Request: POST {api}/tasks "HTTP/1.1 202 ACCEPTED"' in lines
+    text = "".join(lines) + "".join(shown) + str(error.value)
+    assert not [secret for secret in (SECRET, "hunter2", "hunter3", "tq_wrong-key") if secret in text]
 
 
 @pytest.mark.parametrize("url", ["jobs.example.com", "ftp://jobs", "http://", "http://[::1", "http://a/?b=1"])

@@ -107,6 +107,71 @@ async def in_the_loop(keeping_alive: asyncio.Task[None] = needs(connection)) -> 
     return [asyncio.get_running_loop() is Pool.loop, Pool.ticks > before, tasks == 4]
 """
 
+SHARED = """
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+
+from taskqueue import CurrentTask, around_process, job, needs, when_failed
+
+
+class Pool:
+    loop: asyncio.AbstractEventLoop
+
+
+@around_process
+async def pool() -> AsyncIterator[None]:
+    Pool.loop = asyncio.get_running_loop()
+    yield
+    del Pool.loop  # raises in another process
+
+
+async def connection() -> AsyncIterator[str]:
+    await asyncio.sleep(0)
+    yield "connected"
+
+
+@when_failed
+async def slow(task: CurrentTask, error: BaseException) -> None:
+    await asyncio.sleep(0.5)
+
+
+@job("shared_coroutine")
+async def shared_coroutine(through: str = needs(connection)) -> list[object]:
+    return [os.getpid(), asyncio.get_running_loop() is Pool.loop, through]
+
+
+@job("shared_function", io_bound=True)
+def shared_function(through: str = needs(connection)) -> list[object]:
+    return [os.getpid(), Pool.loop.is_running(), through]
+
+
+@job("coroutine_fails", attempts=1)
+async def coroutine_fails() -> None:
+    raise ConnectionError("the line is down")
+
+
+@job("function_fails", attempts=1, io_bound=True)
+def function_fails() -> None:
+    raise ConnectionError("the line is down")
+
+
+@job("coroutine_takes_long", attempts=1, timeout=1)
+async def coroutine_takes_long() -> None:
+    await asyncio.sleep(60)
+
+
+@job("function_hangs", attempts=1, timeout=1, io_bound=True)
+def function_hangs() -> None:
+    time.sleep(3)
+
+
+@job("takes_longer")
+def takes_longer() -> None:
+    time.sleep(4)  # until the function that hangs has ended, too
+"""
+
 
 @pytest.fixture
 def hooked_project(bare_project: Path) -> Path:
@@ -186,6 +251,37 @@ def test_async_process_hooks_share_their_loop_with_async_jobs(
     ids = [post(redis, queue, "in_the_loop") for _ in range(2)]
     work(cwd=hooked_project)
     assert [queue.get(task_id).result for task_id in ids] == [[True, True, True]] * 2
+
+
+def test_hooks_and_needs_hold_in_the_process_that_jobs_share(
+    hooked_project: Path, redis: Redis, queue: TaskQueue, work: Callable[..., str]
+) -> None:
+    (hooked_project / "jobs" / "shared.py").write_text(SHARED)
+    names = ["shared_coroutine", "shared_function", "coroutine_fails", "function_fails"]
+    names += ["coroutine_takes_long", "function_hangs"]
+    ids = {name: post(redis, queue, name) for name in names}
+    post(redis, queue, "takes_longer")
+    for name, task_id in ids.items():
+        redis.hset(f"rq:job:{task_id}", mapping={"description": name, "timeout": 1, "retries_left": 0})
+    work(cwd=hooked_project)
+    ran = [queue.get(ids[name]).result for name in names[:2]]
+    pid = ran[0][0]
+    assert ran == [[pid, True, "connected"]] * 2
+    lines = events(hooked_project)
+    assert f"process begins {pid}" in lines
+    assert f"job begins shared_coroutine {ids[names[0]]} {pid}" in lines
+    assert f"job begins shared_function {ids[names[1]]} {pid}" in lines
+    begins = sorted(line.rpartition(" ")[2] for line in lines if line.startswith("process begins"))
+    assert begins == sorted(line.rpartition(" ")[2] for line in lines if line.startswith("process ends"))
+    told = sorted(line.partition(ids[line.split()[1]])[::2] for line in lines if line.startswith("failed"))
+    late = " JobTimeoutException Task exceeded maximum timeout value (1 seconds)"
+    assert told == [
+        ("failed coroutine_fails ", " ConnectionError the line is down"),
+        ("failed coroutine_takes_long ", late),
+        ("failed function_fails ", " ConnectionError the line is down"),
+        ("failed function_hangs ", late),
+    ]
+    assert {queue.get(ids[name]).status for name in names[2:]} == {"failed"}
 
 
 def test_a_process_hook_that_fails_is_named_and_no_job_is_lost(

@@ -102,3 +102,24 @@ def test_where_the_position_is_not_found_it_is_not_guessed(
     redis.delete("rq:queue:default")  # a worker is just taking it
     explanation = explainer.explain(task.id)
     assert (codes(explanation), explanation.ahead) == (["place-unknown"], None)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_queued_task_that_could_not_begin_because_of_a_limit_says_so(
+    explainer: Explainer, queue: TaskQueue, redis: Redis
+) -> None:
+    run(redis, 1)
+    first, second, third = (queue.submit(LIMITED, {}).id for _ in range(3))
+    assert codes(explainer.explain(first)) == ["next"]
+    explanation = explainer.explain(third)
+    assert codes(explanation) == ["concurrency"]
+    assert "1 task of its type is running, and no more may run at a time (concurrency=2);" in words(explanation)
+    assert words(explanation).endswith("2 tasks of its type are ahead of it.")
+    assert explanation.seconds is None
+    run(redis, 2)
+    assert codes(explainer.explain(first)) == ["concurrency"]
+    assert codes(explainer.explain(second)) == ["concurrency"]
+
+
+def words(explanation: Explanation) -> str:
+    return " ".join(reason.message for reason in explanation.reasons)

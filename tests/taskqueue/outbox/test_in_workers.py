@@ -161,8 +161,21 @@ def test_the_operator_sees_what_waits_and_what_is_set_aside(
         "taskqueue_outbox_set_aside": 1,
     }
     assert f"Task {poison.id} (flaky) cannot be queued and is set aside" in worker.log
+    page = client.get("/console/queues").get_data(as_text=True)
+    assert f"Outbox <code>{name}</code>" in page
+    assert "<dt>Relay</dt><dd>active</dd>" in page
+    assert "<dt>Last moved a task</dt><dd>–</dd>" in page
+    submit(engine).result(timeout=20)
+    wait_until(
+        lambda: "<dt>Last moved a task</dt><dd><time" in client.get("/console/queues").get_data(as_text=True),
+        what="the time of the last move",
+    )
     worker.stop()
     wait_until(lambda: "No worker relays" in findings(client)["outbox"]["fix"], what="the missing relay")
+    page = client.get("/console/queues").get_data(as_text=True)
+    assert '<dt>Relay</dt><dd><span class="bad">none</span></dd>' in page
+    assert "No worker relays this outbox" in page
+    assert "<dt>Last moved a task</dt><dd><time" in page
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

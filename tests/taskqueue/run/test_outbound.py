@@ -2,6 +2,7 @@
 
 import gzip
 import ipaddress
+import logging
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import urllib3
 
 from taskqueue.errors import AddressRefused, InvalidSetting, PermanentFailure
 from taskqueue.run.outbound import MAX_RETRY_AFTER_SECONDS, OutboundSettings, get, post, retry_after
@@ -253,6 +255,17 @@ def test_only_a_host_is_shown_in_messages(url: str) -> None:
     with pytest.raises((ConnectionError, PermanentFailure)) as raised:
         post(url, b"", settings=LOCAL, headers={})
     assert "hunter2" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_no_path_and_no_query_is_logged(server: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert fetch(f"{server}/hunter2?token=hunter2") == b"hello"
+        assert fetch(f"{server}/redirect?{server}/hunter2") == b"hello"
+        post(f"{server}/hunter2?token=hunter2", b"hello", settings=LOCAL, headers={})
+        urllib3.request("GET", f"{server}/of-somebody-else")
+    assert "hunter2" not in caplog.text
+    assert f"POST {server}/…: 200" in caplog.text
+    assert "/of-somebody-else" in caplog.text
 
 
 def test_a_redirect_shows_only_hosts(server: str) -> None:

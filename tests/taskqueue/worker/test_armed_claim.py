@@ -32,7 +32,8 @@ class Waiting:
         self._thread.start()
 
     def _wait(self) -> None:
-        self.answer = self._armed.wait(self.claim, (), self._interrupted)
+        self._armed.arm(self.claim, ())
+        self.answer = self._armed.wait(self._interrupted)
         self._armed.disarm()
         self._armed.close()
 

@@ -143,6 +143,25 @@ def test_a_horse_that_linux_kills_for_its_memory_is_settled_within_a_second(
     until(queue, after.id, "complete")
 
 
+def test_jobs_of_an_io_process_that_linux_kills_for_its_memory_run_alone(
+    start: Start, queue: TaskQueue, figure: Figure, memory_group: Path
+) -> None:
+    worker = start()
+    horses = set(worker.horses())
+    until(queue, queue.submit("nap", {}).id, "complete")
+    (process,) = set(worker.horses()) - horses
+    (memory_group / "cgroup.procs").write_text(str(process))
+    others = [queue.submit("nap", {"seconds": 2}).id for _ in range(5)]
+    for other in others:
+        until(queue, other, "processing")
+    hungry = queue.submit("io_hungry", {"mib": 2 * MEMORY_LIMIT_MIB})
+    wait_until(lambda: is_gone(process), what="the I/O process to be killed")
+    figure("I/O process ends (out of memory): its jobs have all ended", until(queue, hungry.id, "complete"))
+    for other in others:
+        until(queue, other, "complete", seconds=60)
+        assert queue.get(other).attempt == 1
+
+
 @pytest.mark.parametrize(
     ("jobs", "kills", "with_workers"),
     [(2000, 100, False), pytest.param(30_000, 1000, True, marks=pytest.mark.slow)],

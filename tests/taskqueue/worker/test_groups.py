@@ -1,5 +1,6 @@
 """Groups of short jobs: claimed and settled together, and still as exact as single jobs when something dies."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from redis import Redis
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.store.keys import job_key
-from tests.conftest import SLACK, wait_until
+from tests.conftest import SLACK, Figure, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, places_of, until
 
 Start = Callable[..., RunningWorker]
@@ -57,12 +58,15 @@ def test_a_job_with_one_attempt_is_claimed_alone(start: Start, queue: TaskQueue,
 
 
 def test_a_horse_that_dies_in_a_group_leaves_each_job_as_it_was(
-    start: Start, queue: TaskQueue, redis: Redis, file: Path
+    start: Start, queue: TaskQueue, redis: Redis, file: Path, figure: Figure
 ) -> None:
     acts = [""] * FIRST + ["kill the horse" if number % EVERY == 0 else "" for number in range(1, 400)]
     tasks = submit(queue, file, acts)
     start()
+    began = time.monotonic()
     complete(redis, len(tasks))
+    seconds = (time.monotonic() - began) / sum(map(bool, acts))
+    figure("horse is killed in a group of short jobs: seconds for each death, with the jobs between", seconds)
     deadly = {task for task, act in zip(tasks, acts, strict=True) if act}
     assert Counter(file.read_text().split()) == {task: 2 if task in deadly else 1 for task in tasks}
     for task in tasks:
@@ -72,16 +76,18 @@ def test_a_horse_that_dies_in_a_group_leaves_each_job_as_it_was(
 
 
 def test_a_worker_that_dies_in_a_group_uses_no_attempts_of_its_jobs(
-    start: Start, queue: TaskQueue, redis: Redis, file: Path
+    start: Start, queue: TaskQueue, redis: Redis, file: Path, figure: Figure
 ) -> None:
     acts = [""] * 199 + ["kill the worker"] + [""] * 200
     tasks = submit(queue, file, acts)
     worker = start()
     assert worker.process.wait(30 * SLACK) < 0
+    killed_at = time.monotonic()
     held = [member.decode().partition(":")[0] for member in redis.zrange("rq:wip:default", 0, -1)]
     assert 1 < len(held) <= 8
     start()
     complete(redis, len(tasks))
+    figure("worker is killed in a group of short jobs: all have run elsewhere", time.monotonic() - killed_at)
     runs = Counter(file.read_text().split())
     assert all(runs[task] == 1 for task in tasks if task not in held)
     assert all(1 <= runs[task] <= 2 for task in held)

@@ -143,7 +143,7 @@ def test_a_receiver_that_hangs_holds_up_no_other_callback_and_no_task(
     start: Start, queue: TaskQueue, redis: Redis, silent: Callable[[], Silent]
 ) -> None:
     hanging = silent()
-    start("--horses", "3", **MAY_REACH)
+    start("--horses", "3", "--io-slots", "0", **MAY_REACH)
     tasks = [queue.submit("generic", {}, SubmitOptions(callback_url=hanging.url)) for _ in range(20)]
     wait_until(lambda: len(hanging.connections) == 2, what="two callbacks to hang")
     for name in ("high", "default", "low"):
@@ -174,7 +174,7 @@ def test_on_a_worker_with_one_horse_callbacks_let_other_tasks_pass(
         task = queue.submit("generic", {}, SubmitOptions(callback_url=hanging.url))
         operations.cancel(task.id)
     others = [queue.submit("generic", {}, SubmitOptions(queue=name)).id for name in ("default", "low")]
-    start(**MAY_REACH)
+    start("--io-slots", "0", **MAY_REACH)
     for other in others:
         assert until(queue, other, "complete") < 5
     assert hanging.connections == []
@@ -187,7 +187,7 @@ def test_quick_callbacks_are_not_slowed_down_by_their_places(start: Start, queue
         url = f"http://127.0.0.1:{receiver.getsockname()[1]}/"
         for _ in range(100):
             queue.submit("generic", {}, SubmitOptions(callback_url=url))
-        start("--horses", "2", **MAY_REACH)
+        start("--horses", "2", "--io-slots", "0", **MAY_REACH)
         began = time.monotonic()
         wait_until(lambda: len(asked) == 100, 20, what="100 callbacks")
         assert time.monotonic() - began < 10
@@ -197,7 +197,7 @@ def test_a_horse_that_dies_in_a_callback_leaves_its_place(
     start: Start, queue: TaskQueue, redis: Redis, silent: Callable[[], Silent]
 ) -> None:
     hanging = silent()
-    worker = start("--horses", "2", **MAY_REACH)
+    worker = start("--horses", "2", "--io-slots", "0", **MAY_REACH)
     first = queue.submit("generic", {}, SubmitOptions(callback_url=hanging.url)).id
     wait_until(lambda: hanging.connections, what="the callback to hang")
     Operations(redis, 1000).cancel(f"{first}-callback-1")  # its horse is killed

@@ -24,6 +24,17 @@ def test_the_queues_tell_what_waits(client: FlaskClient, queue: TaskQueue, redis
     assert (high["paused"], low["paused"]) == (False, True)
 
 
+def test_tasks_that_a_limit_holds_are_counted(client: FlaskClient, queue: TaskQueue, redis: Redis) -> None:
+    redis.sadd("tq:limits", "two-at-a-time")  # as a worker does when it starts
+    tasks = [queue.submit("two-at-a-time", {}, SubmitOptions(queue=name)).id for name in ("low", "low", "high")]
+    redis.delete("rq:queue:low", "rq:queue:high")
+    redis.rpush("tq:limit:two-at-a-time:held", *tasks)
+    high, default, low = client.get("/queues").get_json()["queues"]
+    assert [view["tasks"]["held"] for view in (high, default, low)] == [1, 0, 2]
+    metrics = client.get("/metrics").get_data(as_text=True)
+    assert 'taskqueue_tasks{queue="low",status="held"} 2.0' in metrics
+
+
 def test_a_worker_tells_what_it_runs(
     client: FlaskClient, queue: TaskQueue, settings: Settings, project: Path, tmp_path: Path
 ) -> None:

@@ -135,6 +135,8 @@ def incident(queue: TaskQueue, redis: Redis, work: Work) -> dict[str, str]:
     }
     work()
     tasks["waiting"] = queue.submit("generic", {"later": True})
+    report = {"table": "outbox", "waiting": 12, "oldest": time.time() - 90, "set_aside": 1, "error": ""}
+    redis.hset("tq:outboxes", "db.internal/shop:outbox", json.dumps(report | {"at": time.time()}))
     return {name: task.id for name, task in tasks.items()}
 
 

@@ -61,6 +61,21 @@ def test_a_queue_says_why_it_waits(client: FlaskClient, queue: TaskQueue) -> Non
     assert "The queue &#39;default&#39; is paused." in paused.text
 
 
+def test_an_outbox_shows_what_waits_and_that_nobody_relays_it(client: FlaskClient, redis: Redis) -> None:
+    assert "Outbox" not in page(client, "/console/queues").text
+    now = datetime.now(UTC).timestamp()
+    report = {"table": "app.outbox", "waiting": 1203, "oldest": now - 7300, "set_aside": 0, "error": ""}
+    redis.hset("tq:outboxes", "db/shop:app.outbox", json.dumps(report | {"at": now - 60, "moved_at": now - 8000}))
+    text = page(client, "/console/queues").text
+    assert "Outbox <code>db/shop:app.outbox</code>" in text
+    assert "No worker relays this outbox: what is submitted to it does not run." in text
+    assert "<dd>1,203</dd>" in text
+    assert "<dd>2 h 1 min</dd>" in text
+    assert re.search(r"Last moved a task</dt><dd><time [^>]*>2 h ago", text)
+    redis.set("tq:outbox:relay:db/shop:app.outbox", "token", ex=60)
+    assert "<dt>Relay</dt><dd>active</dd>" in page(client, "/console/queues").text
+
+
 def test_a_pause_can_be_taken_back_where_it_is_told(client: FlaskClient, redis: Redis) -> None:
     paused = page(client, "/console/queues").post("/console/queues/low/pause", back="/console/queues")
     (undo,) = re.findall(r'action="([^"]*)"><input[^>]*>\s*<input[^>]*><button class="quiet">Undo', paused.text)
@@ -129,6 +144,8 @@ def test_what_others_write_is_shown_as_text(client: FlaskClient, redis: Redis) -
     redis.xadd("tq:changes", dict.fromkeys(("who", "via", "what", "target", "detail", "request_id"), ATTACK))
     minute = int(datetime.now(UTC).timestamp()) // 60
     redis.hset(f"tq:minute:{minute}", f"{ATTACK.replace(':', '')}:high:finished", 3)
+    report = {"table": ATTACK, "waiting": 1, "oldest": 1e300, "set_aside": 1, "error": ATTACK, "at": 1e300}
+    redis.hset("tq:outboxes", ATTACK, json.dumps(report))
     redis.sadd("rq:workers", "rq:worker:" + ATTACK)
     redis.hset(
         "rq:worker:" + ATTACK,

@@ -1,0 +1,162 @@
+"""The part of the synchronous client that is about no single task."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from taskqueue.client import system_calls
+from taskqueue.client.call import MAX_PAGE, Call
+from taskqueue.client.connection import Connection
+from taskqueue.client.options import ScheduleDocument
+from taskqueue.client.system_records import (
+    Change,
+    Failures,
+    Findings,
+    Queue,
+    Schedule,
+    SpanCounts,
+    StoredFile,
+    TaskType,
+    TypeLimits,
+    Worker,
+)
+
+
+class SystemClient:
+    """The methods of `Client` about the whole: queues, workers, task types, schedules, changes, files."""
+
+    _connection: Connection
+
+    def changes(self, *, limit: int | None = None) -> Iterator[Change]:
+        """Yield who changed what, latest first, at most `limit`; the record has the latest 10,000 changes."""
+        left, below = limit, None
+        while left is None or left > 0:
+            page = self._connection.send(system_calls.change_page(min(left or MAX_PAGE, MAX_PAGE), below))
+            yield from page.rows
+            left = None if left is None else left - len(page.rows)
+            below = page.next
+            if below is None:
+                return
+
+    def failures(self) -> Failures:
+        """Return the failed tasks, grouped by type and error, the largest group first."""
+        return self._connection.send(system_calls.failures())
+
+    def queues(self) -> tuple[Queue, ...]:
+        """Return all queues, the most important first."""
+        return self._connection.send(system_calls.queues())
+
+    def pause(self, queue: str) -> None:
+        """Pause a queue: workers start none of its tasks. Raises `UnknownQueue`."""
+        self._connection.send(system_calls.pause(queue, "pause"))
+
+    def resume(self, queue: str) -> None:
+        """Resume a queue: workers start its tasks again within a second. Raises `UnknownQueue`."""
+        self._connection.send(system_calls.pause(queue, "resume"))
+
+    def limits(self) -> tuple[TypeLimits, ...]:
+        """Return the limits of all task types, by name, and which types are paused."""
+        return self._connection.send(system_calls.limits())
+
+    def pause_type(self, task_type: str) -> TypeLimits:
+        """Pause a task type: workers start none of its tasks. Raises `UnknownJobType`."""
+        return self._connection.send(system_calls.pause_type(task_type, "pause"))
+
+    def resume_type(self, task_type: str) -> TypeLimits:
+        """Resume a task type: workers start its tasks again, in their order. Raises `UnknownJobType`."""
+        return self._connection.send(system_calls.pause_type(task_type, "resume"))
+
+    def change_limits(
+        self, task_type: str, *, concurrency: int | None = None, rate: str | None = None
+    ) -> TypeLimits:
+        """Let these limits of a task type hold instead of those of its code; None: no limit.
+
+        Raises `UnknownJobType`, `ApiRefused` for limits that cannot be.
+        """
+        return self._connection.send(system_calls.change_limits(task_type, concurrency, rate))
+
+    def reset_limits(self, task_type: str) -> TypeLimits:
+        """Let the limits of the code hold again. Raises `UnknownJobType`."""
+        return self._connection.send(system_calls.reset_limits(task_type))
+
+    def workers(self) -> tuple[Worker, ...]:
+        """Return the workers; one that was killed or cut off has the state `lost`."""
+        return self._connection.send(system_calls.workers())
+
+    def task_types(self) -> tuple[TaskType, ...]:
+        """Return the task types that this key may submit, by name."""
+        return self._connection.send(system_calls.task_types())
+
+    def task_type(self, name: str) -> TaskType:
+        """Return a task type. Raises `UnknownJobType`."""
+        return self._connection.send(system_calls.task_type(name))
+
+    def series(
+        self,
+        span: Literal["hour", "day", "week"] = "hour",
+        *,
+        task_type: str | None = None,
+        queue: str | None = None,
+        by: Literal["task_type", "queue"] | None = None,
+    ) -> SpanCounts:
+        """Return what happened in the last hour by minutes, or in the last day or week by hours.
+
+        task_type, queue: Count only the tasks of this type, or of this queue.
+        by: One series for each task type or queue, instead of one for all.
+        """
+        return self._connection.send(system_calls.series(span, task_type, queue, by))
+
+    def findings(self) -> Findings:
+        """Return what the doctor has found: what is wrong, and how to fix it."""
+        return self._connection.send(system_calls.findings())
+
+    def schedules(self) -> tuple[Schedule, ...]:
+        """Return all schedules, by name."""
+        return self._connection.send(system_calls.schedules())
+
+    def schedule(self, name: str) -> Schedule:
+        """Return a schedule. Raises `UnknownSchedule`."""
+        return self._connection.send(system_calls.schedule(name))
+
+    def put_schedule(self, name: str, document: ScheduleDocument) -> Schedule:
+        """Create a schedule or replace it, and return it. One that is sent again unchanged keeps its next run.
+
+            client.put_schedule("nightly", {"task_type": "sync", "payload": {…}, "cron": "30 2 * * *"})
+
+        Raises what `submit` raises, `InvalidScheduleName`, `TooManySchedules`, and `ApiRefused`, whose
+        `errors` have pointers into the document.
+        """
+        return self._connection.send(system_calls.put_schedule(name, document))
+
+    def delete_schedule(self, name: str) -> None:
+        """Delete a schedule; tasks that it has queued stay. Raises `UnknownSchedule`."""
+        self._connection.send(system_calls.delete_schedule(name))
+
+    def pause_schedule(self, name: str) -> Schedule:
+        """Stop a schedule from running until it is resumed, and return it. Raises `UnknownSchedule`."""
+        return self._connection.send(system_calls.pause_schedule(name, "pause"))
+
+    def resume_schedule(self, name: str) -> Schedule:
+        """Let a paused schedule run again, and return it. Raises `UnknownSchedule`."""
+        return self._connection.send(system_calls.pause_schedule(name, "resume"))
+
+    def upload(self, file: bytes | Path, name: str | None = None) -> StoredFile:
+        """Upload a file for a task to read: give the task the `filename` of what is returned.
+
+        file: The content, or the path of a file. name: The name to store with it, by default that of the path.
+
+        Raises `FileTooLarge`, `FilesUnavailable`; OSError if the path cannot be read.
+        """
+        return self._connection.send(system_calls.upload(file, name))
+
+    def download(self, filename: str) -> bytes:
+        """Return the content of a file. Raises `UnknownFile`, `FilesUnavailable`."""
+        return self._connection.send(system_calls.download(filename))
+
+    def request(self, method: str, path: str, *, params: Mapping[str, str] | None = None) -> httpx.Response:
+        """Send a request to any address of the API, such as `/readyz`, and return its answer below 300."""
+        return self._connection.send(
+            Call(method=method, path=path, params=params or {}, read=lambda answer: answer)
+        )
