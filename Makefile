@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SECONDS ?= 600
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help run setup test test-images soak faults check format bench bench-web bench-streams lock clean
+.PHONY: help run setup test test-images soak faults check format bench bench-web bench-streams bench-console lock clean
 help:                ## list the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
@@ -44,6 +44,9 @@ bench-web: $(VENV)/ready ## measure the web server beside others: benchmarks/ser
 
 bench-streams: $(VENV)/ready ## measure POST /tasks beside 500 open event streams: benchmarks/streams.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/streams.py
+
+bench-console: $(VENV)/ready ## measure the console with a million tasks: benchmarks/console.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/console.py
 
 format: $(VENV)/ready ## let ruff fix what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

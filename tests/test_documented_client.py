@@ -27,7 +27,7 @@ def test_the_programs_of_the_page_print_what_it_says(
 ) -> None:
     program = "\n".join(re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/client.md").read_text(), re.S | re.M))
     promised = [match["value"] for line in program.splitlines() if (match := PRINTED.match(line))]
-    assert len(promised) == 11
+    assert len(promised) == 13
     package = bare_project / "greeting_jobs"
     package.mkdir()
     (package / "__init__.py").touch()

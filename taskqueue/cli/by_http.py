@@ -131,6 +131,26 @@ class HttpOperations:
         """Resume a queue."""
         self._client.resume(queue)
 
+    def limits(self) -> list[Row]:
+        """Return the limits of all task types, and which types are paused."""
+        return _rows(self._client.limits())
+
+    def pause_type(self, task_type: str) -> Row:
+        """Pause a task type."""
+        return self._client.pause_type(task_type).json
+
+    def resume_type(self, task_type: str) -> Row:
+        """Resume a task type."""
+        return self._client.resume_type(task_type).json
+
+    def change_limits(self, task_type: str, concurrency: int | None, rate: str | None) -> Row:
+        """Change the limits of a task type."""
+        return self._client.change_limits(task_type, concurrency=concurrency, rate=rate).json
+
+    def reset_limits(self, task_type: str) -> Row:
+        """Let the limits of the code hold again."""
+        return self._client.reset_limits(task_type).json
+
     def task_types(self) -> list[Row]:
         """Return the task types."""
         return _rows(self._client.task_types())

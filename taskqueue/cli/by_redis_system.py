@@ -13,6 +13,7 @@ from taskqueue.cli.operations import By
 from taskqueue.cli.screen import flat
 from taskqueue.control.operations import Operations
 from taskqueue.control.pauses import Pauses
+from taskqueue.control.type_limits import TypeControl
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.schedule import Schedule
@@ -20,6 +21,7 @@ from taskqueue.enqueue.schedule_json import schedule_errors, schedule_json
 from taskqueue.enqueue.schedule_store import Schedules, StoredSchedule, shown_payload
 from taskqueue.errors import InvalidSetting
 from taskqueue.jobtypes.discovery import discover
+from taskqueue.jobtypes.limits import Limits
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.cluster_state import ClusterState
 from taskqueue.run.files import open_files
@@ -87,6 +89,40 @@ class RedisSystem:
         """Resume a queue."""
         Pauses(self._connection, self._settings).resume(queue)
         self._record("queue-resumed", queue)
+
+    def limits(self) -> list[Row]:
+        """Return the limits of all task types, and which types are paused."""
+        return [plain(state) for state in self._type_control().all()]
+
+    def pause_type(self, task_type: str) -> Row:
+        """Pause a task type."""
+        self._type_control().pause(task_type)
+        return self._changed_type("type-paused", task_type)
+
+    def resume_type(self, task_type: str) -> Row:
+        """Resume a task type."""
+        self._type_control().resume(task_type)
+        return self._changed_type("type-resumed", task_type)
+
+    def change_limits(self, task_type: str, concurrency: int | None, rate: str | None) -> Row:
+        """Change the limits of a task type."""
+        limits = Limits(concurrency=concurrency, rate=rate)
+        self._type_control().change(task_type, limits)
+        return self._changed_type("limits-changed", task_type, str(limits))
+
+    def reset_limits(self, task_type: str) -> Row:
+        """Let the limits of the code hold again."""
+        self._type_control().reset(task_type)
+        return self._changed_type("limits-reset", task_type)
+
+    def _type_control(self) -> TypeControl:
+        return TypeControl(self._connection, self._job_types)
+
+    def _changed_type(self, what: str, task_type: str, detail: str = "") -> Row:
+        """Record a change of a task type, and return its limits."""
+        self._record(what, task_type, detail, task_type)
+        limits: Row = plain(self._type_control().of(task_type))
+        return limits
 
     def schedules(self) -> list[Row]:
         """Return all schedules."""

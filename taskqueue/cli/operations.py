@@ -93,6 +93,21 @@ class Operations(Protocol):
     def resume(self, queue: str) -> None:
         """Resume a queue."""
 
+    def limits(self) -> list[Row]:
+        """Return the limits of all task types, and which types are paused."""
+
+    def pause_type(self, task_type: str) -> Row:
+        """Pause a task type, and return its limits."""
+
+    def resume_type(self, task_type: str) -> Row:
+        """Resume a task type, and return its limits."""
+
+    def change_limits(self, task_type: str, concurrency: int | None, rate: str | None) -> Row:
+        """Change the limits of a task type, and return them."""
+
+    def reset_limits(self, task_type: str) -> Row:
+        """Let the limits of the code hold again, and return them."""
+
     def task_types(self) -> list[Row]:
         """Return the task types, by name."""
 

@@ -96,6 +96,13 @@ def print_task(task: Mapping[str, Any]) -> None:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             print(f"  {name:14}{clean(text)}")
     print(f"  {'attempt':14}{task['attempt']} of {task['attempts']}")
+    if task.get("sent_by"):
+        print(f"  {'sent by':14}{clean(task['sent_by'])}")
+    for run in task.get("runs", ()):
+        began, ended = (clean(run[name] or "?") for name in ("started_at", "ended_at"))
+        end = f"{clean(run['outcome'])} {ended}" if run["outcome"] else "runs"
+        place = " ".join(clean(run[name]) for name in ("worker", "release") if run[name])
+        print(f"  {'run ' + str(run['attempt'] or ''):14}{began}  {end}  {place}".rstrip())
     if task.get("error"):
         print(f"  {'error':14}{clean(task['error']['type'])}: {clean(task['error']['message'])}")
     for warning in task.get("warnings", ()):

@@ -19,6 +19,7 @@ from taskqueue.client.system_records import (
     SpanCounts,
     StoredFile,
     TaskType,
+    TypeLimits,
     Worker,
 )
 
@@ -55,6 +56,31 @@ class AsyncSystemClient:
     async def resume(self, queue: str) -> None:
         """Resume a queue: workers start its tasks again within a second. Raises `UnknownQueue`."""
         await self._connection.send(system_calls.pause(queue, "resume"))
+
+    async def limits(self) -> tuple[TypeLimits, ...]:
+        """Return the limits of all task types, by name, and which types are paused."""
+        return await self._connection.send(system_calls.limits())
+
+    async def pause_type(self, task_type: str) -> TypeLimits:
+        """Pause a task type: workers start none of its tasks. Raises `UnknownJobType`."""
+        return await self._connection.send(system_calls.pause_type(task_type, "pause"))
+
+    async def resume_type(self, task_type: str) -> TypeLimits:
+        """Resume a task type: workers start its tasks again, in their order. Raises `UnknownJobType`."""
+        return await self._connection.send(system_calls.pause_type(task_type, "resume"))
+
+    async def change_limits(
+        self, task_type: str, *, concurrency: int | None = None, rate: str | None = None
+    ) -> TypeLimits:
+        """Let these limits of a task type hold instead of those of its code; None: no limit.
+
+        Raises `UnknownJobType`, `ApiRefused` for limits that cannot be.
+        """
+        return await self._connection.send(system_calls.change_limits(task_type, concurrency, rate))
+
+    async def reset_limits(self, task_type: str) -> TypeLimits:
+        """Let the limits of the code hold again. Raises `UnknownJobType`."""
+        return await self._connection.send(system_calls.reset_limits(task_type))
 
     async def workers(self) -> tuple[Worker, ...]:
         """Return the workers; one that was killed or cut off has the state `lost`."""

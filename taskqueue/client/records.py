@@ -93,6 +93,29 @@ class Summary(Record):
     worker: str | None = None
     failure: str | None = None
     group: str | None = None
+    sent_by: str | None = None
+    release: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunError(Record):
+    """The error of a run."""
+
+    type: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Record):
+    """One run of a task. `outcome` is None while it runs."""
+
+    attempt: int | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Literal["complete", "failed", "canceled"] | None = None
+    worker: str | None = None
+    release: str | None = None
+    error: RunError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +155,8 @@ class Task(Record):
     depends_on: tuple[str, ...] = ()
     held_by_limit: bool = False
     expires_at: datetime | None = None
+    sent_by: str | None = None
+    runs: tuple[Run, ...] = ()
     callbacks: tuple[Callback, ...] = ()
     warnings: tuple[Reason, ...] = ()
     """Why the task may not run soon; only in the answer to its submission."""

@@ -17,6 +17,7 @@ from taskqueue.client.system_records import (
     SpanCounts,
     StoredFile,
     TaskType,
+    TypeLimits,
     Worker,
 )
 
@@ -80,6 +81,35 @@ def schedules() -> Call[tuple[Schedule, ...]]:
 def schedule(name: str) -> Call[Schedule]:
     """Return the request for a schedule."""
     return Call(method="GET", path=_schedule_path(name), read=reads(Schedule), about=name)
+
+
+def limits() -> Call[tuple[TypeLimits, ...]]:
+    """Return the request for the limits of all task types."""
+    return Call(method="GET", path="/limits", read=reads_all(TypeLimits, "limits"))
+
+
+def pause_type(task_type: str, action: Literal["pause", "resume"]) -> Call[TypeLimits]:
+    """Return the request that pauses or resumes a task type."""
+    path = f"/task-types/{quoted(task_type)}/{action}"
+    return Call(method="POST", path=path, read=reads(TypeLimits), about=task_type)
+
+
+def change_limits(task_type: str, concurrency: int | None, rate: str | None) -> Call[TypeLimits]:
+    """Return the request that changes the limits of a task type."""
+    return Call(
+        method="PUT",
+        path=f"/task-types/{quoted(task_type)}/limits",
+        content=json_of({"concurrency": concurrency, "rate": rate}),
+        headers={"Content-Type": "application/json"},
+        read=reads(TypeLimits),
+        about=task_type,
+    )
+
+
+def reset_limits(task_type: str) -> Call[TypeLimits]:
+    """Return the request that lets the limits of the code hold again."""
+    path = f"/task-types/{quoted(task_type)}/limits"
+    return Call(method="DELETE", path=path, read=reads(TypeLimits), about=task_type)
 
 
 def put_schedule(name: str, document: Mapping[str, Any]) -> Call[Schedule]:

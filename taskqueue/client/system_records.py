@@ -41,6 +41,23 @@ class Queue(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TypeLimits(Record):
+    """The limits of a task type as they hold now, and whether the type is paused."""
+
+    task_type: str
+    paused: bool
+    concurrency: int | None = None
+    rate: str | None = None
+    paused_at: datetime | None = None
+    changed_at: datetime | None = None
+    code_concurrency: int | None = None
+    code_rate: str | None = None
+    running: int = 0
+    held: int = 0
+    next_start: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Worker(Record):
     """A worker, and the ids of the tasks that it runs."""
 

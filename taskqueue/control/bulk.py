@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from taskqueue.control.operations import Operations
 from taskqueue.errors import TooManyMatch, UnknownTask, WrongStatus
 from taskqueue.store.keys import Status
-from taskqueue.tasks.task_filter import Summary, TaskFilter
+from taskqueue.tasks.task_filter import TaskFilter
 
 Action = Literal["requeue", "cancel", "delete"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -37,11 +37,11 @@ def narrowed(action: Action, wanted: TaskFilter, seen_at: datetime) -> TaskFilte
     return replace(wanted, status=statuses, before=before, ended_until=seen_at)
 
 
-def at_most(tasks: Iterable[Summary], most: int) -> list[str]:
-    """Return the ids of these tasks. Raises `TooManyMatch` if there are more than `most`, and reads no further."""
+def at_most(found: Iterable[Sequence[str]], most: int) -> list[str]:
+    """Return these ids, each once. Raises `TooManyMatch` if there are more than `most`, and reads no further."""
     ids: dict[str, None] = {}
-    for task in tasks:
-        ids[task.id] = None
+    for some in found:
+        ids |= dict.fromkeys(some)
         if len(ids) > most:
             raise TooManyMatch(most)
     return list(ids)

@@ -1,18 +1,20 @@
 """Finds failed tasks and groups them: `GET /failures` shows the groups, and `POST /requeue` requeues tasks."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from threading import Lock
 from typing import NamedTuple, cast
 
 from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
 from rq.job import JobStatus
-from rq.utils import utcparse
 
 from taskqueue.errors import UnknownQueue
+from taskqueue.store import scripts
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import Field, decoded, job_key, registry_key
 
@@ -72,13 +74,24 @@ class FailedTask(NamedTuple):
     ended_at: datetime | None
 
 
+@dataclass
+class Latest:
+    """The latest failures of a queue, latest first."""
+
+    state: bytes = b""  # of the registry: list_failures.lua
+    tasks: dict[tuple[str, bytes], FailedTask | None] = field(default_factory=dict)
+    """By id and score; None: the task has not failed, whatever the registry says."""
+
+
 class FailedTasks:
     """Finds failed tasks in RQ's failed registries."""
 
     def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
         self._connection = connection
         self._queues = queues
-        self._known: dict[tuple[str, float], FailedTask | None] = {}  # by id and score; None: it has not failed
+        self._list = scripts.register(connection, "list_failures")
+        self._read_kinds = scripts.register(connection, "read_failures")
+        self._latest = {queue: Latest() for queue in queues}
         self._groups: tuple[list[Group], bool] = ([], True)
         self._grouped_at = float("-inf")
         self._lock = Lock()
@@ -111,31 +124,48 @@ class FailedTasks:
         """Return the ids of the latest failures of a group, as `groups` counts them. Raises `QueueUnavailable`."""
         self.groups()
         with self._lock:
-            return [task.id for task in self._known.values() if task and task.group == group]
+            return [task.id for task in self._known() if task.group == group]
 
     def _read_groups(self) -> tuple[list[Group], bool]:
         """Read which tasks have failed, and how those did that are new; another failure has another score."""
-        entries: list[tuple[str, float]] = []
         complete = True
         for queue in self._queues:
-            latest = cast(
-                "list[tuple[bytes, float]]",
-                self._connection.zrange(_registry(queue), 0, MAX_GROUPED - 1, desc=True, withscores=True),
-            )
-            entries += [(decoded(task_id), score) for task_id, score in latest]
-            complete = complete and len(latest) < MAX_GROUPED
-        unknown = [entry for entry in entries if entry not in self._known]
-        for first in range(0, len(unknown), STEP):
-            step = unknown[first : first + STEP]
-            read = dict(self._read([task_id for task_id, _ in step]))
-            self._known |= {entry: _failed_task(*entry, read.get(entry[0])) for entry in step}
-        self._known = {entry: self._known[entry] for entry in entries}
+            latest = self._latest[queue]
+            state, *answer = self._list(keys=[_registry(queue)], args=[MAX_GROUPED, latest.state])
+            if state != latest.state:
+                entries = list(zip(map(decoded, answer[::2]), answer[1::2], strict=True))
+                unknown = [entry for entry in entries if entry not in latest.tasks]
+                for first in range(0, len(unknown), STEP):
+                    step = unknown[first : first + STEP]
+                    latest.tasks |= zip(step, self._read_failures([task_id for task_id, _ in step]), strict=True)
+                latest.tasks, latest.state = {entry: latest.tasks[entry] for entry in entries}, state
+            complete = complete and len(latest.tasks) < MAX_GROUPED
         by_group: dict[tuple[str | None, str], list[FailedTask]] = {}
-        for entry in entries:
-            if task := self._known[entry]:
-                by_group.setdefault((task.group, task.type), []).append(task)
+        for task in self._known():
+            by_group.setdefault((task.group, task.type), []).append(task)
         groups = [_group(group, job_type, tasks) for (group, job_type), tasks in by_group.items()]
         return sorted(groups, key=lambda group: group.count, reverse=True), complete
+
+    def _known(self) -> Iterator[FailedTask]:
+        """Return the tasks that count for the groups."""
+        return (task for latest in self._latest.values() for task in latest.tasks.values() if task)
+
+    def _read_failures(self, ids: Sequence[str]) -> Iterator[FailedTask | None]:
+        """Yield how each of these tasks has failed; None: it has not, or is gone."""
+        texts, places, times = self._read_kinds(args=[RQ_KEY_PREFIX, *ids])
+        kinds: list[tuple[str | None, str, str | None]] = []
+        for text in texts:
+            # "<group> <job type> <error>": tasks/failure.py. A job type has no space; that of a stock worker may.
+            group_id, _, rest = text.decode(errors="replace").partition(" ")
+            job_type, _, error = rest.partition(" ") if group_id else (rest, "", "")
+            kinds.append((group_id or None, job_type, error or None))
+        for task_id, place, ended_at in zip(ids, places, times, strict=True):
+            if place:
+                group_id, job_type, error = kinds[place - 1]
+                at = _time(ended_at.decode(errors="replace"))
+                yield FailedTask(task_id, group_id, job_type, error, at)
+            else:
+                yield None
 
     def _find(self, wanted: FailureFilter) -> Iterator[str]:
         for queue in [wanted.queue] if wanted.queue else self._queues:
@@ -165,26 +195,11 @@ def _registry(queue: str) -> str:
     return registry_key("failed", queue)
 
 
-def _failed_task(task_id: str, _score: float, stored: Sequence[bytes | None] | None) -> FailedTask | None:
-    """Return a failed task from the FIELDS of its hash; None: it is gone, or has another status."""
-    if stored is None:
-        return None
-    status, job_type, ended_at, _, failure = ((value or b"").decode(errors="replace") for value in stored)
-    if status != JobStatus.FAILED:
-        return None
-    group, _, rest = failure.partition(" ")
-    return FailedTask(task_id, group or None, job_type, rest.removeprefix(f"{job_type} ") or None, _time(ended_at))
-
-
 def _group(group: str | None, job_type: str, tasks: Sequence[FailedTask]) -> Group:
     """Return a group of these tasks, latest failure first."""
     times = [task.ended_at for task in tasks if task.ended_at]
-    by_hour = [0] * HOURS
-    now = datetime.now(UTC)
-    for failed_at in times:
-        hours_ago = int((now - failed_at).total_seconds() // 3600)
-        if 0 <= hours_ago < HOURS:
-            by_hour[HOURS - 1 - hours_ago] += 1
+    now = time.time()
+    hours_ago = Counter(int((now - failed_at.timestamp()) // 3600) for failed_at in times)
     return Group(
         group=group,
         type=job_type,
@@ -193,17 +208,18 @@ def _group(group: str | None, job_type: str, tasks: Sequence[FailedTask]) -> Gro
         first_failed_at=min(times, default=None),
         last_failed_at=max(times, default=None),
         examples=tuple(task.id for task in tasks[:MAX_EXAMPLES]),
-        by_hour=tuple(by_hour),
+        by_hour=tuple(hours_ago[hours] for hours in reversed(range(HOURS))),
     )
 
 
 def _is_since(ended_at: str, since: datetime) -> bool:
-    time = _time(ended_at)
-    return time is not None and time >= since
+    failed_at = _time(ended_at)
+    return failed_at is not None and failed_at >= since
 
 
 def _time(text: str) -> datetime | None:
     try:
-        return utcparse(text) if text else None
+        at = datetime.fromisoformat(text) if text else None
+        return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
     except ValueError:  # another program wrote it
         return None

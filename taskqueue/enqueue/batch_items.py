@@ -22,6 +22,7 @@ from taskqueue.store.scripts import Word
 from taskqueue.store.times import microseconds
 from taskqueue.store.transaction import packed
 from taskqueue.telemetry.series import count_command
+from taskqueue.telemetry.trace import current_sender
 
 PLAIN = {"task_type", "payload"}  # what a plain task says
 HASHES_AT_ONCE = 500  # by one call of the script
@@ -46,7 +47,9 @@ class JobTemplate:
         self.index = type_index_key(job_type.name)
         self.score = microseconds(created)
         self._job_type = job_type
-        fields = job_fields(job_type, DEFAULT_OPTIONS, b"", created, submissions.settings, trace_text())
+        fields = job_fields(
+            job_type, DEFAULT_OPTIONS, b"", created, submissions.settings, trace_text(), current_sender.get()
+        )
         del fields["data"], fields["retry_intervals"]
         self._fields: list[Word] = [*chain.from_iterable(fields.items())]
 

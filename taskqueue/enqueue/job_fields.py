@@ -28,12 +28,18 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def job_fields(
-    job_type: JobType, options: SubmitOptions, data: bytes, created: datetime, settings: Settings, trace: str = ""
+    job_type: JobType,
+    options: SubmitOptions,
+    data: bytes,
+    created: datetime,
+    settings: Settings,
+    trace: str = "",
+    sent_by: str = "",
 ) -> Fields:
     """Return the hash of a task's job, as `rq.job.Job.to_dict` writes it, without the fields that RQ may miss.
 
-    `data` is what `payload_data` returns; `trace` is that of the request, if a request submits the task. The retry
-    intervals are partly chance; all else follows from the arguments.
+    `data` is what `payload_data` returns; `trace` is that of the request, if a request submits the task, and
+    `sent_by` the name of its key. The retry intervals are partly chance; all else follows from the arguments.
     """
     attempts = options.attempts or job_type.attempts
     fields = _plain_fields(
@@ -48,6 +54,8 @@ def job_fields(
     )
     if trace:
         fields[Field.TRACE] = trace
+    if sent_by:
+        fields[Field.BY] = sent_by
     if job_type.limits:
         fields[Field.LIMITED] = job_type.name
     if options.tags:

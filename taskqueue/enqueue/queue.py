@@ -132,6 +132,7 @@ class TaskQueue:
                 Result.restore(job.id, name.decode(), raw, self._connection, JSONSerializer)
                 for name, raw in results
             ],
+            [raw for _, raw in results],
         )
         if task.status == "scheduled":
             task = replace(task, scheduled_for=self._due(task))

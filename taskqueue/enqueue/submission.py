@@ -33,7 +33,7 @@ from taskqueue.store.shared_connection import SharedConnection
 from taskqueue.store.times import EPOCH, MICROSECOND, microseconds
 from taskqueue.store.transaction import packed
 from taskqueue.tasks.task import Task
-from taskqueue.telemetry.trace import current_trace
+from taskqueue.telemetry.trace import current_sender, current_trace
 
 DEDUPE_SECONDS = 30 * 86_400  # after the time at which the task may begin
 
@@ -92,6 +92,7 @@ class Submissions:
             options = with_index(job_type, payload, options)
         created = created or datetime.now(UTC)
         due = options.due(created)
+        sender = current_sender.get()
         task = Task(
             id=task_id or str(uuid4()),
             type=job_type.name,
@@ -104,9 +105,10 @@ class Submissions:
             attempts=options.attempts or job_type.attempts,
             depends_on=options.depends_on,
             tags=options.tags,
+            sent_by=sender or None,
         )
         trace = trace_text() if trace is None else trace
-        fields = job_fields(job_type, options, data, created, self.settings, trace)
+        fields = job_fields(job_type, options, data, created, self.settings, trace, sender)
         if completes:
             fields[Field.BATCH] = completes
         if options.callback_url:

@@ -1,19 +1,21 @@
 """The limits of a job type: how many jobs run at the same time or begin in a period, across all workers.
 
 The workers' scripts enforce them (store/lua/limits.lua). Each worker stores them in Redis when it starts, so the
-limits of the code that started last apply.
+limits of the code that started last apply, unless somebody has changed them (control/type_limits.py).
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from redis import Redis
 
+from taskqueue.store import scripts
 from taskqueue.store.keys import LIMITED_TYPES, decoded, held_key, job_key, limit_key, limit_running_key
+from taskqueue.store.times import time_at
 
 if TYPE_CHECKING:
     from taskqueue.jobtypes.registry import JobType
@@ -55,11 +57,16 @@ class Limits:
         """The period of `rate`, in seconds; 0 without a rate."""
         return UNITS[self.rate.partition("/")[2]] if self.rate else 0
 
-    def stored(self) -> dict[str, int]:
-        """Return the fields of the hash that the scripts read."""
-        return ({"concurrency": self.concurrency} if self.concurrency else {}) | (
-            {"count": self.count, "seconds": self.seconds} if self.rate else {}
+    def stored(self) -> tuple[int | str, int | str, int | str]:
+        """Return the fields of the hash that the scripts read: concurrency, count, seconds; "": no such limit."""
+        return self.concurrency or "", self.count or "", self.seconds or ""
+
+    def __str__(self) -> str:
+        """Return the limits in words, as the decorator takes them."""
+        given = (
+            f"{name}={value}" for name, value in (("concurrency", self.concurrency), ("rate", self.rate)) if value
         )
+        return ", ".join(given) or "no limit"
 
 
 MOST_READ = 1000  # held tasks of one type
@@ -76,26 +83,71 @@ class LimitUsage:
 
 
 def declare(connection: Redis, job_types: Mapping[str, "JobType"]) -> None:
-    """Store the limits of these job types in Redis. Raises the driver's errors."""
-    limited_before = {decoded(name) for name in cast("set[bytes]", connection.smembers(LIMITED_TYPES))}
-    with connection.pipeline(transaction=True) as pipeline:
-        for name, job_type in job_types.items():
-            if job_type.limits or name in limited_before:
-                pipeline.delete(limit_key(name))
-            if job_type.limits:
-                pipeline.hset(limit_key(name), mapping=job_type.limits.stored())  # type: ignore[arg-type]  # invariant
-                pipeline.sadd(LIMITED_TYPES, name)
-        pipeline.execute()
+    """Store the limits of these job types in Redis, but for those that somebody has changed.
+
+    Raises the driver's errors.
+    """
+    words = [word for name, job_type in job_types.items() for word in (name, *job_type.limits.stored())]
+    scripts.register(connection, "declare_limits")(keys=[LIMITED_TYPES], args=words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeState:
+    """What Redis has of the limits of a job type, and whether the type is paused."""
+
+    limits: Limits
+    paused_at: datetime | None  # None: it is not paused
+    changed_at: datetime | None  # None: the limits are those of the code
+
+    @property
+    def stops(self) -> bool:
+        """Whether no job of the type begins."""
+        return self.paused_at is not None
+
+
+def read_states(connection: Redis, job_types: Sequence[str]) -> dict[str, TypeState]:
+    """Return the states of these job types, in one round trip. Raises the driver's errors."""
+    with connection.pipeline(transaction=False) as pipeline:
+        for name in job_types:
+            pipeline.hmget(limit_key(name), "concurrency", "count", "seconds", "paused", "changed")
+        answers = pipeline.execute()
+    return {name: _state(*answer) for name, answer in zip(job_types, answers, strict=True)}
+
+
+def _state(
+    concurrency: bytes | None,
+    count: bytes | None,
+    seconds: bytes | None,
+    paused: bytes | None,
+    changed: bytes | None,
+) -> TypeState:
+    unit = next((name for name, length in UNITS.items() if seconds and length == int(seconds)), None)
+    limits = Limits(
+        concurrency=int(concurrency) if concurrency else None,
+        rate=f"{decoded(count)}/{unit}" if count and unit else None,
+    )
+    return TypeState(limits=limits, paused_at=time_at(paused), changed_at=time_at(changed))
 
 
 def limit_usage(connection: Redis, job_type: str, limits: Limits) -> LimitUsage:
     """Return how much of its limits a job type uses now, in one round trip. Raises the driver's errors."""
-    key = limit_key(job_type)
+    return limit_usages(connection, {job_type: limits})[job_type]
+
+
+def limit_usages(connection: Redis, limits: Mapping[str, Limits]) -> dict[str, LimitUsage]:
+    """Return how much of these limits the job types use now, in one round trip. Raises the driver's errors."""
     with connection.pipeline(transaction=False) as pipeline:
-        pipeline.scard(limit_running_key(job_type))
-        pipeline.llen(held_key(job_type))
-        pipeline.lindex(f"{key}:starts", limits.count - 1)
-        running, held, start = pipeline.execute()
+        for job_type, each in limits.items():
+            pipeline.scard(limit_running_key(job_type))
+            pipeline.llen(held_key(job_type))
+            pipeline.lindex(f"{limit_key(job_type)}:starts", each.count - 1)
+        answers = iter(pipeline.execute())
+    return {
+        job_type: _usage(each, next(answers), next(answers), next(answers)) for job_type, each in limits.items()
+    }
+
+
+def _usage(limits: Limits, running: int, held: int, start: bytes | None) -> LimitUsage:
     next_start = None
     if limits.rate and start:
         next_start = datetime.fromtimestamp(float(start), UTC) + timedelta(seconds=limits.seconds)

@@ -16,6 +16,7 @@ from taskqueue.monitor.finding import (
     relay_late,
     set_aside,
     suspended,
+    type_paused,
     worker_lost,
 )
 from taskqueue.monitor.outboxes import Outbox
@@ -53,6 +54,23 @@ def queue(row: Mapping[str, Any]) -> Check:
     findings = [*(() if workers else [no_worker(name)]), *([queue_paused(name)] if paused else ())]
     fix = "\n".join(finding.text for finding in findings)
     return Check(f"queue {name}", not findings, found + (", paused" if paused else ""), fix)
+
+
+def task_types(rows: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    """Check the task types, rows of `GET /limits`: is one paused, and have the limits of one been changed?"""
+    for row in rows:
+        name, held = row["task_type"], counted(row["held"], "task")
+        if row["paused"]:
+            yield failed(f"type {name}", type_paused(name))
+        if row["changed_at"]:
+            limits, code = ((row[f"{of}concurrency"], row[f"{of}rate"]) for of in ("", "code_"))
+            found = f"its limits are {_limits(*limits)}; those of the code are {_limits(*code)}; {held} held"
+            yield Check(f"limits of {name}", True, found)
+
+
+def _limits(concurrency: int | None, rate: str | None) -> str:
+    given = (f"{name}={value}" for name, value in (("concurrency", concurrency), ("rate", rate)) if value)
+    return " and ".join(given) or "none"
 
 
 def workers(rows: Sequence[Mapping[str, Any]]) -> Iterator[Check]:

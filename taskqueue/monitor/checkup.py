@@ -10,7 +10,9 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from taskqueue.control.type_limits import TypeControl
 from taskqueue.errors import QueueUnavailable
+from taskqueue.jobtypes.registry import registered
 from taskqueue.monitor import checks
 from taskqueue.monitor.checks import MAX_SKEW_SECONDS, Check
 from taskqueue.monitor.cluster_state import ClusterState
@@ -92,6 +94,7 @@ def _look(
     cluster_state = ClusterState(connection, settings.queues)
     for queue in cluster_state.queues():
         yield checks.queue({**asdict(queue), **queue.tasks})
+    yield from checks.task_types([asdict(state) for state in TypeControl(connection, registered).all()])
     yield from checks.workers([asdict(worker) for worker in cluster_state.workers()])
     if connection.exists(SUSPENDED):
         yield checks.workers_suspended()

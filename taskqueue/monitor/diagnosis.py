@@ -12,7 +12,7 @@ from redis import Redis
 
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import UnknownTask
-from taskqueue.jobtypes.limits import Limits, held_position, limit_usage
+from taskqueue.jobtypes.limits import Limits, held_position, limit_usage, read_states
 from taskqueue.jobtypes.registry import known_types
 from taskqueue.monitor.cluster_state import LOST, ClusterState, QueueView
 from taskqueue.monitor.finding import (
@@ -24,6 +24,7 @@ from taskqueue.monitor.finding import (
     parent_ended,
     queue_paused,
     suspended,
+    type_paused,
     worker_lost,
 )
 from taskqueue.settings import Settings
@@ -91,14 +92,18 @@ class Explainer:
 
     def _held(self, task: Task) -> Explanation:
         """Explain a task that was taken off its queue and waits for a limit of its type."""
-        limits = self._queue.job_types[task.type].limits if task.type in self._queue.job_types else Limits()
+        state = read_states(self._connection, [task.type])[task.type]
+        declared = self._queue.job_types[task.type].limits if task.type in self._queue.job_types else Limits()
+        limits = state.limits if state.changed_at else declared
         usage = limit_usage(self._connection, task.type, limits)
         ahead = held_position(self._connection, task.type, task.id)
-        reasons = list(self._obstacles(task.queue, self._queue_view(task.queue)))
+        reasons = list(self._obstacles(task, self._queue_view(task.queue)))
         position = (
             f"{counted(ahead, 'held task')} {_are(ahead)} ahead of it" if ahead else "no held task is ahead of it"
         )
         running = f"{counted(usage.running, 'task')} of its type {_are(usage.running)} running"
+        if state.stops:
+            return Explanation(id=task.id, status=task.status, reasons=reasons, ahead=ahead)
         at_limit = limits.concurrency and usage.running >= limits.concurrency
         if at_limit:
             message = f"{running}, and no more may run at a time (concurrency={limits.concurrency}); {position}."
@@ -114,7 +119,7 @@ class Explainer:
     def _queued(self, task: Task) -> Explanation:
         queues = {queue.name: queue for queue in self._cluster_state.queues()}
         own = queues.get(task.queue)
-        obstacles = list(self._obstacles(task.queue, own))
+        obstacles = list(self._obstacles(task, own))
         position = cast("int | None", self._connection.lpos(queue_key(task.queue), task.id, maxlen=MAX_SEARCHED))
         if position is None:
             message = f"It is not among the first {MAX_SEARCHED:,} of its queue, or a worker is just taking it."
@@ -158,14 +163,16 @@ class Explainer:
     def _queue_view(self, name: str) -> QueueView | None:
         return next((queue for queue in self._cluster_state.queues() if queue.name == name), None)
 
-    def _obstacles(self, name: str, queue: QueueView | None) -> Iterator[Finding]:
-        """Yield what keeps all tasks of a queue from running; None: the queue is not configured."""
+    def _obstacles(self, task: Task, queue: QueueView | None) -> Iterator[Finding]:
+        """Yield what keeps all tasks of a queue or of a type from running; None: the queue is not configured."""
         if self._connection.exists(SUSPENDED):
             yield suspended()
         if queue and queue.paused:
-            yield queue_paused(name)
+            yield queue_paused(task.queue)
+        if read_states(self._connection, [task.type])[task.type].stops:
+            yield type_paused(task.type)
         if queue is None or not queue.workers:
-            yield no_worker(name)
+            yield no_worker(task.queue)
 
     def _comes_before(self, queue: str, other: str) -> bool:
         names = self._settings.queues
@@ -237,7 +244,7 @@ class Explainer:
     def _processing(self, task: Task) -> Iterator[Finding]:
         worker = self._cluster_state.worker(task.worker) if task.worker else None
         if task.worker and (worker is None or worker.state == LOST):
-            obstacles = list(self._obstacles(task.queue, self._queue_view(task.queue)))
+            obstacles = list(self._obstacles(task, self._queue_view(task.queue)))
             yield worker_lost(task.worker, worker.last_heartbeat if worker else None, taken_over=not obstacles)
             yield from obstacles
         else:

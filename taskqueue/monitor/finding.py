@@ -50,6 +50,12 @@ def queue_paused(queue: str) -> Finding:
     return Finding("queue-paused", f"The queue {queue!r} is paused.", f"Resume it: POST /queues/{queue}/resume")
 
 
+def type_paused(task_type: str) -> Finding:
+    """Return the finding that a task type is paused."""
+    message = f"The task type {task_type!r} is paused."
+    return Finding("type-paused", message, f"Resume it: POST /task-types/{task_type}/resume")
+
+
 def no_worker(queue: str) -> Finding:
     """Return the finding that no live worker takes tasks from a queue."""
     message = f"No worker takes tasks from the queue {queue!r}."

@@ -18,11 +18,13 @@ from taskqueue.store.connection import redis_errors
 from taskqueue.store.hosts import SHOWN, Host, ask_for_paused, paused_hosts
 from taskqueue.store.keys import (
     OUTBOXES,
+    PAUSED,
     REGISTRIES,
     SUSPENDED,
     TOTALS,
     WORKERS,
     WorkerField,
+    decoded,
     job_key,
     outbox_relay_key,
     queue_key,
@@ -56,6 +58,7 @@ class PrometheusReport:
             info.hgetall(TOTALS)
             info.exists(SUSPENDED)
             info.hgetall(OUTBOXES)
+            info.smembers(PAUSED)
             info.srandmember(WORKERS, MAX_WORKERS)
             for queue in self._queues:
                 info.exists(scheduler_lock_key(queue))
@@ -63,7 +66,7 @@ class PrometheusReport:
                 info.llen(queue_key(queue))
                 for registry in REGISTRIES.values():
                     info.zcard(registry_key(registry, queue))
-            totals, suspended, outboxes, workers, *of_queues = info.execute()
+            totals, suspended, outboxes, stopped, workers, *of_queues = info.execute()
             width = 3 + len(REGISTRIES)
             by_queue = [of_queues[start : start + width] for start in range(0, len(of_queues), width)]
             scheduled, fronts, *counts = zip(*by_queue, strict=True)
@@ -93,6 +96,7 @@ class PrometheusReport:
                 ),
                 _host_metric(paused_hosts(hosts)),
                 gauge("taskqueue_suspended", "Whether `rq suspend` holds all workers.", suspended),
+                *_pause_metrics({decoded(name) for name in stopped}, self._queues),
                 gauge("taskqueue_scheduler_alive", "Whether a worker moves what is due.", float(all(scheduled))),
                 *_outbox_metrics(relayed),
                 *_redis_metrics(server),
@@ -118,6 +122,23 @@ class PrometheusReport:
         for queue, age in zip(self._queues, ages, strict=True):
             oldest.add_metric([queue], age)
         yield oldest
+
+
+def _pause_metrics(stopped: set[str], queues: Sequence[str]) -> Iterator[Metric]:
+    """Yield which queues and task types are paused, and of which types the limits were changed: `tq:paused`."""
+    paused = GaugeMetricFamily("taskqueue_queue_paused", "Whether the queue is paused.", labels=["queue"])
+    for queue in queues:
+        paused.add_metric([queue], float(queue in stopped))
+    yield paused
+    for what, name, text in (
+        ("type", "taskqueue_type_paused", "1: the task type is paused."),
+        ("limits", "taskqueue_type_limits_changed", "1: the limits of the task type are not those of its code."),
+    ):
+        metric = GaugeMetricFamily(name, text, labels=["task_type"])
+        for member in sorted(stopped):
+            if member.startswith(f"{what}:"):
+                metric.add_metric([member.removeprefix(f"{what}:")], 1.0)
+        yield metric
 
 
 def _outbox_metrics(outboxes: Sequence[Outbox]) -> Iterator[Metric]:

@@ -23,8 +23,9 @@ from taskqueue.monitor.finding import (
     parent_ended,
     queue_paused,
     suspended,
+    type_paused,
 )
-from taskqueue.store.keys import PAUSED, SUSPENDED, WorkerField, queue_workers_key, scheduler_lock_key
+from taskqueue.store.keys import PAUSED, SUSPENDED, WorkerField, decoded, queue_workers_key, scheduler_lock_key
 from taskqueue.store.liveness import lives
 from taskqueue.store.server import info
 
@@ -51,11 +52,12 @@ class QueueWarnings:
         self._queues = queues
         self._states: dict[str, QueueState] = {}
         self._for_all_queues: list[Finding] = []
+        self._paused_types: set[str] = set()
         self._read_at = float("-inf")
         self._reading = Lock()
 
-    def of(self, queue: str, *, delayed: bool = False) -> list[Finding]:
-        """Return what keeps tasks of this queue from running; `delayed`: or from becoming due."""
+    def of(self, queue: str, task_type: str = "", *, delayed: bool = False) -> list[Finding]:
+        """Return what keeps tasks of this queue and type from running; `delayed`: or from becoming due."""
         age = time.monotonic() - self._read_at
         if age > FRESH_SECONDS and self._reading.acquire(blocking=age > STALE_SECONDS):
             if age > STALE_SECONDS:
@@ -63,13 +65,17 @@ class QueueWarnings:
             else:
                 Thread(target=self._read, name="queue-warnings", daemon=True).start()
         state = self._states.get(queue)
-        return [*(_findings(queue, state, delayed) if state else ()), *self._for_all_queues]
+        return [
+            *(_findings(queue, state, delayed) if state else ()),
+            *([type_paused(task_type)] if task_type in self._paused_types else ()),
+            *self._for_all_queues,
+        ]
 
     def of_accepted(self, accepted: Accepted) -> list[Finding]:
         """Return why a task that was just accepted may not run soon, or is another task."""
         task = accepted.task
         return [
-            *self.of(task.queue, delayed=task.status == "scheduled"),
+            *self.of(task.queue, task.type, delayed=task.status == "scheduled"),
             *([duplicate()] if accepted.outcome == "duplicate" else ()),
             *([parent_ended(accepted.blocked_by)] if accepted.blocked_by else ()),
         ]
@@ -101,6 +107,8 @@ class QueueWarnings:
             queue: QueueState(bool(alive.intersection(keys)), queue.encode() in paused, bool(scheduled[queue]))
             for queue, keys in registered.items()
         }
+        names = (decoded(name).partition(":") for name in paused)
+        self._paused_types = {job_type for what, _, job_type in names if what == "type"}
         self._for_all_queues = [
             *([suspended()] if is_suspended else ()),
             *(() if self._is_persistent(persistence) else [not_persistent()]),

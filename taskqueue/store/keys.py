@@ -229,7 +229,16 @@ class Field:
     LIMITED = "tq:limited"  # the job type whose limits hold for it (store/lua/limits.lua)
     BATCH = "tq:batch"  # the batch whose tasks it waits for, as the batch's on_complete
     ALONE = "tq:alone"  # 1: never claimed together with others: what it ran beside has ended without a trace
+    BY = "tq:by"  # who sent it: the name of the API key, or of the person at the command line
+    RELEASE = "tq:release"  # the RELEASE of the worker that began its last run
     CANCEL = "tq:cancel"  # 1: it runs, and its worker must stop it
+
+
+class ResultField:
+    """Our fields in the entries of a job's results. Of a run that succeeded, the job's hash has them instead."""
+
+    ATTEMPT = "tq:attempt"  # the number of the attempt
+    RELEASE = "tq:release"  # the RELEASE of the worker
 
 
 class WorkerField:

@@ -10,15 +10,18 @@ have shows them.
 """
 
 import json
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
 from rq.job import JobStatus
 
 from taskqueue.jobtypes.registry import registered
+from taskqueue.store import scripts
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import (
     ENDED,
@@ -45,10 +48,12 @@ MAX_EXAMINED = 2000  # tasks read for one page, which may be short then: the nex
 FIELDS = (
     "status", "description", "origin", "created_at", "started_at", "ended_at", "worker_name",
     Field.ATTEMPT, Field.ATTEMPTS, Field.PROGRESS, Field.TAGS, Field.FAILURE, Field.EXPIRED,
+    Field.BY, Field.RELEASE,
 )  # fmt: skip
 
-IDS_STEP = 10_000  # ids that are compared in one round trip …
-MAX_IDS_EXAMINED = 30_000  # … and for one page, in less than a tenth of a second
+IDS_STEP = 5000  # ids that are compared in one round trip: a few milliseconds of Redis
+IDS_SECONDS = 0.06  # for one page: the next one goes on
+SELECT_STEP = 500  # tasks that Redis compares in one round trip: about two milliseconds
 FULL_ID = 36  # characters of an id that this library made
 NEVER = 9e15  # the score of a task that RQ never forgets, in microseconds
 LAST_OF_ALL = "\x7f"  # as an id: above every other one
@@ -69,6 +74,8 @@ class Listing:
     def __init__(self, connection: Redis, queues: Sequence[str]) -> None:
         self._connection = connection
         self._queues = queues
+        self._find_ids = scripts.register(connection, "find_ids")
+        self._select_tasks = scripts.register(connection, "select_tasks")
 
     def page(
         self,
@@ -95,18 +102,31 @@ class Listing:
             ids = self._ids_if_few(wanted)
             if ids is not None:
                 return self._sorted(ids, wanted, limit, below)
-            return self._walk(wanted, limit, below, job_types)
+            walk = self._walk_ids if wanted.id else self._walk
+            return walk(wanted, limit, below, job_types)
 
-    def find(self, wanted: TaskFilter, job_types: Collection[str] | None = None) -> Iterator[Summary]:
-        """Yield all tasks that pass, of these job types, however many there are; None: of all types.
+    def find_ids(self, wanted: TaskFilter, job_types: Collection[str] | None = None) -> Iterator[list[str]]:
+        """Yield the ids of all tasks that pass, of these job types, some at a time; None: of all types.
 
         Tasks that come or go meanwhile may be missed. Raises `QueueUnavailable`.
         """
+        if job_types is not None:
+            wanted = replace(wanted, type=tuple(set(wanted.type or job_types) & set(job_types)))
+            if not wanted.type:
+                return
+        conditions = json.dumps(wanted.conditions())
         with redis_errors():
-            for ids in self._all_ids(wanted):
-                for task in self._read(ids)[0]:
-                    if wanted.fits(task) and (job_types is None or task.type in job_types):
-                        yield task
+            for key, first, end in self._sources(wanted):
+                while first < end:
+                    most = min(SELECT_STEP, end - first)
+                    seen, *found = self._select_tasks(keys=[key], args=[RQ_KEY_PREFIX, first, most, conditions])
+                    ids = [decoded(task_id) for task_id in found]
+                    if wanted.is_about_runs:
+                        ids = [task.id for task in self._read(ids)[0] if wanted.fits(task)]
+                    yield ids
+                    if seen < most:
+                        break
+                    first += seen
 
     def tasks(self, ids: Sequence[str]) -> dict[str, Summary]:
         """Return the tasks of these ids by their ids, without those that are gone. Raises `QueueUnavailable`."""
@@ -121,7 +141,7 @@ class Listing:
         if not wanted.statuses:
             return None
         with self._connection.pipeline(transaction=False) as pipeline:
-            for key, status in self._keys(wanted):
+            for key, status in dict(self._keys(wanted)).items():
                 if status == "queued":
                     pipeline.lrange(key, 0, MAX_SORTED)
                 else:
@@ -137,18 +157,35 @@ class Listing:
                 for key in _keys_of(status, queue):
                     yield key, status
 
-    def _all_ids(self, wanted: TaskFilter) -> Iterator[list[str]]:
-        """Yield the ids of all tasks that may pass, some at a time."""
-        keys = list(dict(self._keys(wanted)).items()) if wanted.statuses else [(self._index(wanted), None)]
-        for key, status in keys:
-            first = 0
-            while True:
-                read = self._connection.lrange if status == "queued" else self._connection.zrange
-                entries = cast("list[bytes]", read(key, first, first + STEP - 1))
-                yield _job_ids(list(map(decoded, entries)))
-                if len(entries) < STEP:
-                    break
-                first += STEP
+    def _sources(self, wanted: TaskFilter) -> list[tuple[str, int, int]]:
+        """Return the smallest lists and sets that have all tasks which may pass, and which places of each.
+
+        Tasks that other programs have queued are in no index, but have neither a tag nor one of our types.
+        """
+        least, most = _span(wanted)
+        indexes = [[tag_index_key(tag)] for tag in wanted.tag]
+        if wanted.type:
+            indexes.append([type_index_key(job_type) for job_type in wanted.type])
+        if wanted.after or not wanted.statuses:
+            indexes.append([INDEX])
+        registries = list(dict(self._keys(wanted)).items())
+        with self._connection.pipeline(transaction=False) as pipeline:
+            for key, status in registries:
+                (pipeline.llen if status == "queued" else pipeline.zcard)(key)
+            for keys in indexes:
+                for key in keys:
+                    pipeline.zcount(key, "-inf", f"({least}" if wanted.after else "-inf")
+                    pipeline.zcount(key, "-inf", most)
+            sizes: list[Any] = pipeline.execute(raise_on_error=False)
+        counts = [
+            size if isinstance(size, int) else 0 for size in sizes
+        ]  # an error: another program wrote the key
+        sources = []
+        if registries:
+            sources.append([(key, 0, count) for (key, _), count in zip(registries, counts, strict=False)])
+        left = iter(counts[len(registries) :])
+        sources += [[(key, next(left), next(left)) for key in keys] for keys in indexes]
+        return min(sources, key=lambda source: sum(end - first for _, first, end in source))
 
     def _sorted(self, ids: list[str], wanted: TaskFilter, limit: int, below: Position | None) -> Page:
         tasks, _ = self._read(ids)
@@ -185,19 +222,18 @@ class Listing:
         self, wanted: TaskFilter, limit: int, below: Position | None, job_types: Collection[str] | None
     ) -> Page:
         key = self._index(wanted)
-        least = microseconds(wanted.after) if wanted.after else "-inf"
+        least, _ = _span(wanted)
         fitting: list[Summary] = []
         examined = 0
         position: Position | None = below
         if wanted.before and (position is None or position[0] >= microseconds(wanted.before)):
             position = microseconds(wanted.before), ""
-        while examined < (MAX_IDS_EXAMINED if wanted.id else MAX_EXAMINED):
-            positions = self._next(key, position, least, number=IDS_STEP if wanted.id else 0)
+        while examined < MAX_EXAMINED:
+            positions = self._next(key, position, least)
             if not positions:
                 return Page(fitting, None)
             examined += len(positions)
-            ids = [task_id for _, task_id in positions if task_id.startswith(wanted.id or "")]
-            tasks, deleted = self._read(ids) if ids else ([], [])
+            tasks, deleted = self._read([task_id for _, task_id in positions])
             if deleted:
                 self._connection.zrem(key, *deleted)
             for task in tasks:
@@ -207,6 +243,37 @@ class Listing:
                         return Page(fitting, task.position)
             position = positions[-1]
         if position and job_types is not None:
+            position = self._above_next(position, least, job_types)
+        return Page(fitting, position)
+
+    def _walk_ids(
+        self, wanted: TaskFilter, limit: int, below: Position | None, job_types: Collection[str] | None
+    ) -> Page:
+        """Walk down an index as `_walk` does, and read only tasks whose ids begin as wanted."""
+        key = self._index(wanted)
+        least, _ = _span(wanted)
+        position = below
+        if wanted.before and (position is None or position[0] >= microseconds(wanted.before)):
+            position = microseconds(wanted.before), ""
+        fitting: list[Summary] = []
+        end = time.monotonic() + IDS_SECONDS
+        while True:
+            place = position or ("", "")
+            score, task_id, *found = self._find_ids(keys=[key], args=[wanted.id or "", *place, least, IDS_STEP])
+            pairs = zip(found[::2], found[1::2], strict=True)
+            positions = [(int(float(at)), decoded(each)) for each, at in pairs]
+            ids = [each for at, each in positions if below is None or (at, each) < below]
+            for task in self._read(ids)[0] if ids else ():
+                if wanted.fits(task):
+                    fitting.append(task)
+                    if len(fitting) == limit:
+                        return Page(fitting, task.position)
+            if not task_id:
+                return Page(fitting, None)
+            position = int(float(score)), decoded(task_id)
+            if time.monotonic() > end:
+                break
+        if job_types is not None:
             position = self._above_next(position, least, job_types)
         return Page(fitting, position)
 
@@ -239,26 +306,24 @@ class Listing:
         created, task_id = max(next_ones)
         return created, f"{task_id}{JUST_ABOVE}"
 
-    def _next(
-        self, key: str, position: Position | None, least: int | str, *, number: int = 0, per: float = 1
-    ) -> list[Position]:
+    def _next(self, key: str, position: Position | None, least: int | str, *, per: float = 1) -> list[Position]:
         """Return the next positions of a sorted set, highest first; those with one score by their ids, backwards.
 
-        `number`: at most so many; 0: STEP. `per`: how many microseconds one unit of the scores has.
+        `per`: how many microseconds one unit of the scores has.
         """
         # With fractions, one more: what is above the position is left out below.
         most: float | str = (position[0] + (per != 1)) / per if position else "+inf"
-        number, skipped = number or STEP, 0
+        skipped = 0
         while True:
             entries = cast(
                 "list[tuple[bytes, float]]",
                 self._connection.zrange(
-                    key, most, least, desc=True, byscore=True, offset=skipped, num=number, withscores=True
+                    key, most, least, desc=True, byscore=True, offset=skipped, num=STEP, withscores=True
                 ),
             )  # fmt: skip
             positions = [(round(min(score * per, NEVER)), decoded(task_id)) for task_id, score in entries]
             left = [entry for entry in positions if position is None or entry < position]
-            if left or len(entries) < number:
+            if left or len(entries) < STEP:
                 return left
             skipped += len(entries)
 
@@ -277,6 +342,14 @@ class Listing:
         return tasks, deleted
 
 
+def _span(wanted: TaskFilter) -> tuple[int | str, int | str]:
+    """Return the least and the greatest score that a wanted task can have in an index."""
+    return (
+        microseconds(wanted.after) if wanted.after else "-inf",
+        microseconds(wanted.before) if wanted.before else "+inf",
+    )
+
+
 def _job_ids(entries: Sequence[str]) -> list[str]:
     """Return the ids of jobs; an entry of the started registry is <job>:<execution>."""
     return [entry.partition(":")[0] for entry in dict.fromkeys(entries)]
@@ -286,7 +359,7 @@ def _keys_of(status: Status, queue: str) -> Iterable[str]:
     """Yield the keys of the lists and registries in which RQ keeps the tasks of a status in a queue."""
     if status == "queued":
         yield queue_key(queue)
-        yield from (held_key(name) for name, job_type in registered.items() if job_type.limits)
+        yield from map(held_key, registered)  # any type may be paused
     else:
         yield registry_key(REGISTRIES[status], queue)
     if status == "canceled":  # where RQ puts a task that was stopped while it ran
@@ -311,6 +384,8 @@ def _summary(task_id: str, answer: Sequence[bytes | None]) -> Summary | None:
             tags,
             failure,
             expired,
+            sent_by,
+            release,
         ) = texts
         return Summary(
             id=task_id,
@@ -327,6 +402,8 @@ def _summary(task_id: str, answer: Sequence[bytes | None]) -> Summary | None:
             worker=worker,
             failure=failure.partition(" ")[2] if failure else None,
             group=failure.partition(" ")[0] if failure else None,
+            sent_by=sent_by,
+            release=release,
         )
     except ValueError:
         return None

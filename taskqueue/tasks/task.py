@@ -12,8 +12,9 @@ from typing_extensions import TypedDict
 
 from taskqueue.jobtypes.names import job_type_name, registered_type
 from taskqueue.jobtypes.signature import Json
-from taskqueue.store.keys import STATUSES, Field, Status
+from taskqueue.store.keys import STATUSES, Field, Status, decoded
 from taskqueue.store.times import time_at, timestamp
+from taskqueue.tasks.runs import LastRun, Run, stored_run
 
 
 class ProgressJson(TypedDict):
@@ -62,10 +63,20 @@ class Task:
     held_by_limit: bool = False  # a limit of its type does not let it begin yet: jobtypes/limits.py
     callbacks: tuple["Task", ...] = ()  # the tasks that call its callback_url, one for each end
     expires_at: datetime | None = None  # if it has not begun by then, it never does
+    sent_by: str | None = None  # the name of the API key, or of the person at the command line
+    runs: tuple[Run, ...] = ()  # the latest ones, oldest first
 
 
-def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]) -> Task:
-    """Return the task of an RQ job whose hash is `stored`; `results` are newest first."""
+def read_task(
+    job: Job,
+    stored: Mapping[bytes, bytes],
+    results: Sequence[Result],
+    entries: Sequence[Mapping[bytes, bytes]] = (),
+) -> Task:
+    """Return the task of an RQ job whose hash is `stored`; `results` are newest first.
+
+    `entries`: what the results were read from; without them the task has no `runs`.
+    """
     status = STATUSES[job.get_status(refresh=False)]
     # A requeued or retried job has the fields of its earlier run until the next one begins.
     waits = status in ("queued", "scheduled", "deferred")
@@ -82,6 +93,7 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
     ):
         # It is canceled for clients even while its id is in the queue, from which the next worker will drop it.
         status, waits, error = "canceled", False, _expired(expires_at)
+    by = stored.get(Field.BY.encode())
     succeeded = status == "complete" and latest is not None and latest.type is Result.Type.SUCCESSFUL
     return Task(
         id=job.id,
@@ -104,7 +116,25 @@ def read_task(job: Job, stored: Mapping[bytes, bytes], results: Sequence[Result]
         depends_on=tuple(job._dependency_ids),
         held_by_limit=job.get_status(refresh=False) is JobStatus.RATE_LIMITED,
         expires_at=expires_at,
+        sent_by=decoded(by) if by else None,
+        runs=_runs(job, stored, status, attempt, list(zip(results, entries, strict=False))),
     )
+
+
+def _runs(
+    job: Job,
+    stored: Mapping[bytes, bytes],
+    status: Status,
+    attempt: int,
+    entries: Sequence[tuple[Result, Mapping[bytes, bytes]]],
+) -> tuple[Run, ...]:
+    last = LastRun.of(stored, attempt, status, (job.started_at, job.ended_at))
+    runs = [
+        stored_run(result, raw, error_of(result.exc_string) if result.exc_string else ("", ""), last)
+        for result, raw in reversed(entries)
+    ]
+    more = last.run(runs)
+    return (*runs, more) if more else tuple(runs)
 
 
 def _expired(at: datetime) -> AttemptError:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from taskqueue.store.keys import Status
+from rq.utils import utcformat
+
+from taskqueue.store.keys import STATUSES, Field, Status
 from taskqueue.store.times import microseconds
 from taskqueue.tasks.task import ProgressJson
 
+Condition = tuple[str, str, str | list[str]]  # a field of a job's hash, and what it must be: select_tasks.lua
 Position = tuple[int, str]  # of a task in the order: a time (microseconds since 1970), and its id
 
 
@@ -31,6 +34,10 @@ class Summary:
     """Why it failed for good: the type of the error, and its message."""
     group: str | None
     """The group of its failure in `GET /failures`."""
+    sent_by: str | None = None
+    """The name of the API key, or of the person at the command line."""
+    release: str | None = None
+    """The release of the worker that began its last run."""
 
     @property
     def position(self) -> Position:
@@ -55,6 +62,8 @@ class TaskFilter:
     id: str | None = None  # how the id begins
     group: str | None = None  # of its failure
     worker: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()  # who sent it
+    release: tuple[str, ...] = ()  # of its last run
     ran_over: float | None = None  # seconds
     ran_under: float | None = None
     after: datetime | None = None  # created at this time or later
@@ -80,8 +89,46 @@ class TaskFilter:
             and (not self.id or task.id.startswith(self.id))
             and (not self.group or task.group == self.group)
             and (not self.worker or task.worker in self.worker)
+            and (not self.by or task.sent_by in self.by)
+            and (not self.release or task.release in self.release)
             and self._fits_times(task)
         )
+
+    @property
+    def is_about_runs(self) -> bool:
+        """Whether it asks how long a run took, which no condition can say."""
+        return self.ran_over is not None or self.ran_under is not None
+
+    def conditions(self) -> list[Condition]:
+        """Return what `fits` checks, but for how long runs took, as select_tasks.lua takes it."""
+        statuses = [status.value for status, shown in STATUSES.items() if shown in self.statuses]
+        given: list[Condition] = [
+            (field, "in", list(values))
+            for field, values in (
+                ("status", statuses),
+                ("description", self.type),
+                ("origin", self.queue),
+                ("worker_name", self.worker),
+                (Field.BY, self.by),
+                (Field.RELEASE, self.release),
+            )
+            if values
+        ]
+        given += [(Field.TAGS, "has", tag) for tag in self.tag]
+        given += [
+            (field, kind, value)
+            for field, kind, value in (
+                ("id", "begins", self.id or ""),
+                (Field.FAILURE, "begins", f"{self.group} " if self.group else ""),
+                ("created_at", "from", _stored(self.after)),
+                ("created_at", "below", _stored(self.before)),
+                ("ended_at", "from", _stored(self.failed_since)),
+                ("ended_at", "below", _stored(self.failed_until)),
+                ("ended_at", "below or none", _stored(self.ended_until)),
+            )
+            if value
+        ]
+        return given
 
     def _fits_times(self, task: Summary) -> bool:
         ran = task.ran_seconds(datetime.now(UTC)) if self.ran_over or self.ran_under is not None else None
@@ -95,3 +142,8 @@ class TaskFilter:
             and (self.failed_until is None or (ended is not None and ended < self.failed_until))
             and (self.ended_until is None or ended is None or ended < self.ended_until)
         )
+
+
+def _stored(time: datetime | None) -> str:
+    """Return a time as RQ stores it: such texts have the order of their times."""
+    return utcformat(time) if time else ""

@@ -5,6 +5,7 @@ from typing_extensions import TypedDict
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.keys import Status
 from taskqueue.store.times import timestamp
+from taskqueue.tasks.runs import RunJson
 from taskqueue.tasks.task import AttemptError, ProgressJson, Task
 
 
@@ -53,6 +54,8 @@ class TaskJson(TypedDict):
     depends_on: list[str]
     held_by_limit: bool
     expires_at: str | None
+    sent_by: str | None
+    runs: list[RunJson]
     callbacks: list[CallbackJson]
 
 
@@ -82,6 +85,8 @@ def task_json(task: Task) -> TaskJson:
         "depends_on": list(task.depends_on),
         "held_by_limit": task.held_by_limit,
         "expires_at": timestamp(task.expires_at),
+        "sent_by": task.sent_by,
+        "runs": [run.json() for run in task.runs],
         "callbacks": [_callback_json(callback) for callback in task.callbacks],
     }
 

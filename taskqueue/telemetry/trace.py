@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import NamedTuple, Self
 
-from taskqueue.store.keys import Field
+from taskqueue.store.keys import Field, decoded
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -49,6 +49,15 @@ class Trace(NamedTuple):
     def trace_id(self) -> str | None:
         """The second part of the traceparent, by which tracing tools find the trace."""
         return self.traceparent.split("-")[1] if self.traceparent else None
+
+
+current_sender: ContextVar[str] = ContextVar("current_sender", default="")
+"""Who sends what this thread of a web server, or this work-horse, queues: the name of an API key; "": unknown."""
+
+
+def sender_of(stored: Mapping[bytes, bytes]) -> str:
+    """Return who sent the job of this hash; "": nobody known."""
+    return decoded(stored.get(Field.BY.encode(), b""))
 
 
 current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)

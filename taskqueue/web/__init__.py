@@ -22,6 +22,7 @@ from taskqueue.control.failed_tasks import FailedTasks
 from taskqueue.control.ignored_failures import IgnoredFailures
 from taskqueue.control.operations import Operations
 from taskqueue.control.pauses import Pauses
+from taskqueue.control.type_limits import TypeControl
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.schedule_store import Schedules
@@ -66,6 +67,7 @@ from taskqueue.web.api import (
     task,
     task_list,
     task_types,
+    type_limits,
 )
 from taskqueue.web.api import changes as changes_view
 from taskqueue.web.api import series as series_view
@@ -139,6 +141,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     listing = Listing(connection, settings.queues)
     operations = Operations(connection, settings.failure_ttl_seconds)
     pauses = Pauses(connection, settings)
+    type_control = TypeControl(connection, job_types)
     checkup = Checkup(settings)
     file_store = open_files(settings, connection)
     explainer = Explainer(connection, queue, cluster_state, settings)
@@ -158,6 +161,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
         batches.views(batch_store, settings, queue_warnings),
         schedules.views(schedule_store, job_types),
         task_types.views(job_types),
+        type_limits.views(type_control, job_types),
         files.views(file_store, settings),
         health.views(Probe(settings.redis_url), health.FilesWatch(settings)),
         docs.views(app, job_types, settings),
@@ -186,6 +190,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
             operations=operations,
             failed_tasks=failed_tasks,
             pauses=pauses,
+            type_control=type_control,
             schedules=schedule_store,
             batches=batch_store,
             explainer=explainer,

@@ -19,7 +19,7 @@ from taskqueue.monitor.queue_warnings import QueueWarnings
 from taskqueue.settings.api_keys import ApiKey, Scope, find_key
 from taskqueue.tasks.task_json import task_json
 from taskqueue.telemetry.spans import are_sent
-from taskqueue.telemetry.trace import Trace, current_trace
+from taskqueue.telemetry.trace import Trace, current_sender, current_trace
 from taskqueue.web.api.submit import warnings_json
 from taskqueue.web.http.access import OPEN
 from taskqueue.web.http.body import PIECE_BYTES, Body, HeldBytes, json_value
@@ -128,6 +128,7 @@ class Front:
         elif not host_is_known(environ.get("HTTP_HOST"), self._settings.allowed_hosts):
             return self._long_way(environ, start_response)
         trace = Trace.of_request(environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_TRACEPARENT"))
+        current_sender.set(key.name if key else "")
         current_trace.set(trace)  # it stays until this thread's next request, for the access log
         counted: Headers = []
         verdict = None
@@ -158,7 +159,7 @@ class Front:
         body = Body(environ, int(environ["CONTENT_LENGTH"]), self._settings.body_timeout_seconds, self._held)
         environ[BODY] = body
         task = self._queue.submit(task_type, json_value(body.readall()))
-        answer = {**task_json(task), "warnings": warnings_json(self._queue_warnings.of(task.queue))}
+        answer = {**task_json(task), "warnings": warnings_json(self._queue_warnings.of(task.queue, task.type))}
         return "202 ACCEPTED", answer, [("Location", f"/tasks/{task.id}")]
 
     def _show(self, _environ: "WSGIEnvironment", task_id: str) -> tuple[str, Any, Headers]:

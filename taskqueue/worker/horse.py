@@ -15,7 +15,7 @@ from taskqueue.enqueue.job_fields import CALLBACK_TYPE
 from taskqueue.hooks import registry as hooks
 from taskqueue.settings import Settings
 from taskqueue.tasks.put_off import CALLBACK_PLACE
-from taskqueue.telemetry.trace import Trace, current_trace
+from taskqueue.telemetry.trace import Trace, current_sender, current_trace, sender_of
 from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.callback_places import PUT_OFF_SECONDS, CallbackPlaces
@@ -251,6 +251,7 @@ class Horse:
         execution, began = claimed.execution, time.time()
         limit = 0.0
         current_trace.set(Trace.of_job(claimed.fields))
+        current_sender.set(sender_of(claimed.fields))
         try:
             job = ClaimedJob.of(claimed.id, claimed.fields, self._connection, self._worker_name)
             limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)

@@ -24,8 +24,10 @@ from taskqueue.worker.decision import Attempts, Decision, How, decide
 FRESH = frozenset(field.encode() for field in PLAIN_FIELDS)
 """The fields of a job that `TaskQueue.submit` has written, and that nothing has changed since."""
 FRESH_OF_A_REQUEST = FRESH | {Field.TRACE.encode()}
+FRESH_OF_A_KEY = FRESH_OF_A_REQUEST | {Field.BY.encode()}
+FRESH_OF_OURS = (FRESH_OF_A_REQUEST, FRESH_OF_A_KEY, FRESH)
 NEEDED = frozenset(b"created_at enqueued_at data origin status timeout".split())
-FRESH_OF_RQ = FRESH_OF_A_REQUEST | {b"number_of_retries"}
+FRESH_OF_RQ = FRESH_OF_A_KEY | {b"number_of_retries"}
 """The fields of a job that RQ's own enqueue has written, without those of RQ's other features, which are empty."""
 MAX_RETRY_SECONDS = 10 * 365 * 86_400
 DATE_LENGTH = len("2026-11-24T10:43:05.120000Z")
@@ -172,7 +174,7 @@ class ClaimedJob(RegisteredJob):
         job._id, job.connection, job._hash = job_id, connection, raw
         job.worker_name, job.claimed = worker_name, True
         job.is_fresh = (
-            (raw.keys() == FRESH_OF_A_REQUEST or raw.keys() == FRESH or _is_fresh_of_rq(raw))
+            (raw.keys() in FRESH_OF_OURS or _is_fresh_of_rq(raw))
             and raw[b"status"] == b"queued"
             and len(raw[b"created_at"]) == len(raw[b"enqueued_at"]) == DATE_LENGTH
         )

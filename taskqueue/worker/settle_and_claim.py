@@ -142,8 +142,10 @@ class SettleAndClaim:
         *,
         kind: Kind = "any",
         io_types: Collection[str] = (),
+        release: str | None = None,
     ) -> None:
         """`kind`: which jobs the process claims: all, those of the `io_types`, or all others."""
+        self._release = release or ""
         self._note_refusal = note_refusal  # called with what Redis says when it refuses the script
         self._wire = connection.connection_pool.get_connection()  # ours alone: no pool's work at each call
         keys = [worker_key(worker), *(queue_key(name) for name in queues)]
@@ -179,7 +181,8 @@ class SettleAndClaim:
         wait_seconds = FIRST_WAIT_SECONDS
         while True:
             try:
-                call = packed(*script, *self._constant, look, rq_now(), claim, most, short, again, *after)
+                turn = (look, rq_now(), claim, most, short, again, self._release)
+                call = packed(*script, *self._constant, *turn, *after)
                 if not self._wire.is_connected:
                     self._wire.connect()  # with Sentinel, to the master as it is now
                 self._wire.send_packed_command([call])
@@ -201,7 +204,7 @@ class SettleAndClaim:
 
     def armed_call(self, token: str) -> bytes:
         """Return the call that claims one job later, when Redis runs it: see armed_claim.py."""
-        return packed(*BY_DIGEST, *self._constant, LOOK_THROUGH, "", f"@{token}", 1, "", "")
+        return packed(*BY_DIGEST, *self._constant, LOOK_THROUGH, "", f"@{token}", 1, "", "", self._release)
 
 
 def answer_of(response: Any) -> Answer:

@@ -279,6 +279,7 @@ class Worker(SettlesByRQ):
             note_refusal,
             kind=kind,
             io_types=self._io_types,
+            release=self._settings.release,
         )
 
     def _register(self) -> None:

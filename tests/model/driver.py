@@ -25,6 +25,7 @@ from rq.suspension import resume, suspend
 
 from taskqueue.control.operations import Operations
 from taskqueue.control.pauses import Pauses
+from taskqueue.control.type_limits import TypeControl
 from taskqueue.enqueue.batch import Batch, Batches
 from taskqueue.enqueue.idempotency import IdempotencyKey
 from taskqueue.enqueue.options import SubmitOptions, TaskSpec
@@ -113,6 +114,7 @@ class Engine:
         self._batches = Batches(redis, self._queue.submissions, types)
         self._operations = Operations(redis, self.settings.failure_ttl_seconds)
         self._pauses = Pauses(redis, self.settings)
+        self._types = TypeControl(redis, types)
         self._schedules = Schedules(redis, self._queue.submissions, types)
         self._rq_queues = [self._rq_queue(name) for name in QUEUES]
         self.chores: dict[str, Callable[[], object]] = {
@@ -175,6 +177,26 @@ class Engine:
     def resume(self, queue: str) -> None:
         """Resume a queue."""
         self._pauses.resume(queue)
+
+    def pause_type(self, job_type: str) -> None:
+        """Pause a job type."""
+        self._types.pause(job_type)
+
+    def resume_type(self, job_type: str) -> None:
+        """Resume a job type."""
+        self._types.resume(job_type)
+
+    def change_limits(self, job_type: str, concurrency: int | None) -> None:
+        """Change the limits of a job type; None: no limit."""
+        self._types.change(job_type, Limits(concurrency=concurrency))
+
+    def reset_limits(self, job_type: str) -> None:
+        """Let the limits of the code hold again."""
+        self._types.reset(job_type)
+
+    def start_worker_code(self) -> None:
+        """Do what each worker does with the limits when it starts."""
+        declare(self.redis, self.types)
 
     def put_schedule(self, name: str) -> None:
         """Store a schedule of plain tasks."""

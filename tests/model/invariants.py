@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.model.model import ENDED, IN_WINDOW, Job, Model
+from tests.model.model import CONCURRENCY, ENDED, IN_WINDOW, Job, Model
 from tests.model.world import FOREVER, World
 
 RQ_STATUS = {"waiting": ("queued", "rate_limited")}
@@ -11,7 +11,7 @@ PLACE_OF = {
     "queued": "queue", "rate_limited": "held", "started": "wip", "scheduled": "scheduled", "deferred": "deferred",
     "finished": "finished", "failed": "failed", "stopped": "failed", "canceled": "canceled",
 }  # fmt: skip
-CONCURRENCY = {"single": 1, "pair": 2}
+RATED = "hourly"  # the type with a rate
 
 
 class Violation(AssertionError):
@@ -168,12 +168,13 @@ def _left_over_runs(model: Model, world: World, living: dict[str, set[str]]) -> 
 
 
 def _limits(model: Model, world: World) -> Iterator[str]:
-    for job_type, most in CONCURRENCY.items():
+    for job_type, most in model.most.items():
         running = world.sets.get(f"tq:limit:{job_type}:running", set())
         own = [job for job in model.jobs.values() if job.type == job_type]
         # A run whose job RQ's own code has canceled or deleted counts until somebody else waits for its place.
         at_work = {f"{job.id}:{job.execution}" for job in own if job.status == "started"}
-        if len(at_work) > most:
+        above = model.above[job_type] = min(model.above.get(job_type, 0), len(at_work))
+        if len(at_work) > max(most, above):
             yield f"{len(at_work)} jobs of the type {job_type} run at once, {most} may"
         if missing := at_work - running:
             yield f"{missing} run, and the limit of {job_type} does not count them"
@@ -188,14 +189,16 @@ def _limits(model: Model, world: World) -> Iterator[str]:
         yield f"{model.hourly_starts} jobs of the type hourly began in an hour, {IN_WINDOW} may"
 
 
-def check_release(world: World, job_type: str) -> None:
+def check_release(model: Model, world: World, job_type: str) -> None:
     """Raise `Violation` if jobs of this type are held while there is room: each end of a run releases them."""
-    if job_type in (*CONCURRENCY, "hourly") and (fault := _needlessly_held(world, job_type)):
+    if job_type in (*model.most, RATED) and (fault := _needlessly_held(model, world, job_type)):
         raise Violation(fault)
 
 
-def _needlessly_held(world: World, job_type: str) -> str:
-    """Return the fault, if jobs of a type are held while a place is free."""
+def _needlessly_held(model: Model, world: World, job_type: str) -> str:
+    """Return the fault, if jobs of a type that is not paused are held while a place is free."""
+    if job_type in model.paused_types:
+        return ""
     key = f"tq:limit:{job_type}"
     held = [
         job_id
@@ -203,11 +206,11 @@ def _needlessly_held(world: World, job_type: str) -> str:
         if world.job(job_id).get("status") == "rate_limited"
     ]
     used = len(world.lists.get(f"{key}:passed", []))
-    if job_type in CONCURRENCY:
+    if job_type in model.most:
         used += len(world.sets.get(f"{key}:running", set()))
-    else:
+    elif job_type == RATED:
         used += len(world.lists.get(f"{key}:starts", []))
-    most = CONCURRENCY.get(job_type, IN_WINDOW)
+    most = model.most.get(job_type, IN_WINDOW if job_type == RATED else FOREVER)
     if held and used < most:
         return f"{len(held)} jobs of {job_type} are held, {used} of {most} places are used"
     return ""
@@ -215,8 +218,8 @@ def _needlessly_held(world: World, job_type: str) -> str:
 
 def _left_over_limits(model: Model, world: World) -> Iterator[str]:
     """No job is held while there is a free place, and no place is kept for a job that does not need it."""
-    for job_type in (*CONCURRENCY, "hourly"):
-        if fault := _needlessly_held(world, job_type):
+    for job_type in ("plain", "patient", *CONCURRENCY, RATED):
+        if fault := _needlessly_held(model, world, job_type):
             yield fault
         held, passed = (world.lists.get(f"tq:limit:{job_type}:{name}", []) for name in ("held", "passed"))
         for job_id, count in Counter(passed).items():

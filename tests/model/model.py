@@ -20,6 +20,7 @@ End = How | Literal["finished", "postponed"]
 Kind = Literal["finished", "failed", "stopped", "retried", "returned", "postponed"]
 """What becomes of its job."""
 ENDED = frozenset(("finished", "failed", "stopped", "canceled"))
+CONCURRENCY = {"single": 1, "pair": 2}  # of the code
 IN_WINDOW = 2  # starts that the limit "hourly" allows in an hour
 CALLBACK_ATTEMPTS = 15
 
@@ -101,6 +102,10 @@ class Model:
         self.begun: set[tuple[str, str]] = set()  # all jobs and executions that have ever begun
         self.paused: set[str] = set()
         self.is_suspended = False
+        self.paused_types: set[str] = set()
+        self.most = dict(CONCURRENCY)  # how many jobs of a type may run at a time
+        self.changed: set[str] = set()  # types whose limits are not those of the code
+        self.above: dict[str, int] = {}  # how many ran when the limit became lower than that
         self.hourly_starts = 0  # in this hour
 
     def add(self, job: Job) -> Job:
@@ -145,12 +150,20 @@ class Model:
         assert not job.may_be_dropped, f"{job.name} was canceled or had expired, and {execution} has begun it"
         assert job.queue not in self.paused, f"{job.name} was begun from the paused queue {job.queue}"
         assert not self.is_suspended, f"{job.name} was begun while rq suspend holds"
+        assert job.type not in self.paused_types, f"{job.name} was begun, and its type {job.type} is paused"
         job.status, job.execution = "started", execution
         job.attempt += 1
         job.is_called = False
         self.begun.add((job_id, execution))
         if job.type == "hourly":
             self.hourly_starts += 1
+
+    def change_limits(self, job_type: str, most: int | None) -> None:
+        """Note how many jobs of a type may run from now on; None: any number."""
+        self.most.pop(job_type, None)
+        if most is not None:
+            self.most[job_type] = most
+            self.above[job_type] = sum(job.type == job_type for job in self.of("started"))
 
     # When a run has ended
 

@@ -8,7 +8,7 @@ from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.worker.decision import How
 from tests.model import invariants
 from tests.model.driver import QUEUES, SHORT, Call, Claimed, Engine, Group, Loss, Worker
-from tests.model.model import CALLBACK_ATTEMPTS, Batch, End, Job, Model
+from tests.model.model import CALLBACK_ATTEMPTS, CONCURRENCY, Batch, End, Job, Model
 from tests.model.world import World
 
 SCHEDULE = "daily"
@@ -169,6 +169,28 @@ class Play:
         else:
             self.engine.pause(queue)
         self.model.paused ^= {queue}
+        self.look()
+
+    def pause_type(self, job_type: str) -> None:
+        """Pause a job type, or resume it."""
+        (self.engine.resume_type if job_type in self.model.paused_types else self.engine.pause_type)(job_type)
+        self.model.paused_types ^= {job_type}
+        self.look()
+
+    def change_limits(self, job_type: str, most: int | None) -> None:
+        """Change the limits of a job type, or let those of the code hold again."""
+        if job_type in self.model.changed:
+            self.engine.reset_limits(job_type)
+            most = CONCURRENCY.get(job_type)
+        else:
+            self.engine.change_limits(job_type, most)
+        self.model.changed ^= {job_type}
+        self.model.change_limits(job_type, most)
+        self.look()
+
+    def start_worker_code(self) -> None:
+        """Let a worker start, which declares the limits of its code."""
+        self.engine.start_worker_code()
         self.look()
 
     def suspend(self) -> None:
@@ -373,6 +395,9 @@ class Play:
         jobs = [self.model.jobs[run.job_id] for run in call.received]
         for job in jobs:
             assert not job.must_be_alone, f"{job.name} must be claimed alone, and is in a group with {jobs}"
+            assert job.type not in self.model.changed, (
+                f"the limits of {job.type} hold, and {job.name} is in a group"
+            )
         assert sum(SHORT[job.type] for job in jobs) <= GROUP_MICROSECONDS, f"a group takes too long: {jobs}"
         assert len({job.queue for job in jobs}) == 1, f"a group is of several queues: {jobs}"
         queue = before.lists.get(f"rq:queue:{jobs[0].queue}", [])
@@ -396,7 +421,7 @@ class Play:
             if call.is_done or run.member not in self.world.leases:
                 expected = self.model.settle(run.job_id, run.execution, end)
                 if expected != "lost":
-                    invariants.check_release(self.world, self.model.jobs[run.job_id].type)
+                    invariants.check_release(self.model, self.world, self.model.jobs[run.job_id].type)
                 answer = call.settled.get(run.member)
                 if answer and run.member not in call.absorbed and not call.was_lost and answer != "dependents":
                     self._expect(answer, expected, f"the outcome {end} of {run.member}")
@@ -554,6 +579,10 @@ class Play:
         """Let all jobs come to their end: none may be left."""
         for queue in [*self.model.paused]:
             self.pause(queue)
+        for job_type in [*self.model.paused_types]:
+            self.pause_type(job_type)
+        for job_type in [*self.model.changed]:
+            self.change_limits(job_type, None)
         if self.model.is_suspended:
             self.suspend()
         self.rest()

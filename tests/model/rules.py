@@ -448,6 +448,22 @@ class Pauses(QueueMachine):
         self.play.suspend()
 
 
+class Types(QueueMachine):
+    """Job types that are paused, and limits that are changed while their jobs run."""
+
+    @rule(job_type=st.sampled_from(("plain", *LIMITED)))
+    def pause_or_resume_type(self, job_type: str) -> None:
+        self.play.pause_type(job_type)
+
+    @rule(job_type=st.sampled_from(("plain", "single", "pair")), most=st.sampled_from((1, 2, 3, None)))
+    def change_or_reset_limits(self, job_type: str, most: int | None) -> None:
+        self.play.change_limits(job_type, most)
+
+    @rule()
+    def start_worker_code(self) -> None:
+        self.play.start_worker_code()
+
+
 class RQTools(QueueMachine):
     """RQ's own code on the same data."""
 
@@ -503,7 +519,9 @@ class RQTools(QueueMachine):
         self.play.rq_fetch_all()
 
 
-class Everything(Work, Deaths, Losses, Claims, Options, Dependents, LimitedTasks, Operators, Pauses, RQTools):
+class Everything(
+    Work, Deaths, Losses, Claims, Options, Dependents, LimitedTasks, Operators, Pauses, Types, RQTools
+):
     """All rules."""
 
 
@@ -531,8 +549,12 @@ class Limiting(Work, Deaths, LimitedTasks, Operators):
     """Limits, and all ways in which a place is freed."""
 
 
+class ChangingTypes(Work, Deaths, Claims, LimitedTasks, Types):
+    """Job types that are paused and whose limits change, also while groups of their jobs run."""
+
+
 class BesideRQ(Work, Deaths, Operators, RQTools):
     """RQ's own code, while workers die and people cancel."""
 
 
-MACHINES = (Everything, LostAnswers, Claiming, Waiting, Changing, Pausing, Limiting, BesideRQ)
+MACHINES = (Everything, LostAnswers, Claiming, Waiting, Changing, Pausing, Limiting, ChangingTypes, BesideRQ)

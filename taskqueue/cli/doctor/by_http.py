@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any
@@ -142,6 +143,8 @@ def _unless_refused(about: str, made: Iterator[Check]) -> Iterator[Check]:
 
 def _cluster(operations: HttpOperations) -> Iterator[Check]:
     yield from map(checks.queue, operations.queues())
+    with suppress(ApiRefused):  # an older server has no such address; and a key for some types sees those alone
+        yield from checks.task_types(operations.limits())
     yield from checks.workers(operations.workers())
 
 

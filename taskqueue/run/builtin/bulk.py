@@ -1,5 +1,7 @@
 """Requeues, cancels or deletes all tasks that a search finds, at a limited rate: the job behind `POST /bulk`."""
 
+import math
+import time
 from datetime import datetime
 from typing import Annotated
 
@@ -51,7 +53,7 @@ def change_many(
     connection = task.connection if task else connect_for_requests(settings.redis_url)
     wanted = narrowed(action, read_query(q, seen_at), seen_at)
     try:
-        found = Listing(connection, settings.queues).find(wanted, types) if wanted else ()
+        found = Listing(connection, settings.queues).find_ids(wanted, types) if wanted else ()
         task_ids = at_most(found, most)
     except TooManyMatch as error:
         raise PermanentFailure(str(error)) from error
@@ -70,18 +72,20 @@ def count(
     seen_at: datetime,
     most: int,
     types: tuple[str, ...] | None = None,
+    seconds: float = math.inf,
 ) -> tuple[list[str], bool]:
     """Return the ids of at most `most` tasks that an action would change, and whether there are more.
 
-    Raises `QueryError`, `QueueUnavailable`.
+    It counts for about `seconds` at most: then there may be more. Raises `QueryError`, `QueueUnavailable`.
     """
     wanted = narrowed(action, read_query(search, seen_at), seen_at)
-    found: list[str] = []
-    for task in listing.find(wanted, types) if wanted else ():
-        if len(found) == most:
-            return found, True
-        found.append(task.id)
-    return found, False
+    found: dict[str, None] = {}
+    end = time.monotonic() + seconds
+    for ids in listing.find_ids(wanted, types) if wanted else ():
+        found |= dict.fromkeys(ids)
+        if len(found) > most or time.monotonic() > end:
+            return list(found)[:most], True
+    return list(found), False
 
 
 def submit(

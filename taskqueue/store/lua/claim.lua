@@ -33,6 +33,15 @@ local function has_expired(hash)
     return expires_at and (hash['tq:attempt'] or '0') == '0' and expires_at <= tonumber(precisely(0))
 end
 
+local special -- job types that are paused, or whose limits were changed; nil: there are none
+
+-- Returns the name of the job type whose limits hold for a job; nil: none do.
+local function limited_by(hash)
+    if hash['tq:limited'] then return hash['tq:limited'] end
+    local job_type = special and type_of(hash.description or '')
+    return job_type and special[job_type] and job_type
+end
+
 local function drop(job, hash, origin)
     local key = prefix .. ':job:' .. job
     if not hash['tq:cancel'] then redis.call('HSET', key, 'tq:expired', '1') end
@@ -45,14 +54,27 @@ local function open_queues()
     -- One EXISTS answers the usual case: nothing is suspended or paused.
     if redis.call('EXISTS', prefix .. ':suspended', 'tq:paused') == 0 then return { unpack(KEYS, 2) } end
     if redis.call('EXISTS', prefix .. ':suspended') == 1 then return nil end
-    local open = {}
+    local paused, open = {}, {}
+    for _, name in ipairs(with_care().careful('SMEMBERS', 'tq:paused')) do
+        paused[name] = true
+        local job_type = name:match('^%l+:(.*)$') -- "type:<type>" or "limits:<type>": set_limits.lua
+        if job_type then
+            special = special or {}
+            special[job_type] = true
+        end
+    end
     for i = 2, #KEYS do
-        if with_care().careful('SISMEMBER', 'tq:paused', KEYS[i]:sub(#prefix + 8)) == 0 then open[#open + 1] = KEYS[i] end
+        if not paused[KEYS[i]:sub(#prefix + 8)] then open[#open + 1] = KEYS[i] end
     end
     return open
 end
 
 local function next_attempt(hash) return string.format('%d', (tonumber(hash['tq:attempt']) or 0) + 1) end
+
+-- Returns the field for the release that runs a job, if there is one, or if there was another.
+local function release_of(hash)
+    if release ~= '' or hash['tq:release'] then return 'tq:release', release end
+end
 
 local function begin(queue_key, job, fields, hash, execution)
     local key, member = prefix .. ':job:' .. job, job .. ':' .. execution
@@ -62,12 +84,16 @@ local function begin(queue_key, job, fields, hash, execution)
         fields[#fields + 1] = origin
     end
     redis.call('HSET', key, 'status', 'started', 'started_at', rq_now, 'last_heartbeat', rq_now,
-        'worker_name', worker, 'origin', origin, 'tq:attempt', next_attempt(hash))
+        'worker_name', worker, 'origin', origin, 'tq:attempt', next_attempt(hash), release_of(hash))
     if hash['tq:called'] then -- RQ's own code has requeued it, so its next end needs a callback again
         redis.call('HDEL', key, 'tq:called')
         redis.call('ZADD', 'tq:callbacks:owed', time[1], job)
     end
-    if hash['tq:limited'] then limits_of(hash['tq:limited'], prefix, now, rq_now).begin_run(member) end
+    local limited = limited_by(hash)
+    if limited then
+        limits_of(limited, prefix, now, rq_now).begin_run(member)
+        if not hash['tq:limited'] then redis.call('HSET', key, 'tq:limited', limited) end -- its end frees the place
+    end
     if hash['tq:progress'] or hash['tq:reason'] then redis.call('HDEL', key, 'tq:progress', 'tq:reason') end
     if hash.ttl or hash.ended_at then redis.call('PERSIST', key) end -- a job may expire only while it waits
     redis.call('ZADD', prefix .. ':wip:' .. origin, precisely(lease), member)
@@ -82,8 +108,9 @@ local function begin_or_drop(queue_key, job, fields, hash, execution)
         drop(job, hash, queue_key:sub(#prefix + 8))
         return false
     end
-    if hash['tq:limited'] and not admitted then
-        if not limits_of(hash['tq:limited'], prefix, now, rq_now).admit(job) then return false end
+    local limited = limited_by(hash)
+    if limited and not admitted then
+        if not limits_of(limited, prefix, now, rq_now).admit(job) then return false end
         admitted = true
     end
     begin(queue_key, job, fields, hash, execution)

@@ -7,11 +7,13 @@ if short ~= '' then -- else a call would pay for functions that it does not use
     -- Returns how many microseconds a job takes at most, if it may be in a group; else nil.
     local function group_cost(queue_key, fields, hash)
         if hash.status ~= 'queued' or hash.origin ~= queue_key:sub(#prefix + 8) then return nil end
+        if limited_by(hash) then return nil end
         if (tonumber(hash.retries_left) or 0) < 1 then return nil end -- it must be safe to run once more
         -- No limits, callbacks, dependencies … RQ writes the fields of its own features, too, but empty.
         ordinary_fields = ordinary_fields or { created_at = 1, enqueued_at = 1, data = 1, origin = 1, status = 1,
             description = 1, timeout = 1, result_ttl = 1, failure_ttl = 1, retries_left = 1, retry_intervals = 1,
-            number_of_retries = 1, ['tq:attempts'] = 1, ['tq:attempt'] = 1, ['tq:trace'] = 1, ['tq:tags'] = 1 }
+            number_of_retries = 1, ['tq:attempts'] = 1, ['tq:attempt'] = 1, ['tq:trace'] = 1, ['tq:tags'] = 1,
+            ['tq:by'] = 1, ['tq:release'] = 1 }
         for i = 1, #fields, 2 do
             if fields[i + 1] ~= '' and not ordinary_fields[fields[i]] then return nil end
         end
@@ -27,7 +29,7 @@ if short ~= '' then -- else a call would pay for functions that it does not use
             members[i] = each.job .. ':' .. each.execution
             leases[2 * i - 1], leases[2 * i] = ends, members[i]
             redis.call('HSET', prefix .. ':job:' .. each.job, 'status', 'started', 'started_at', rq_now,
-                'worker_name', worker, 'tq:attempt', next_attempt(each.hash))
+                'worker_name', worker, 'tq:attempt', next_attempt(each.hash), release_of(each.hash))
         end
         redis.call('ZADD', prefix .. ':wip:' .. queue_key:sub(#prefix + 8), unpack(leases))
         redis.call('SADD', executions_key, unpack(members))

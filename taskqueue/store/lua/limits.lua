@@ -1,8 +1,9 @@
 -- The limits of a job type, for all workers together: how many of its jobs run at the same time, and how many begin
--- in a period. Loaded before settle_and_claim.lua and release_limits.lua, which call limits_of().
+-- in a period; and the pause of a job type. Loaded before the scripts that call limits_of().
 --
---   tq:limits                set of the job types that have limits, or had some
---   tq:limit:<type>          hash: concurrency; count and seconds. What is missing is not limited
+--   tq:limits                set of the job types that have limits, had some, or were paused
+--   tq:limit:<type>          hash: concurrency; count and seconds. What is missing is not limited. paused: since when
+--                            nothing of it begins; changed: since when the limits are not those of the code
 --   tq:limit:<type>:running  set of <job>:<execution>
 --   tq:limit:<type>:starts   when the last `count` of its jobs began, the latest first
 --   tq:limit:<type>:held     list of jobs that were taken off their queues and may not begin yet, in their order
@@ -14,11 +15,14 @@
 local function limits_of(job_type, prefix, now, rq_now)
     local MOST_RELEASED = 1000 -- in one call: a limit may have been removed
     local limits, key = {}, 'tq:limit:' .. job_type
-    local concurrency, count, seconds = unpack(redis.call('HMGET', key, 'concurrency', 'count', 'seconds'))
+    local concurrency, count, seconds, paused =
+        unpack(redis.call('HMGET', key, 'concurrency', 'count', 'seconds', 'paused'))
     concurrency, count = tonumber(concurrency), tonumber(count)
 
     local function has_room()
+        if paused then return false end
         local passed = redis.call('LLEN', key .. ':passed')
+        if not (concurrency or count) then return passed < MOST_RELEASED end -- a longer list would take long
         if concurrency and redis.call('SCARD', key .. ':running') + passed >= concurrency then return false end
         if not count then return true end
         if passed >= count then return false end
@@ -28,10 +32,11 @@ local function limits_of(job_type, prefix, now, rq_now)
 
     -- Returns whether a job that was popped may begin. If not, holds it.
     function limits.admit(job)
-        if redis.call('LREM', key .. ':passed', 1, job) == 1 then return true end
+        local has_passed = redis.call('LREM', key .. ':passed', 1, job) == 1
+        if has_passed and not paused then return true end
         if redis.call('EXISTS', key .. ':held') == 0 and has_room() then return true end
-        redis.call('RPUSH', key .. ':held', job)
-        redis.call('HSET', prefix .. ':job:' .. job, 'status', 'rate_limited')
+        redis.call(has_passed and 'LPUSH' or 'RPUSH', key .. ':held', job)
+        redis.call('HSET', prefix .. ':job:' .. job, 'status', 'rate_limited', 'tq:limited', job_type)
         return false
     end
 
@@ -48,6 +53,18 @@ local function limits_of(job_type, prefix, now, rq_now)
 
     -- Keeps the place of a job that is put back to the front of its queue.
     function limits.keep_place(job) redis.call('RPUSH', key .. ':passed', job) end
+
+    -- Holds the jobs again that were to begin next: the type was paused, or its limits were changed.
+    function limits.take_back()
+        for _ = 1, redis.call('LLEN', key .. ':passed') do
+            local job = redis.call('RPOP', key .. ':passed')
+            local status, origin = unpack(redis.call('HMGET', prefix .. ':job:' .. job, 'status', 'origin'))
+            if status == 'queued' and redis.call('LREM', prefix .. ':queue:' .. origin, 1, job) == 1 then
+                redis.call('LPUSH', key .. ':held', job)
+                redis.call('HSET', prefix .. ':job:' .. job, 'status', 'rate_limited')
+            end
+        end
+    end
 
     function limits.release()
         for _ = 1, MOST_RELEASED do

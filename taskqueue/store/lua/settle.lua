@@ -19,11 +19,18 @@ local function keep_for(key, ttl)
 end
 
 local function keep_result(at, key, ttl)
-    local how, _, execution, _, began, ended, _, text = unpack(ARGV, at + 1, at + 8)
+    local how, job, execution, _, began, ended, _, text = unpack(ARGV, at + 1, at + 8)
     local fields = {
         'type', RESULT[how], 'worker_name', worker, 'execution_id', execution,
         'execution_started_at', began, 'execution_ended_at', ended,
     }
+    if how ~= 'finished' then -- of a run that finished, the job's hash has them
+        local attempt, ran, by_worker = unpack(redis.call('HMGET', prefix .. ':job:' .. job,
+            'tq:attempt', 'tq:release', 'worker_name'))
+        fields[4] = by_worker or worker -- else that which has found the job lost
+        fields[#fields + 1], fields[#fields + 2] = 'tq:attempt', attempt or ''
+        if ran and ran ~= '' then fields[#fields + 1], fields[#fields + 2] = 'tq:release', ran end
+    end
     if text ~= '' then
         fields[#fields + 1] = how == 'finished' and 'return_value' or 'exc_string'
         fields[#fields + 1] = text

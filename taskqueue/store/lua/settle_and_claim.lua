@@ -23,6 +23,7 @@
 --                                        '': claim any jobs, which all begin at once. Else: claim one job, of any
 --                                        type; or a group of several that are all of these types
 -- ARGV[11]  again                        '1': this call is sent again, because its answer was lost
+-- ARGV[12]  release                      the worker's RELEASE; '': it has none
 -- and, for each outcome, the number of its fields and the fields:
 --    1  outcome       finished, failed, stopped, retried, postponed, returned
 --    2  job           the job's id

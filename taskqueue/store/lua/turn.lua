@@ -1,8 +1,8 @@
 -- What the parts of settle_and_claim.lua share: its arguments, the time, the keys of a job.
 -- Loaded behind wrong_types.lua, callback.lua and limits.lua, and before settle.lua, claim.lua, claim_group.lua and
 -- settle_and_claim.lua.
-local prefix, worker, lease, kind, io_types, look, rq_now, claim, most, short, again = unpack(ARGV, 1, 11)
-local FIRST_OUTCOME = 12
+local prefix, worker, lease, kind, io_types, look, rq_now, claim, most, short, again, release = unpack(ARGV, 1, 12)
+local FIRST_OUTCOME = 13
 local worker_key = KEYS[1]
 local executions_key = worker_key .. ':executions'
 -- Redis's clock: those of the workers may differ. Times are sent as text, because it costs Redis a microsecond to

@@ -1,5 +1,6 @@
 """`/bulk`: requeue, cancel or delete all tasks that a search finds, as a task that can be watched and stopped."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -111,9 +112,14 @@ def views(queue: TaskQueue, listing: Listing) -> Blueprint:
     return blueprint
 
 
-def count(listing: Listing, action: Action, search: str, seen_at: datetime, most: int) -> tuple[list[str], bool]:
-    """Return the ids of at most `most` tasks that the caller's action would change, and whether there are more."""
-    return bulk.count(listing, action, search, seen_at, most, caller_types())
+def count(
+    listing: Listing, action: Action, search: str, seen_at: datetime, most: int, seconds: float = math.inf
+) -> tuple[list[str], bool]:
+    """Return the ids of at most `most` tasks that the caller's action would change, and whether there are more.
+
+    It counts for about `seconds` at most.
+    """
+    return bulk.count(listing, action, search, seen_at, most, caller_types(), seconds)
 
 
 def submit(

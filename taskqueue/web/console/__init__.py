@@ -25,6 +25,7 @@ from taskqueue.control.failed_tasks import FailedTasks
 from taskqueue.control.ignored_failures import IgnoredFailures
 from taskqueue.control.operations import Operations
 from taskqueue.control.pauses import Pauses
+from taskqueue.control.type_limits import TypeControl
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.schedule_store import Schedules
@@ -50,6 +51,7 @@ PAGES = (  # the view of each page, its name, and its key behind "g"
     ("console.tasks", "Tasks", "t"),
     ("console.failures", "Failures", "f"),
     ("console.queues", "Queues", "q"),
+    ("console.types", "Types", "y"),
     ("console.workers", "Workers", "w"),
     ("console.schedule_list", "Schedules", "s"),
     ("console.batches", "Batches", "a"),
@@ -85,6 +87,7 @@ class Services:
     operations: Operations
     failed_tasks: FailedTasks
     pauses: Pauses
+    type_control: TypeControl
     schedules: Schedules
     batches: Batches
     explainer: Explainer
@@ -124,6 +127,7 @@ def mount(app: Flask, services: Services) -> None:
         submit,
         task,
         tasks,
+        types,
         workers,
     )
 
@@ -154,6 +158,6 @@ def mount(app: Flask, services: Services) -> None:
             "now": lambda: datetime.now(UTC),
         }
     )
-    for page in (now, tasks, task, failures, bulk, batches, queues, workers, schedules, changes, submit):
+    for page in (now, tasks, task, failures, bulk, batches, queues, types, workers, schedules, changes, submit):
         page.register(blueprint, services)
     app.register_blueprint(blueprint)

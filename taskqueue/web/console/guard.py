@@ -17,6 +17,7 @@ from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import ApiKey, Scope, find_key
 from taskqueue.store.connection import redis_errors
 from taskqueue.telemetry.changes import ANYBODY
+from taskqueue.telemetry.trace import current_sender
 from taskqueue.web.console import PREFIX, Services
 from taskqueue.web.console.sessions import LONGEST_SECONDS, Session, Sessions
 from taskqueue.web.http.access import caller, caller_sees
@@ -115,6 +116,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
             "may": may,
             "who": who,
             "sees": caller_sees,
+            "sees_all": sees_all,
             "needs_session": needs_session,
         }
     )
@@ -222,10 +224,12 @@ def _let_in(session: Session, settings: Settings) -> bool:
     key: ApiKey | None = next((key for key in settings.api_keys if key.digest == session.proof), None)
     if key:
         g.caller = key
+        current_sender.set(key.name)
         return True
     login = settings.dashboard_auth
     if login and hmac.compare_digest(session.proof, _login_proof(login)):
         g.console_user = login[0]
+        current_sender.set(login[0])
         return True
     return False
 

@@ -1,7 +1,7 @@
 """The page of a task: what it is, why it waits or how it ended, each attempt, its log, and what can be done."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
@@ -13,7 +13,7 @@ from taskqueue.errors import QueueUnavailable, UnknownTask
 from taskqueue.monitor.events import EventCursor, TaskEvent, follow
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import ENDED, Field, decoded, job_key
-from taskqueue.tasks.log_lines import read_lines
+from taskqueue.tasks.log_lines import StoredLine, read_lines
 from taskqueue.tasks.task import Task
 from taskqueue.tasks.task_filter import Summary
 from taskqueue.telemetry.trace import Trace
@@ -51,6 +51,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
             payload=_pretty(task.payload),
             result=_pretty(task.result),
             lines=lines[-LINES_SHOWN:],
+            lines_of=_by_attempt(lines[-LINES_SHOWN:]) if len(task.runs) > 1 else {},  # else it is the log below
             hidden_lines=max(0, len(lines) - LINES_SHOWN),
             related=_related(services, task),
             trace=_trace(services, task_id),
@@ -99,6 +100,14 @@ def register(blueprint: Blueprint, services: Services) -> None:
             except UnknownTask:
                 pass
         return redirect(url_for("console.tasks", q=search))
+
+
+def _by_attempt(lines: Sequence[StoredLine]) -> dict[int, list[StoredLine]]:
+    """Return the lines of each attempt."""
+    by_attempt: dict[int, list[StoredLine]] = {}
+    for line in lines:
+        by_attempt.setdefault(line.attempt, []).append(line)
+    return by_attempt
 
 
 def _related(services: Services, task: Task) -> dict[str, list[Summary]]:

@@ -7,7 +7,8 @@ from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from taskqueue.control.bulk import ACTIONS, Action, apply
-from taskqueue.monitor.finding import no_worker, queue_paused, suspended
+from taskqueue.jobtypes.limits import read_states
+from taskqueue.monitor.finding import no_worker, queue_paused, suspended, type_paused
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import ENDED, SUSPENDED
 from taskqueue.tasks.listing import Page, cursor, position_of
@@ -33,7 +34,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
     @blueprint.get("/tasks")
     def tasks() -> ResponseReturnValue:
         search = request.args.get("q", "").strip()
-        error, page = "", Page([], None)
+        error, wanted, page = "", TaskFilter(), Page([], None)
         try:
             wanted = read_query(search)
             page = find(services, wanted, request.args.get("cursor", ""))
@@ -46,7 +47,8 @@ def register(blueprint: Blueprint, services: Services) -> None:
             error=error,
             tasks=page.tasks,
             next=address,
-            is_first="cursor" not in request.args,
+            is_live="cursor" not in request.args and not wanted.id,  # that it looks at many ids is said once
+            looks_further=bool(page.next and wanted.id and not page.tasks),
             reasons=_reasons(services, page.tasks),
             words=completions(services),
             qualifiers=QUALIFIERS,
@@ -100,6 +102,8 @@ def completions(services: Services) -> list[str]:
             "tag:",
             "id:",
             "worker:",
+            "by:",
+            "release:",
             "group:",
         ),
     ]
@@ -113,6 +117,7 @@ def _reasons(services: Services, tasks: list[Summary]) -> dict[str, str]:
     with redis_errors():
         is_suspended = bool(services.connection.exists(SUSPENDED))
     of_queue: dict[str, str] = {}
+    states = read_states(services.connection, sorted({task.type for task in waiting}))
     for queue in services.cluster_state.queues():
         if is_suspended:
             of_queue[queue.name] = suspended().message
@@ -122,4 +127,11 @@ def _reasons(services: Services, tasks: list[Summary]) -> dict[str, str]:
             of_queue[queue.name] = no_worker(queue.name).message
     kinds = {"scheduled": "It waits for its time.", "deferred": "It waits for other tasks."}
     fallback = "It waits for its turn."
-    return {task.id: of_queue.get(task.queue) or kinds.get(task.status, fallback) for task in waiting}
+    return {
+        task.id: (
+            (states[task.type].stops and type_paused(task.type).message)
+            or of_queue.get(task.queue)
+            or kinds.get(task.status, fallback)
+        )
+        for task in waiting
+    }

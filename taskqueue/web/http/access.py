@@ -5,6 +5,7 @@ from flask import Flask, Response, g, request
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import InvalidSetting, UnknownTask
 from taskqueue.settings.api_keys import ApiKey, find_key
+from taskqueue.telemetry.trace import current_sender
 from taskqueue.web.http.client_network import client_network
 from taskqueue.web.http.endpoint import Endpoint, endpoint_of
 from taskqueue.web.http.guesses import Guesses
@@ -50,6 +51,7 @@ def register(app: Flask, queue: TaskQueue, *, except_blueprints: tuple[str, ...]
         if key is None:
             return _too_many_guesses(guesses) or _unauthenticated()
         g.caller = key
+        current_sender.set(key.name)
         # A view without a declaration needs the widest scope.
         return _scope_missing(key, declared) or _type_missing(key, declared, queue)
 

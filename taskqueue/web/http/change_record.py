@@ -25,14 +25,17 @@ def register(app: Flask, changes: Changes, *, dashboard: str) -> None:
         ):
             key = caller()
             who = key.name if key else ANYBODY
-            query = request.query_string.decode(errors="replace")
-            changes.record(who, "http", declared.change, _target(), query, g.get("changed_type", ""))
+            detail = g.get("change_detail") or request.query_string.decode(errors="replace")
+            changes.record(who, "http", declared.change, _target(), detail, g.get("changed_type", ""))
         return response
 
 
-def note_task_type(task_type: str) -> None:
-    """Note the task type of what this request changes: a key limited to it may see the change."""
-    g.changed_type = task_type
+def note_task_type(task_type: str, detail: str = "") -> None:
+    """Note the task type of what this request changes: a key limited to it may see the change.
+
+    `detail`: for people, in place of the query.
+    """
+    g.changed_type, g.change_detail = task_type, detail
 
 
 def _target() -> str:

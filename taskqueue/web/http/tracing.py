@@ -3,7 +3,7 @@
 from flask import Flask, Response, g, request
 
 from taskqueue.telemetry.spans import attribute, span
-from taskqueue.telemetry.trace import Trace, current_trace
+from taskqueue.telemetry.trace import Trace, current_sender, current_trace
 
 
 def register(app: Flask) -> None:
@@ -14,6 +14,7 @@ def register(app: Flask) -> None:
         headers = request.headers
         # The trace stays until this thread's next request: gunicorn logs a request after the application is done.
         current_trace.set(Trace.of_request(headers.get("X-Request-Id"), headers.get("traceparent")))
+        current_sender.set("")
         route = str(request.url_rule or "")
         attributes = {"http.request.method": request.method, "http.route": route}
         g.span = span(f"{request.method} {route}".rstrip(), "SERVER", attributes)

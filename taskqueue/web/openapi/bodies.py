@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from taskqueue.control.failed_tasks import Group
+from taskqueue.control.type_limits import TypeLimits
 from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.schedule import Schedule
 from taskqueue.enqueue.schedule_json import ScheduleJson
@@ -44,6 +45,7 @@ from taskqueue.web.api.series import SeriesJson, SpanJson
 from taskqueue.web.api.submit import AcceptedJson
 from taskqueue.web.api.task_list import PageJson
 from taskqueue.web.api.task_types import TaskTypesJson
+from taskqueue.web.api.type_limits import LimitsBody, LimitsJson
 from taskqueue.web.http.json_text import plain
 from taskqueue.web.openapi.example import FORMATS, payload_example, result_example
 
@@ -91,6 +93,11 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
     group = Group(
         group="3f0a1c9b7d52", type=name, error="ConnectionError: the line is down", count=1,
         first_failed_at=ended_at, last_failed_at=ended_at, examples=(OTHER_ID,), by_hour=(0,) * 23 + (1,),
+    )  # fmt: skip
+    limits = TypeLimits(
+        task_type=name, paused=False, paused_at=None, concurrency=2, rate="10/minute", changed_at=BEGAN,
+        code_concurrency=job_type.limits.concurrency, code_rate=job_type.limits.rate, running=1, held=0,
+        next_start=None,
     )  # fmt: skip
     counts = TaskCounts(queued=2, held=0, scheduled=0, deferred=0, processing=1, complete=46, failed=1, canceled=0)
     worker = WorkerView(
@@ -164,6 +171,10 @@ def body_examples(job_type: JobType, first_queue: str) -> Mapping[Any, Any]:
         ),
         TaskTypeJson: task_type_json(job_type),
         TaskTypesJson: TaskTypesJson(task_types=[task_type_json(job_type)]),
+        LimitsBody: {"concurrency": 2, "rate": "10/minute"},
+        TypeLimits: limits,
+        ("type_limits.pause", 200): replace(limits, paused=True, paused_at=BEGAN),
+        LimitsJson: LimitsJson(limits=[limits]),
         PauseJson: PauseJson(name=queue, paused=True),
         ("pauses.resume", 200): PauseJson(name=queue, paused=False),
         MatchingJson: MatchingJson(matching=1, more=False, examples=[OTHER_ID]),

@@ -17,7 +17,7 @@ from rq.timeouts import JobTimeoutException
 
 from taskqueue.call import Call
 from taskqueue.hooks import registry as hooks
-from taskqueue.telemetry.trace import Trace, current_trace
+from taskqueue.telemetry.trace import Trace, current_sender, current_trace
 from taskqueue.worker.decision import Ending, How
 from taskqueue.worker.error import current_error
 from taskqueue.worker.io_process.threads import Threads, raise_in_thread
@@ -83,10 +83,11 @@ class Run:
             None  # it was given up, or has failed and the `@when_failed` hooks are called
         )
 
-    def enter(self, trace: Trace | None) -> None:
+    def enter(self, trace: Trace | None, sent_by: str) -> None:
         """Let the code of this context belong to the run."""
         _current_job.set(self.job)
         current_trace.set(trace)
+        current_sender.set(sent_by)
         current_output.set(self.output)
 
 

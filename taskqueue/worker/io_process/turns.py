@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from taskqueue.errors import UnknownJobType
 from taskqueue.jobtypes.names import registered_type
-from taskqueue.telemetry.trace import Trace
+from taskqueue.telemetry.trace import Trace, sender_of
 from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.capture import SharedCapture
 from taskqueue.worker.horse_channel import AWAKE, IDLE, IDLE_OTHERS, SUSPENDED, Phase, State
@@ -315,7 +315,7 @@ class Turns:
             return None
         self._job_log.begins(job)
         self._outcomes.count_wait(job, fields, began)
-        run.context.run(run.enter, Trace.of_job(fields))
+        run.context.run(run.enter, Trace.of_job(fields), sender_of(fields))
         self.running[execution] = run
         return run
 

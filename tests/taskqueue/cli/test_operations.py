@@ -253,3 +253,23 @@ def test_each_command_has_help_with_an_example(here: Run, capsys: pytest.Capture
         text = capsys.readouterr().out
         assert "python -m taskqueue" in text.partition("\nexample")[2], command
         assert "--json" in text
+
+
+def test_a_task_type_is_paused_and_resumed(run: Run, redis: Redis) -> None:
+    assert run("pause", "--type", "generic").out == "The task type 'generic' is paused.\n"
+    assert redis.sismember("tq:paused", "type:generic")
+    assert run("resume", "--type", "generic").out == "The task type 'generic' is resumed.\n"
+    assert not redis.exists("tq:paused")
+    assert "no task type 'nothing'" in run("pause", "--type", "nothing").err
+    with pytest.raises(SystemExit, match="2"):
+        run("pause")
+
+
+def test_limits_are_changed_and_set_back(run: Run) -> None:
+    changed = json.loads(run("--json", "limits", "generic", "--concurrency", "2", "--rate", "10/minute").out)
+    assert [(row["concurrency"], row["rate"]) for row in changed] == [(2, "10/minute")]
+    assert "10/minute" in run("limits").out
+    (row,) = json.loads(run("--json", "limits", "generic", "--reset").out)
+    assert (row["concurrency"], row["changed_at"]) == (None, None)
+    assert run("limits", "generic").code == 2
+    assert "rate must be" in run("limits", "generic", "--rate", "often").err

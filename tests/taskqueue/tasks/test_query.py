@@ -124,6 +124,58 @@ def test_a_search_finds_more_than_one_page_reads(
 ) -> None:
     tasks = {queue.submit("generic", {}, SubmitOptions(queue="low")).id for _ in range(450)}
     queue.submit("week", {"of": "2026-11-23"}, SubmitOptions(queue="high"))
-    assert {task.id for task in listing.find(read_query("type:generic"))} == tasks
-    assert {task.id for task in listing.find(read_query("status:queued queue:low"))} == tasks
-    assert list(listing.find(read_query("type:generic"), {"email"})) == []
+    assert set(found(listing, "type:generic")) == tasks
+    assert set(found(listing, "status:queued queue:low")) == tasks
+    assert found(listing, "type:generic", {"email"}) == []
+
+
+def found(listing: Listing, search: str, job_types: set[str] | None = None) -> list[str]:
+    return [task_id for some in listing.find_ids(read_query(search), job_types) for task_id in some]
+
+
+SEARCHES = (
+    *("type:generic", "type:generic,week", "status:queued", "status:canceled", "status:failed,canceled"),
+    *("queue:low", "tag:red", "tag:red tag:blue", "tag:red status:queued", "created:<2h", "created:>2h"),
+    *("created:<2h status:canceled", "worker:ada", "group:3f0a1c9b7d52", "failed:<2h", "failed:>2h", "ran:>1s"),
+)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_redis_and_pages_agree_on_what_a_search_finds(
+    queue: TaskQueue, listing: Listing, settings: Settings, redis: Redis, search: str
+) -> None:
+    operations = Operations(redis, settings.failure_ttl_seconds)
+    options = SubmitOptions(queue="low", tags=("blue", "red"))
+    some = [queue.submit("generic", {}, each).id for each in (SubmitOptions(), options, options)]
+    some += [queue.submit("week", {"of": "2026-11-23"}, SubmitOptions(tags=("red",))).id for _ in range(3)]
+    operations.cancel(some[0])
+    operations.cancel(some[3])
+    redis.hset(f"rq:job:{some[3]}", mapping={"status": "failed", "tq:expired": "1"})
+    failed = {"status": "failed", "tq:failure": "3f0a1c9b7d52 week ValueError: N", "worker_name": "ada"}
+    ran = {"started_at": "2026-11-25T00:00:00.000000Z", "ended_at": "2026-11-25T00:00:05.000000Z"}
+    redis.lrem("rq:queue:default", 0, some[4])
+    redis.hset(f"rq:job:{some[4]}", mapping=failed | ran)
+    redis.zadd("rq:failed:default", {some[4]: 2_000_000_000})
+    assert sorted(found(listing, search)) == sorted(ids(listing, search))
+
+
+def test_a_search_that_few_tasks_fit_reads_few(queue: TaskQueue, listing: Listing, redis: Redis) -> None:
+    tagged = queue.submit("generic", {}, SubmitOptions(tags=("customer:4711",))).id
+    for _ in range(30):
+        queue.submit("generic", {})
+    redis.config_resetstat()
+    assert found(listing, "tag:customer:4711 status:queued,scheduled,failed,complete") == [tagged]
+    assert redis.info("commandstats")["cmdstat_hmget"]["calls"] == 1
+
+
+def test_an_id_is_found_by_its_beginning_however_old_it_is(
+    queue: TaskQueue, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskqueue.tasks.listing.IDS_STEP", 2)
+    monkeypatch.setattr("taskqueue.tasks.listing.IDS_SECONDS", 0)  # one step, then another page
+    tasks = [queue.submit("generic", {}).id for _ in range(9)]
+    for task in tasks:
+        assert ids(listing, f"id:{task[:8]}") == [task]
+    assert ids(listing, "id:ffffffff-ffff") == []
+    assert ids(listing, f"id:{tasks[0][:8]} created:<1h") == tasks[:1]
+    assert ids(listing, f"id:{tasks[0][:8]} created:>1h") == []

@@ -10,6 +10,7 @@ from redis import Redis
 from redis.client import Monitor
 
 from taskqueue.control.operations import Operations
+from taskqueue.control.type_limits import TypeControl
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.limits import Limits, declare, held_position, limit_usage
@@ -170,3 +171,36 @@ def test_a_limit_that_is_taken_away_lets_all_go_on(
     wait_until(lambda: limit_usage(redis, "two-at-a-time", TWO).held == 2, what="two to be held")
     declare(redis, {"two-at-a-time": job_types["generic"]})  # as newer code does
     wait_until(lambda: redis.zcard("rq:wip:default") == 4, what="all to run")
+
+
+def test_a_paused_type_waits_through_restarts_and_goes_on_within_a_second(
+    start: Start, queue: TaskQueue, redis: Redis, job_types: JobTypes
+) -> None:
+    control = TypeControl(redis, job_types)
+    control.pause("generic")
+    start()
+    tasks = [queue.submit("generic", {}).id for _ in range(3)]
+    until(queue, queue.submit("week", {"of": "2026-11-23"}).id, "complete")
+    start()
+    until(queue, queue.submit("week", {"of": "2026-11-23"}, SubmitOptions(queue="low")).id, "complete")
+    assert [queue.get(task).status for task in tasks] == ["queued"] * 3
+    control.resume("generic")
+    wait_until(
+        lambda: all(queue.get(task).status == "complete" for task in tasks), SLACK, what="the tasks to be complete"
+    )
+
+
+def test_a_rate_that_is_changed_while_jobs_run_holds_within_a_second(
+    start: Start, queue: TaskQueue, redis: Redis, job_types: JobTypes
+) -> None:
+    start()
+    until(queue, queue.submit("generic", {}).id, "complete")
+    control = TypeControl(redis, job_types)
+    control.change("generic", Limits(rate="1/hour"))
+    tasks = [queue.submit("generic", {}).id for _ in range(3)]
+    wait_until(lambda: control.of("generic").held == 2, SLACK, what="two to be held")
+    assert queue.get(tasks[1]).held_by_limit
+    control.reset("generic")
+    wait_until(
+        lambda: all(queue.get(task).status == "complete" for task in tasks), SLACK, what="the tasks to be complete"
+    )

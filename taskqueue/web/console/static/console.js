@@ -73,6 +73,13 @@ if (pause && live().length) {
 }
 timer = setTimeout(refresh, REFRESH_MS);
 
+// On a phone the navigation is longer than the screen.
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
+// The beginning of an id is looked for in some of the tasks at a time.
+const further = document.querySelector("[data-further]");
+if (further) location.replace(further.href);
+
 // ── A task that runs: its events instead of polling ───────────────────────────────────────────────────────────────
 
 const events = document.querySelector("[data-events]");

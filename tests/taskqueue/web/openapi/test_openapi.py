@@ -221,6 +221,7 @@ def test_whatever_is_not_there_is_answered_as_in_the_example(
         ("put", "/schedules/{name}", 400, {"data": "x", "content_type": "application/json"}),
         ("put", "/schedules/{name}", 413, {"json": "x" * 2**16}),
         ("put", "/schedules/{name}", 422, {"json": {"task_type": "emial", "interval": 60}}),
+        ("put", "/task-types/{name}/limits", 422, {"json": {"concurrency": 0}}),
         ("post", "/requeue", 422, {"query_string": {"queue": "hihg"}}),
         ("post", "/files", 413, {"data": b"x" * (2**24 + 1), "content_type": "image/png"}),
     ],
@@ -228,7 +229,7 @@ def test_whatever_is_not_there_is_answered_as_in_the_example(
 def test_what_is_wrong_is_answered_as_in_the_example(
     client: FlaskClient, document: dict[str, Any], method: str, path: str, status: int, request_: dict[str, Any]
 ) -> None:
-    given = problem(client.open(PARAMETER.sub("nightly", path), method=method.upper(), **request_), status)
+    given = problem(client.open(PARAMETER.sub("generic", path), method=method.upper(), **request_), status)
     example = problem_example(document, method, path, status)
     assert (given["type"], given["title"]) == (example["type"], example["title"])
 
