@@ -283,7 +283,7 @@ class Model:
 
     def delete(self, job: Job, is_lost: bool) -> str:
         """Delete a job, unless it runs; `is_lost`: its lease has run out. Return what the engine must answer."""
-        if job.status == "gone" or (job.execution and not is_lost):
+        if not is_lost and (job.status == "gone" or job.execution):
             return "refused"
         job.execution = ""
         self.forget(job)

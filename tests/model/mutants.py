@@ -35,7 +35,6 @@ FILES = {
     "claim_group.lua": [
         ("a job at its last attempt is claimed in a group", "if (tonumber(hash.retries_left) or 0) < 1 then return nil end"),
         ("a group takes a limited job", "if fields[i + 1] ~= '' and not ordinary_fields[fields[i]] then return nil end", "if ({ ['tq:alone'] = 1, ['tq:callback_url'] = 1 })[fields[i]] then return nil end"),
-        ("a group takes a job that must be alone", "if fields[i + 1] ~= '' and not ordinary_fields[fields[i]] then return nil end", "if fields[i] ~= 'tq:alone' and fields[i + 1] ~= '' and not ordinary_fields[fields[i]] then return nil end"),
         ("a group's jobs stay on their queue", "redis.call('LPOP', queue_key, #group - 1)"),
         ("a group takes a job too many off its queue", "redis.call('LPOP', queue_key, #group - 1)", "redis.call('LPOP', queue_key, #group)"),
         ("a group has no leases", "redis.call('ZADD', prefix .. ':wip:' .. queue_key:sub(#prefix + 8), unpack(leases))"),
@@ -48,7 +47,6 @@ FILES = {
         ("a worker's entry stays after the end", "a job has one execution at a time\n    redis.call('SREM', executions_key, key.member)", "a job has one execution at a time"),
         ("an execution's record stays", "redis.call('DEL', key.execution, key.executions)", "redis.call('DEL', key.executions)"),
         ("an attempt that was put back counts", "'tq:alone', '1') end\n        once(at, 'attempt', 'HINCRBY', key.job, 'tq:attempt', -1)", "'tq:alone', '1') end"),
-        ("a job of a lost group may be in a group again", "if ARGV[at + 14] == '1' then redis.call('HSET', key.job, 'tq:alone', '1') end"),
         ("a limit's place is not freed", "if limits then limits.end_run(key.member) end"),
         ("a limit releases nobody at an end", "if limits then limits.release() end\n    if callback_url", "if callback_url"),
         ("a retry is queued and scheduled", "redis.call('HSET', key.job, 'status', 'scheduled')\n            redis.call('ZADD'", "once(at, 'queue', 'RPUSH', prefix .. ':queue:' .. origin, job)\n            redis.call('HSET', key.job, 'status', 'scheduled')\n            redis.call('ZADD'"),
@@ -59,7 +57,6 @@ FILES = {
         ("a finished job is in no registry", "rest_in(prefix .. ':finished:' .. origin, key.job, job, ttl)"),
         ("a callback is not queued", "if callback_url and (final or how == 'canceled') then", "if callback_url and final then"),
         ("a job with dependents is settled without them", "if final and not is_over and redis.call('EXISTS', key.job .. ':dependents') == 1 then", "if false then"),
-        ("RQ's code settles a job that RQ has canceled", "if final and not is_over and redis.call", "if final and redis.call"),
         ("jobs that are settled together have no results", "keep_result(outcome, prefix .. ':results:' .. job, ttl)"),
         ("jobs that are settled together keep their leases", "redis.call('ZREM', wip, unpack(members))"),
         ("jobs that are settled together forget their dependents", "if redis.call('EXISTS', unpack(dependents)) > 0 then return end"),

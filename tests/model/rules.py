@@ -244,10 +244,13 @@ class Claims(QueueMachine):
         self.play.go_on(worker, worker.groups[0], end, claims, loses)
 
     @precondition(some_worker(has_group))
-    @rule(number=NUMBER)
-    def end_early(self, number: int) -> None:
+    @rule(number=NUMBER, finished=st.integers(0, 2))
+    def end_early(self, number: int, finished: int) -> None:
         worker = self.worker(number, has_group)
-        self.play.end_early(worker, worker.groups[0])
+        group = worker.groups[0]
+        for _ in range(min(finished, len(group.to_begin))):
+            self.play.go_on(worker, group, "finished", 0)
+        self.play.end_early(worker, group)
 
     @precondition(some_worker(has_group))
     @rule(number=NUMBER, finished=st.integers(0, 2), how=DEATH)
