@@ -71,6 +71,11 @@ class State(NamedTuple):
     ended: int = 0  # how many bytes of outcomes of the group's jobs are valid
 
     @property
+    def member(self) -> bytes:
+        """The run as <job>:<execution>, as Redis keeps it."""
+        return f"{self.job}:{self.execution}".encode()
+
+    @property
     def runs_in_group(self) -> bool:
         """Whether the horse runs a job of a group, of which others may not have begun."""
         return self.phase is Phase.RUNNING and self.execution != self.claim

@@ -125,6 +125,11 @@ class HorseProcess:
         state = self.channel.read()
         return [state] if self.pid and state.phase in (Phase.CLAIMING, Phase.RUNNING) else []
 
+    def begun(self) -> list[bytes]:
+        """Return <job>:<execution> of what the process has begun and that is perhaps not settled."""
+        state = self.channel.read()
+        return [] if state.phase is Phase.RESTING or not state.job else [state.member]
+
     @property
     def memory_mib(self) -> int:
         """The resident memory of the process and of all processes below it; on Linux only, elsewhere 0."""

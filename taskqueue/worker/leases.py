@@ -100,7 +100,8 @@ class Leases:
 
     def settle_after(self, process: HorseProcess, ending: Ending) -> None:
         """Settle what a process of this worker left behind that ended like this. Raises the driver's errors."""
-        claims, ended = self.claims(), process.ended_outcomes()
+        # RQ's monitoring (rq info, rq-dashboard) may have removed a claim in its first moments.
+        claims, ended = list({*self.claims(), *process.begun()}), process.ended_outcomes()
         self.settle_ended(claims, ended)
         have_ended = {(outcome.job, outcome.execution) for outcome in ended}
         left = [

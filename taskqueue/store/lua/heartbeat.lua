@@ -32,6 +32,8 @@ for i = 12, #ARGV, 3 do
         redis.call('ZREM', wip, member)
     elseif redis.call('ZSCORE', wip, member) then
         redis.call('ZADD', wip, 'XX', now + lease, member)
+        -- RQ's monitoring removes the entry of a run that has no record yet.
+        redis.call('SADD', KEYS[1] .. ':executions', member)
         -- RQ's record of the run. Most runs have ended before the first heartbeat, and have none.
         local record, runs = prefix .. ':execution:' .. member, prefix .. ':executions:' .. job
         redis.call('HSETNX', record, 'created_at', now)

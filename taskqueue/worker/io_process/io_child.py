@@ -54,6 +54,10 @@ class IOChild(HorseProcess):
         """Return the state of each run that Redis may have for the process."""
         return list(self.channel.states()) if self.pid else []
 
+    def begun(self) -> list[bytes]:
+        """Return <job>:<execution> of what the process has begun and that is perhaps not settled."""
+        return [state.member for state in self.channel.states()]
+
     def knows(self) -> Callable[[str, str], bool]:
         """Return a function of a job and an execution that tells whether Redis may have it for the process now."""
         claim, runs = self.channel.claim, {(state.job, state.execution) for state in self.channel.states()}

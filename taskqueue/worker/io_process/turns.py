@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from taskqueue.errors import UnknownJobType
 from taskqueue.jobtypes.names import registered_type
+from taskqueue.telemetry.log import about
 from taskqueue.telemetry.trace import Trace, sender_of
 from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.capture import SharedCapture
@@ -282,7 +283,7 @@ class Turns:
         except Exception:
             # RQ's own code settles a job for whose end others wait, in several steps. The others in this process
             # must not end with it; the parent puts the job back, if it is not settled.
-            log.exception("Task %s cannot be settled, and runs again", outcome.job)
+            log.exception("Task %s cannot be settled, and runs again", outcome.job, extra=about(outcome.job))
 
     def _sleep(self, why: bytes) -> None:
         self._is_asleep, self._muted = True, None
@@ -300,7 +301,7 @@ class Turns:
             try:
                 outcome = self._outcomes.unreadable(claimed, began)
             except RedisError as error:
-                log.warning("Task %s is unreadable, and Redis refuses: %s", job_id, error)
+                log.warning("Task %s is unreadable, and Redis refuses: %s", job_id, error, extra=about(job_id))
                 self._free.append(slot)
                 return None  # the parent puts it back
             self._channel.write_slot(slot, State(Phase.CLAIMING, "", job_id, execution, outcome.origin, began))

@@ -78,6 +78,7 @@ def test_a_worker_relays_and_another_takes_over(
     assert len(relays(first, second)) == 2
     holder, other = (first, second) if len(relays(first)) > len(relays(second)) else (second, first)
     holder.process.kill()
+    wait_until(lambda: not Path(f"/proc/{relays(holder)[-1]}").exists(), what="the relay to end with its worker")
     killed_at = time.monotonic()
     before = len(relays(other))
     assert submit(engine).result(timeout=60) == 1
