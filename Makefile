@@ -27,7 +27,8 @@ faults: $(VENV)/ready ## measure the recovery from each fault, five times: bench
 
 soak: $(VENV)/ready  ## run under random faults, account for every job, then run the slow tests (SECONDS=600)
 	@$(BIN)/python -m tests.soak $(SECONDS)
-	@MODEL_SECONDS=$(SECONDS) $(BIN)/python -m pytest --ignore tests/images -m slow
+	@MODEL_SECONDS=$(SECONDS) $(BIN)/python -m pytest --ignore tests/images --ignore tests/model/test_mutants.py -m slow
+	@$(BIN)/python -m pytest -m slow -n 3 --dist worksteal tests/model/test_mutants.py
 
 check: $(VENV)/ready ## run ruff, mypy strict and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
