@@ -1,4 +1,4 @@
-"""arq with default settings: a worker polls every half second."""
+"""arq. Its worker polls; by default every half second, which would be its start latency."""
 
 import asyncio
 import os
@@ -30,6 +30,7 @@ class WorkerSettings:
 
     functions = (noop, stamp, wait)
     max_jobs = LANES
+    poll_delay = 0.01
     redis_settings = redis_settings
 
 
