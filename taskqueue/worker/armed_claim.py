@@ -51,7 +51,7 @@ class ArmedClaim:
         self._connections: dict[str, Connection] = {}  # by queue; ours alone: no pool's work at each wait
         self._waiting = set[str]()  # the queues whose connection awaits an answer
         self._selector = selectors.DefaultSelector()
-        self._registered = set[str]()  # the queues whose connection is in the selector
+        self._registered: dict[str, int] = {}  # by queue: the socket that the selector has
 
     def arm(self, claim: str, muted: Collection[str]) -> None:
         """Let Redis claim a job under `claim` when a queue that is not muted holds one. Raises Redis errors."""
@@ -112,11 +112,11 @@ class ArmedClaim:
     def close(self) -> None:
         """Close the connections; `arm` opens them again."""
         self._waiting.clear()
+        while self._registered:
+            _, number = self._registered.popitem()
+            self._selector.unregister(number)
         for connection in self._connections.values():
             connection.disconnect()
-        self._registered.clear()
-        self._selector.close()
-        self._selector = selectors.DefaultSelector()
 
     def _send(self, name: str) -> None:
         connection = self._connections.get(name)
@@ -125,8 +125,8 @@ class ArmedClaim:
         elif not connection.is_connected:
             connection.connect()
         if name not in self._registered:
-            self._selector.register(socket_of(connection), selectors.EVENT_READ, name)
-            self._registered.add(name)
+            self._registered[name] = socket_of(connection)
+            self._selector.register(self._registered[name], selectors.EVENT_READ, name)
         connection.send_packed_command([self._packets[name]])
         self._waiting.add(name)
 
