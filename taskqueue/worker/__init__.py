@@ -11,6 +11,7 @@ The parent process
     wrong_types.py      moves keys aside that hold a wrong type of value
     horses.py           all work-horses: starts, wakes, watches, kills and replaces them
     horse_process.py    one work-horse, as the parent sees it
+    children.py         what a child process does, from the fork to its end
     options.py          the options of the command line and the environment
     sockets.py          sockets of redis-py's connections, for a selector
     commands.py         receives RQ's commands to this worker

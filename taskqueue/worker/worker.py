@@ -23,30 +23,26 @@ from rq.worker.base import DequeueStrategy
 
 from taskqueue.control.pauses import paused
 from taskqueue.errors import InvalidSetting
-from taskqueue.hooks.running import around_this_process
 from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.limits import declare
 from taskqueue.jobtypes.registry import known_types, registered
 from taskqueue.settings import process_settings
-from taskqueue.store.connection import connect_for_requests, connect_for_worker
+from taskqueue.store.connection import connect_for_requests
 from taskqueue.store.keys import queue_key
 from taskqueue.store.liveness import WORKER_TTL_SECONDS
-from taskqueue.telemetry import spans
 from taskqueue.telemetry.counters import Tally
 from taskqueue.telemetry.log import configure as configure_log
 from taskqueue.telemetry.totals import Totals
 from taskqueue.worker.abandoned_runs import AbandonedRuns
-from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.boundary import Boundary
 from taskqueue.worker.by_rq import ByRQ
 from taskqueue.worker.callback_places import CallbackPlaces
+from taskqueue.worker.children import Children, io_bound_types
 from taskqueue.worker.commands import Commands
-from taskqueue.worker.horse import Horse, HorseLimits
-from taskqueue.worker.horse_channel import HorseChannel
+from taskqueue.worker.horse import HorseLimits
 from taskqueue.worker.horses import Horses
-from taskqueue.worker.io_process.io_channel import IOChannel
 from taskqueue.worker.job import RegisteredJob
-from taskqueue.worker.leases import LEASE_SECONDS, Leases
+from taskqueue.worker.leases import Leases
 from taskqueue.worker.loop import Loop
 from taskqueue.worker.maintenance.lost_jobs import LostJobs
 from taskqueue.worker.maintenance.maintenance import Maintenance
@@ -55,7 +51,6 @@ from taskqueue.worker.outbox_relay import OutboxRelay
 from taskqueue.worker.presence import Presence
 from taskqueue.worker.reporter import Reporter
 from taskqueue.worker.scout import Scout
-from taskqueue.worker.settle_and_claim import Kind, SettleAndClaim
 from taskqueue.worker.settles_by_rq import SettlesByRQ
 from taskqueue.worker.status_server import StatusServer
 from taskqueue.worker.stop_requests import StopRequests
@@ -195,12 +190,15 @@ class Worker(SettlesByRQ):
         self._presence.sign_off()
 
     def _set_up(self) -> None:
-        self._io_types = _io_types()
-        if not self._io_types:
+        io_types = io_bound_types()
+        if not io_types:
             self._options = self._options._replace(io_slots=0)
+        children = Children(
+            self, self._given_connection, self._settings, self._options, io_types, self._callback_places
+        )
         abandoned_runs = AbandonedRuns(
             self.connection,
-            self._settle_and_claim(self.connection),
+            children.settle_and_claim(self.connection),
             ByRQ(self, self.connection),
             self._settings.failure_ttl_seconds,
             self.tally,
@@ -226,8 +224,8 @@ class Worker(SettlesByRQ):
             self._options.io_slots,
             self.tally,
             selector,
-            self._be_a_horse,
-            self._be_an_io_process,
+            children.be_a_horse,
+            children.be_an_io_process,
         )
         self._stop_requests = StopRequests(self._horses.stop_run)
         reporter = Reporter(
@@ -241,7 +239,7 @@ class Worker(SettlesByRQ):
         self._scout = Scout(
             self.connection,
             self.queue_keys(),
-            self._io_types,
+            io_types,
             self._horses,
             self._loop.after,
         )
@@ -265,23 +263,6 @@ class Worker(SettlesByRQ):
         self._loop.every(SUSPENDED_SECONDS, self._horses.wake_suspended)
         self._loop.every(PAUSED_SECONDS, self._mute_paused_queues)
 
-    def _settle_and_claim(
-        self,
-        connection: Redis,
-        note_refusal: Callable[[str], None] = lambda message: None,
-        kind: Kind = "any",
-    ) -> SettleAndClaim:
-        return SettleAndClaim(
-            connection,
-            self.name,
-            self.queue_names(),
-            LEASE_SECONDS,
-            note_refusal,
-            kind=kind,
-            io_types=self._io_types,
-            release=self._settings.release,
-        )
-
     def _register(self) -> None:
         self._wrong_types.move_aside()
         try:
@@ -302,66 +283,6 @@ class Worker(SettlesByRQ):
             if not self._stop_requested and not self._scout.keys and self._horses.is_any_idle:
                 self._horses.arm(bytes(name in self._muted for name in self.queue_names()))
             self._loop.run_once()
-
-    def _be_a_horse(self, channel: HorseChannel) -> None:
-        self._prepare_child()
-        self.connection = connection = connect_for_worker(self._given_connection)
-        self.job_monitoring_interval = LEASE_SECONDS
-        token = secrets.token_hex(12)
-        settle_and_claim, armed_claim = self._claims(channel, "cpu" if self._options.io_slots else "any", token)
-        horse = Horse(
-            channel,
-            connection,
-            settle_and_claim,
-            armed_claim,
-            self._settings,
-            self.name,
-            ByRQ(self, connection),
-            self._options.limits,
-            token,
-            None if self._options.io_slots else self._callback_places,
-        )
-        with around_this_process():
-            horse.run()
-        spans.flush()
-
-    def _be_an_io_process(self, channel: IOChannel) -> None:
-        from taskqueue.worker.io_process.process import IOProcess  # with asyncio, which no other process needs
-
-        self._prepare_child()
-        self.connection = connection = connect_for_worker(self._given_connection)
-        token = secrets.token_hex(10)
-        settle_and_claim, armed_claim = self._claims(channel, "io", token)
-        process = IOProcess(
-            channel,
-            connection,
-            settle_and_claim,
-            armed_claim,
-            self._settings,
-            self.name,
-            ByRQ(self, connection),
-            self._options.limits.memory_mib,
-            token,
-        )
-        with around_this_process():
-            process.run()
-        spans.flush()
-
-    def _claims(self, channel: HorseChannel, kind: Kind, token: str) -> tuple[SettleAndClaim, ArmedClaim]:
-        """Return how a process of this kind claims: at once, and by waiting in Redis, on its own connections."""
-        settle_and_claim = self._settle_and_claim(
-            connect_for_requests(self._given_connection), channel.send_refusal, kind
-        )
-        bells = connect_for_requests(self._given_connection)
-        return settle_and_claim, ArmedClaim(bells, settle_and_claim, self.queue_names(), token)
-
-    def _prepare_child(self) -> None:
-        self._is_horse = True
-        # A SIGTERM to the process group is meant for the worker. No SIG_IGN: processes of a job would inherit it.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        # Processes that a job forks without exec would inherit the handler, and `multiprocessing.Pool` ends its
-        # processes by this signal.
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
     def _reap(self) -> None:
         """Settle what each ended horse left, and replace the horse."""
@@ -482,9 +403,3 @@ class Worker(SettlesByRQ):
         self._is_nothing_left = not any(waiting) and not self._leases.claims()
         if not self._is_nothing_left:
             self._horses.wake_sleeping()
-
-
-def _io_types() -> frozenset[str]:
-    """Return the names of the io_bound job types, and the paths of their functions, as RQ may name them."""
-    io_bound = [job_type for job_type in known_types().values() if job_type.io_bound]
-    return frozenset(name for job_type in io_bound for name in (job_type.name, job_type.path))
