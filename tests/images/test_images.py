@@ -159,7 +159,10 @@ def test_kindling_sync_brings_new_code_into_both_containers(
         copy_into(container, "jobs/fresh.py", JOB_TYPE)
     docker("exec", web, "kill", "-HUP", "1")
     docker("exec", worker, "sh", "-c", "kill $(cat app-pid)")
-    wait_until(lambda: "fresh" in api.page("/task-types"), what="the new code in the web server")
+    # Until the new processes have started, the old ones answer, too.
+    wait_until(
+        lambda: all("fresh" in api.page("/task-types") for _ in range(30)), what="the new code in the web server"
+    )
     api.wait_for(api.submit("fresh"))
 
     copy_into(web, "jobs/fresh.py", "def broken(:")

@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 from tests.model.mutants import MUTANTS, Mutant
 
 FOUND_BY = ("Violation", "AssertionError")
-NEW_EXAMPLES_SECONDS = 280  # for a fault that the examples of `make test` miss: time is a part of each example
-LONGEST_SECONDS = 600
+NEW_EXAMPLES_SECONDS = 600  # for a fault that the examples of `make test` miss: time is a part of each example
+LONGEST_SECONDS = 900
 
 
 def copied_project(folder: Path, mutant: Mutant) -> Path:
