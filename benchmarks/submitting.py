@@ -89,7 +89,8 @@ def row(system: System, way: str, server: Server) -> list[str]:
         submit(system, way, counted, 2 * COUNTED)
     turns = (proxy.turns - before) / COUNTED
     print(system.name, way, best, turns, flush=True)
-    return [f"{system.name}, {way}", f"{best['wall_us']:.0f}", f"{best['cpu_us']:.0f}", f"{turns:.2g}"]
+    shown = "< 0.1" if turns < 0.1 else f"{turns:.2g}"  # connections that are made count, too
+    return [f"{system.name}, {way}", f"{best['wall_us']:.0f}", f"{best['cpu_us']:.0f}", shown]
 
 
 def main() -> None:
