@@ -101,7 +101,6 @@ OTHERS = [
     ("a held job is forgotten", LUA + "limits.lua", "redis.call(has_passed and 'LPUSH' or 'RPUSH', key .. ':held', job)"),
     ("a paused type releases its jobs", LUA + "limits.lua", "if paused then return false end"),
     ("a place that was kept passes a pause", LUA + "limits.lua", "if has_passed and not paused then return true end", "if has_passed then return true end"),
-    ("changed limits leave the next jobs", LUA + "set_limits.lua", "limits.take_back()"),
     ("a pause of a type is not seen by claims", LUA + "set_limits.lua", "redis.call('SADD', KEYS[2], 'type:' .. job_type)"),
     ("a changed limit is not seen by claims", LUA + "set_limits.lua", "redis.call('SADD', KEYS[2], 'limits:' .. job_type)"),
     ("a changed limit does not count what runs", LUA + "set_limits.lua", "if ARGV[5] ~= '' then count_running() end"),

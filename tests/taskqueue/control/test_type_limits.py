@@ -157,6 +157,16 @@ class TestChangedLimits:
         horse.ends(running[0])
         assert horse.claims_all() == tasks[3:4]
 
+    def test_what_was_to_begin_next_counts_for_a_lower_limit(
+        self, queue: TaskQueue, types: TypeControl, horse: Horse
+    ) -> None:
+        tasks = submit(queue, 4, "two-at-a-time")
+        assert horse.claims_all() == tasks[:2]
+        for task in tasks[:2]:
+            horse.ends(task)
+        types.change("two-at-a-time", Limits(concurrency=1))
+        assert horse.claims_all() == tasks[2:3]
+
     def test_a_rate_holds_what_is_too_early(self, queue: TaskQueue, types: TypeControl, horse: Horse) -> None:
         tasks = submit(queue, 5)
         types.change("generic", Limits(rate="2/hour"))
