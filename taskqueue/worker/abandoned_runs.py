@@ -8,6 +8,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq.rate_limit import RateLimitRegistry
 from rq.serializers import JSONSerializer
 
 from taskqueue.telemetry.counters import Tally
@@ -70,6 +71,8 @@ class AbandonedRuns:
         began = job.started_at.timestamp() if job.started_at else time.time()
         outcome = outcome_of(job, execution, ending, began, self._failure_ttl)
         (settled,) = self._settle_and_claim([outcome], give_up=lambda: True).settled
+        if job.has_rate_limit and settled != "dependents":  # RQ's cancel leaves the slot to whoever ends the run
+            RateLimitRegistry.from_job(job).release_stale_and_enqueue(job_id)
         if settled == "lost":
             return True
         if settled == "dependents":

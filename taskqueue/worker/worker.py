@@ -117,6 +117,7 @@ class Worker(SettlesByRQ):
         )
         self._options = options or Options.read(os.environ)
         self._status_server = status_server or StatusServer()
+        self._presence = Presence(self.connection, self.name, self._settings.release)
         self.tally = Tally()
         self._grace_ends = float("inf")
         self._asleep_since = time.monotonic()
@@ -216,7 +217,6 @@ class Worker(SettlesByRQ):
         )
         self._totals = Totals(self.connection)
         self._outbox_relay = OutboxRelay(self.connection, self._settings)
-        self._presence = Presence(self.connection, self.name, self._settings.release)
         self._loop = Loop(self._boundary)
         selector = self._loop.selector
         self._horses = Horses(

@@ -18,6 +18,7 @@ from rq.repeat import Repeat
 from rq.serializers import JSONSerializer
 
 from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.worker.worker import Worker
 from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, registries_of, until
 
@@ -127,6 +128,24 @@ def test_a_rate_limit_holds_over_all_workers(start: Start, queue: TaskQueue, job
     assert most == 1
 
 
+def test_a_canceled_run_gives_its_place_of_a_rate_limit_to_the_next(
+    start: Start, queue: TaskQueue, jobs: Queue, redis: Redis
+) -> None:
+    start()
+    limit = RateLimit("one at a time", concurrency=1)
+    first = jobs.enqueue("taskqueue.call.long", kwargs={"seconds": 60}, rate_limit=limit)
+    second = jobs.enqueue(GENERIC, rate_limit=limit)
+    until(queue, first.id, "processing")
+    Job.fetch(first.id, connection=redis, serializer=JSONSerializer).cancel()
+    until(queue, second.id, "complete")
+
+
+def test_a_worker_can_be_registered_before_it_works(redis: Redis) -> None:
+    worker = Worker(["default"], name="early", connection=redis)
+    worker.register_birth()
+    assert redis.exists("rq:worker:early")
+
+
 def test_a_unique_job_is_queued_once(start: Start, queue: TaskQueue, jobs: Queue, redis: Redis) -> None:
 
     job = jobs.enqueue(COUNTED, job_id="report-7", unique=True)
@@ -138,7 +157,7 @@ def test_a_unique_job_is_queued_once(start: Start, queue: TaskQueue, jobs: Queue
 
 
 def test_enqueue_in_and_enqueue_at_need_no_scheduler_beside_it(
-    start: Start, queue: TaskQueue, jobs: Queue
+    start: Start, queue: TaskQueue, jobs: Queue, redis: Redis
 ) -> None:
     start()
     soon = jobs.enqueue_in(timedelta(seconds=1), GENERIC)
