@@ -8,6 +8,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq.job import JobStatus
 from rq.rate_limit import RateLimitRegistry
 from rq.serializers import JSONSerializer
 
@@ -71,8 +72,8 @@ class AbandonedRuns:
         began = job.started_at.timestamp() if job.started_at else time.time()
         outcome = outcome_of(job, execution, ending, began, self._failure_ttl)
         (settled,) = self._settle_and_claim([outcome], give_up=lambda: True).settled
-        if job.has_rate_limit and settled != "dependents":  # RQ's cancel leaves the slot to whoever ends the run
-            RateLimitRegistry.from_job(job).release_stale_and_enqueue(job_id)
+        if job.has_rate_limit and settled != "dependents":
+            self._release_slot(job)
         if settled == "lost":
             return True
         if settled == "dependents":
@@ -85,3 +86,11 @@ class AbandonedRuns:
         else:
             self._job_log.abandoned(job, outcome)
         return True
+
+    def _release_slot(self, job: RegisteredJob) -> None:
+        """Give the job's place of RQ's rate limit to the next one: RQ's cancel leaves that to whoever ends a run."""
+        limit = RateLimitRegistry.from_job(job)
+        if job.get_status(refresh=True) == JobStatus.CANCELED:
+            limit.release_and_enqueue(job.id)
+        else:
+            limit.release_stale_and_enqueue(job.id)

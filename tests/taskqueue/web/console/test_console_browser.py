@@ -403,6 +403,7 @@ def test_the_keyboard_does_what_the_mouse_does(operator: Operator, incident: dic
     press(operator, "/")
     assert operator.browser.switch_to.active_element.get_attribute("id") == "q"
     press(operator, "status:failed", Keys.ENTER)
+    wait_until(lambda: "q=status" in operator.browser.current_url, what="the failed tasks")
     operator.sees("hopeless")
     press(operator, "j", "j", "k", "x")
     assert len(operator.browser.find_elements(By.CSS_SELECTOR, "input[name=id]:checked")) == 1
