@@ -402,7 +402,7 @@ def test_the_keyboard_does_what_the_mouse_does(operator: Operator, incident: dic
     wait_until(lambda: operator.browser.current_url.endswith("/tasks"), what="the page Tasks")
     press(operator, "/")
     assert operator.browser.switch_to.active_element.get_attribute("id") == "q"
-    press(operator, "status:failed", Keys.ENTER)
+    press(operator, "status:failed type:hopeless", Keys.ENTER)
     wait_until(lambda: "q=status" in operator.browser.current_url, what="the failed tasks")
     operator.sees("hopeless")
     press(operator, "j", "j", "k", "x")
