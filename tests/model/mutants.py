@@ -34,7 +34,6 @@ FILES = {
     ],
     "claim_group.lua": [
         ("a job at its last attempt is claimed in a group", "if (tonumber(hash.retries_left) or 0) < 1 then return nil end"),
-        ("a group takes a job of a paused type", "if limited_by(hash) then return nil end"),
         ("a group's jobs stay on their queue", "redis.call('LPOP', queue_key, #group - 1)"),
         ("a group takes a job too many off its queue", "redis.call('LPOP', queue_key, #group - 1)", "redis.call('LPOP', queue_key, #group)"),
         ("a group has no leases", "redis.call('ZADD', prefix .. ':wip:' .. queue_key:sub(#prefix + 8), unpack(leases))"),
