@@ -139,7 +139,7 @@ class _InlineHorse(Horse):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._short_types = _NoShortTypes()
-        self._tally = _NoTally()  # type: ignore[assignment]
+        self._tally = _NoTally()  # type: ignore[assignment]  # nobody counts in a test
         self._outcomes = Outcomes(self._connection, self._settings, self._by_rq, self._tally)
         self._time_limit = _NoTimeLimit()  # type: ignore[assignment]
         self._capture = _NoCapture(self._connection)  # type: ignore[assignment]

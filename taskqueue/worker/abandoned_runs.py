@@ -88,7 +88,7 @@ class AbandonedRuns:
         return True
 
     def _release_slot(self, job: RegisteredJob) -> None:
-        """Give the job's place of RQ's rate limit to the next: RQ's cancel leaves that to whoever ends the run."""
+        """Free the job's slot of RQ's rate limit. RQ's cancel leaves that to the worker of the run."""
         limit = RateLimitRegistry.from_job(job)
         if job.get_status(refresh=True) == JobStatus.CANCELED:
             limit.release_and_enqueue(job.id)
