@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 class SettlesByRQ(RQWorker):
     """RQ's worker, which settles a job only if the execution still has it, and counts nothing itself."""
 
+    def prepare_job_execution(self, job: Any, remove_from_intermediate_queue: bool = False) -> None:
+        """Set the job object's fields alone: the claim has stored them, and a cancel may have followed it."""
+        job.prepare_for_execution(self.name, pipeline=self.connection.pipeline())  # never executed
+
     def handle_job_success(self, job: Any, queue: Any, started_job_registry: Any, execution: Any = None) -> None:
         """Store a result, unless another execution has the job."""
         if self._has_job(execution):

@@ -18,6 +18,7 @@ from rq.repeat import Repeat
 from rq.serializers import JSONSerializer
 
 from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.tasks.changes import changes_channel
 from taskqueue.worker.worker import Worker
 from tests.conftest import SLACK, Figure, RedisServer, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, registries_of, until
@@ -128,16 +129,24 @@ def test_a_rate_limit_holds_over_all_workers(start: Start, queue: TaskQueue, job
     assert most == 1
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 def test_a_canceled_run_gives_its_place_of_a_rate_limit_to_the_next(
-    start: Start, queue: TaskQueue, jobs: Queue, redis: Redis
+    start: Start, queue: TaskQueue, jobs: Queue, redis: Redis, at_once: bool
 ) -> None:
     start()
     limit = RateLimit("one at a time", concurrency=1)
-    first = jobs.enqueue("taskqueue.call.long", kwargs={"seconds": 60}, rate_limit=limit)
-    second = jobs.enqueue(GENERIC, rate_limit=limit)
-    until(queue, first.id, "processing")
-    Job.fetch(first.id, connection=redis, serializer=JSONSerializer).cancel()
+    with redis.pubsub() as changes:
+        changes.subscribe(changes_channel("first"))
+        changes.get_message(timeout=SLACK)  # the subscription
+        first = jobs.enqueue("taskqueue.call.long", kwargs={"seconds": 60}, rate_limit=limit, job_id="first")
+        second = jobs.enqueue(GENERIC, rate_limit=limit)
+        # A claim publishes this, before the work-horse has read its answer.
+        wait_until(lambda: changes.get_message(timeout=0.01), what="the job to be claimed")
+        if not at_once:
+            wait_until(lambda: redis.exists("test:runs:first"), what="the job to run")
+        Job.fetch(first.id, connection=redis, serializer=JSONSerializer).cancel()
     until(queue, second.id, "complete")
+    assert first.get_status() == "canceled"
 
 
 def test_a_worker_can_be_registered_before_it_works(redis: Redis) -> None:
