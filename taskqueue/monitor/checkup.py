@@ -27,7 +27,7 @@ from taskqueue.store.server import info as server_info
 
 MAX_SHOWN_HOSTS = 5
 FRESH_SECONDS = 2.0  # younger checks are answered again, however many ask
-USABLE_SECONDS = 60.0  # how long a Redis that could be used is not tried again: that takes half a second
+USABLE_SECONDS = 60.0  # how long a Redis that could be used is not tried again: that takes a dozen calls
 
 
 class Checkup:

@@ -58,13 +58,14 @@ def why_unusable(connection: Redis) -> Unusable | None:
             if unusable := probe(connection):
                 return unusable
         except NoPermissionError as error:
-            return _no_right(str(error))
+            return _no_right(_message(error))
         except ClusterCrossSlotError:
             return _cluster()
         except ResponseError as error:
-            if "unknown command" in str(error).lower():
-                return Unusable("version", f"this Redis refuses what is needed ({error})", NEEDED)
-            if not _is_full_or_read_only(str(error)):
+            message = _message(error)
+            if "unknown command" in message.lower():
+                return Unusable("version", f"this Redis refuses what is needed ({message})", NEEDED)
+            if not _is_full_or_read_only(message):
                 raise
     return None
 
@@ -83,7 +84,11 @@ def _try_scripts(connection: Redis) -> Unusable | None:
 
 def _try_blocking(connection: Redis) -> None:
     key = f"{RQ_KEY_PREFIX}:probe:{token_hex(8)}"
-    connection.execute_command("BLMOVE", key, key, "LEFT", "LEFT", 0.01)
+    # In a transaction it does not wait. Outside of one, Redis would notice the end of the wait only when its clock
+    # ticks, ten times a second.
+    with connection.pipeline() as transaction:
+        transaction.execute_command("BLMOVE", key, key, "LEFT", "LEFT", 0.01)
+        transaction.execute()
 
 
 def _try_channels(connection: Redis) -> None:
@@ -100,6 +105,11 @@ def _cluster() -> Unusable:
 def _no_right(message: str) -> Unusable:
     return Unusable("rights", f"the Redis user has too few rights ({message})",
                     f"it needs: ACL SETUSER <user> {RIGHTS}")  # fmt: skip
+
+
+def _message(error: ResponseError) -> str:
+    """Return what Redis has said, without what redis-py says of a pipeline's command."""
+    return str(error).rpartition(" of pipeline caused error: ")[2]
 
 
 def _is_full_or_read_only(message: str) -> bool:

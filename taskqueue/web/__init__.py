@@ -81,8 +81,9 @@ from taskqueue.web.http.path_prefix import ForwardedPrefix
 MAX_WAITERS = 500  # requests of one process that wait for a result: each holds a connection to Redis
 
 
-open_streams: WeakSet[Subscriptions] = WeakSet()
-"""What the event streams of this process follow. It is closed when the process stops: gunicorn_conf.py."""
+mounted: WeakSet[Flask] = WeakSet()
+"""The applications of this process that have the API. What the event streams of each follow, its
+`extensions["subscriptions"]`, is closed when the process stops: gunicorn_conf.py."""
 
 
 def create_app(settings: Settings | None = None, job_types: JobTypes | None = None) -> Flask:
@@ -101,6 +102,17 @@ def create_app(settings: Settings | None = None, job_types: JobTypes | None = No
         job_types = discover(*settings.jobs, queues=settings.queues)
     mount(app, settings, job_types)
     return app
+
+
+def warm_up() -> None:
+    """Prepare the console in all applications of this process: nobody's first look at a page has to wait for it.
+
+    It takes half a second, and leaves room for requests meanwhile. `taskqueue web` does it in each of its
+    processes; under another server, call it in a thread of each process. It reads Redis, and raises no error if
+    Redis is away.
+    """
+    for app in list(mounted):
+        console.warm_up(app)
 
 
 def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
@@ -132,7 +144,7 @@ def mount(app: Flask, settings: Settings, job_types: JobTypes) -> None:
     queue_warnings = QueueWarnings(connect_for_probes(connection), settings.queues)
     subscriptions = Subscriptions(connection, connect_for_worker(connection))
     app.extensions["subscriptions"] = subscriptions
-    open_streams.add(subscriptions)
+    mounted.add(app)
     failed_tasks = FailedTasks(connection, settings.queues)
     series = Series(connection)
     cluster_state = ClusterState(connection, settings.queues, series)

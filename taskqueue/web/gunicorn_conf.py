@@ -4,6 +4,7 @@ A reload starts new processes with the new code, and stops the old ones when the
 code does not start, the old processes go on: a developer may save a broken file at any instant of a reload.
 """
 
+import gc
 import logging
 import mmap
 import os
@@ -36,6 +37,7 @@ START_SECONDS = 30  # for a process with new code
 START_POLL_SECONDS = 0.02
 DOES_NOT_START = "The new code does not start; the old code goes on."
 STOP_SECONDS = 0.2
+WARM_UP_AFTER_SECONDS = 0.2  # the first requests come first
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 _settings = Settings.read(os.environ)
@@ -245,19 +247,29 @@ def post_fork(server: Arbiter, _worker: GeventWorker) -> None:
 
 
 def post_worker_init(worker: GeventWorker) -> None:
-    """Say that the process has started, and end its event streams when it stops.
+    """Say that the process has started, prepare it for the first looks, and end its event streams when it stops.
 
     The clients of the streams connect again, to another process.
     """
     worker.has_started[0] = 1
+    api = sys.modules.get("taskqueue.web")  # an application of your own may not mount it
+
+    def warm_up() -> None:
+        time.sleep(WARM_UP_AFTER_SECONDS)
+        if api:
+            api.warm_up()
+        # The process keeps what it has now. Each full collection of garbage would look at all of it again, and
+        # answer no request meanwhile.
+        gc.collect()
+        gc.freeze()
 
     def end_streams() -> None:
         while worker.alive:
             time.sleep(STOP_SECONDS)
-        api = sys.modules.get("taskqueue.web")  # an application of your own may not mount it
-        for subscriptions in list(api.open_streams) if api else ():
-            subscriptions.close()
+        for app in list(api.mounted) if api else ():
+            app.extensions["subscriptions"].close()
 
+    Thread(target=warm_up, name="warm-up", daemon=True).start()
     Thread(target=end_streams, name="end of streams", daemon=True).start()
 
 

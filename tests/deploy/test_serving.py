@@ -71,6 +71,10 @@ def next_event(response: HTTPResponse) -> bytes:
     return next((line for line in response if line.startswith(b"event: ")), b"")
 
 
+def test_a_process_prepares_the_console_before_anybody_looks(web: Web, redis: Redis) -> None:
+    wait_until(lambda: "cmdstat_zcard" in redis.info("commandstats"), what="the look at the failures")
+
+
 def test_many_streams_leave_room_for_requests_and_all_hear_what_happens(
     web: Web, redis: Redis, task_id: str, follow: Open
 ) -> None:

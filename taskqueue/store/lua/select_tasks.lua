@@ -10,7 +10,7 @@
 --
 -- Returns {seen, id, id …}: how many entries it has looked at
 local prefix, first, most, conditions = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), cjson.decode(ARGV[4])
-local fields, tests = { 'status', 'tq:expired' }, {}
+local fields, places, tests, at = { 'status', 'tq:expired' }, { status = 1 }, {}, {}
 
 local function test_of(kind, wanted)
     if kind == 'in' then
@@ -30,18 +30,21 @@ local function test_of(kind, wanted)
 end
 
 for i, condition in ipairs(conditions) do
-    fields[i + 2] = condition[1]
-    tests[i] = test_of(condition[2], condition[3])
+    local field = condition[1]
+    if field ~= 'id' and not places[field] then
+        fields[#fields + 1] = field
+        places[field] = #fields
+    end
+    tests[i], at[i] = test_of(condition[2], condition[3]), places[field] or 0
 end
 
 local function passes(job)
     local values = redis.pcall('HMGET', prefix .. ':job:' .. job, unpack(fields))
     if values.err or not values[1] then return false end
+    if values[2] then values[1] = 'canceled' end -- as tasks/listing.py
+    values[0] = job
     for i, test in ipairs(tests) do
-        local value = values[i + 2] or ''
-        if fields[i + 2] == 'status' and values[2] then value = 'canceled' end -- as tasks/listing.py
-        if fields[i + 2] == 'id' then value = job end
-        if not test(value) then return false end
+        if not test(values[at[i]] or '') then return false end
     end
     return true
 end

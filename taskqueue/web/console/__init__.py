@@ -11,6 +11,8 @@ Every page is a GET with its state in the address, and works without scripts. Ev
 call the library in the same process, as the API does. static/console.js refreshes what has `data-live`.
 """
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -29,6 +31,7 @@ from taskqueue.control.type_limits import TypeControl
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.schedule_store import Schedules
+from taskqueue.errors import QueueUnavailable
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.monitor.checkup import Checkup
 from taskqueue.monitor.cluster_state import ClusterState
@@ -45,7 +48,9 @@ from taskqueue.web.http.static import library_file
 PREFIX = "/console"
 NAME = "console"
 STATIC = Path(__file__).parent / "static"
+TEMPLATES = Path(__file__).parent / "templates" / "console"
 YEAR_SECONDS = 365 * 86_400
+PAUSE_SECONDS = 0.01  # after each template: requests that have come are answered meanwhile
 PAGES = (  # the view of each page, its name, and its key behind "g"
     ("console.now", "Now", "n"),
     ("console.tasks", "Tasks", "t"),
@@ -109,8 +114,19 @@ def page_of(endpoint: str | None) -> str:
     return PAGE_OF.get(endpoint or "", endpoint or "")
 
 
+def warm_up(app: Flask) -> None:
+    """Compile the templates of an application's console, and read the failures that its pages remember."""
+    for file in sorted(TEMPLATES.iterdir()):
+        app.jinja_env.get_template(f"{TEMPLATES.name}/{file.name}")
+        time.sleep(PAUSE_SECONDS)
+    services: Services = app.extensions[NAME]
+    with suppress(QueueUnavailable):
+        services.failed_tasks.groups()
+
+
 def mount(app: Flask, services: Services) -> None:
-    """Serve the console. It connects to Redis with the first request."""
+    """Serve the console. It connects to Redis with the first request, or in `warm_up`."""
+    app.extensions[NAME] = services
     # Imported here: the pages import `Services`, `PREFIX` and `NAME` from this file.
     from taskqueue.web.console import (
         batches,
