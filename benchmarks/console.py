@@ -172,6 +172,7 @@ def process(server: Server) -> Iterator[HTTPConnection]:
     try:
         wait(lambda: answers(connection, "/healthz"), START_SECONDS)
         time.sleep(WARM_UP_SECONDS)
+        connection.close()  # else the server has closed it, or is about to
         yield connection
     finally:
         connection.close()

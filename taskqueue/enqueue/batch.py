@@ -27,6 +27,7 @@ from taskqueue.store.transaction import packed, transact
 
 ID = re.compile(r"[0-9a-f]{32}")
 PROCESSING_SECONDS = 30  # after this time, a request whose batch is not in Redis may be sent again
+SAME_SECONDS = 2e-6  # times are stored in whole microseconds, scores as floating-point numbers
 COUNTED_AT_ONCE = 1000  # tasks, by one call of the script: between two calls Redis answers other clients
 
 
@@ -133,6 +134,26 @@ class Batches:
             with suppress(UnknownBatch):  # it has expired
                 batches.append(self.get(batch_id))
         return batches
+
+    def task_ids(self, batch_id: str, first: int, limit: int) -> list[str]:
+        """Return the ids of at most `limit` tasks of a batch, in their order. Raises `QueueUnavailable`."""
+        with redis_errors():
+            ids = self._connection.lrange(batch_tasks_key(batch_id), first, first + limit - 1)
+        return [as_text(task_id) for task_id in ids]
+
+    def of_task(self, task_id: str, created_at: datetime) -> str | None:
+        """Return the id of the batch that a task belongs to, if it is one of the latest 1,000 batches.
+
+        A task does not know its batch, but they have the same time of creation. Raises `QueueUnavailable`.
+        """
+        at = created_at.timestamp()
+        least, most = at - SAME_SECONDS, at + SAME_SECONDS
+        with redis_errors():
+            candidates = self._connection.zrange(RECENT_BATCHES, least, most, byscore=True)
+            for batch_id in map(decoded, cast("list[bytes]", candidates)):
+                if self._connection.lpos(batch_tasks_key(batch_id), task_id) is not None:
+                    return batch_id
+        return None
 
     def _begin(self, idempotency: IdempotencyKey) -> str | None:
         """Return the id of the batch that the same request made earlier; None for the first request."""

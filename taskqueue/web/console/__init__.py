@@ -65,6 +65,7 @@ PAGES = (  # the view of each page, its name, and its key behind "g"
     ("console.submit_list", "Submit", "u"),
 )
 PAGE_OF = {
+    "console.batch": "console.batches",
     "console.schedule": "console.schedule_list",
     "console.edit_schedule": "console.schedule_list",
     "console.task": "console.tasks",

@@ -1,16 +1,19 @@
-"""How pages show times, durations, numbers and sizes."""
+"""How pages show times, durations, numbers, sizes and errors."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from flask import Blueprint
 from markupsafe import Markup, escape
 
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
+ERROR = re.compile(r"(?:[\w<>]+\.)*(\w+):? ?(.*)", re.DOTALL)  # its type, with its module, and its message
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 
 def register(blueprint: Blueprint) -> None:
     """Add the functions of this file as filters of the templates."""
-    for function in (ago, until, clock, duration, number, size, words, short):
+    for function in (ago, until, clock, duration, number, size, words, short, error, times):
         blueprint.add_app_template_filter(function, f"console_{function.__name__}")
 
 
@@ -52,10 +55,10 @@ def until(time: datetime | None) -> Markup:
 
 
 def clock(time: datetime | None) -> Markup:
-    """Return a time of today as "14:03:05", another one with its date, in UTC."""
+    """Return a time of the last or next hours as "14:03:05", another one with its date, in UTC."""
     if time is None:
         return Markup("–")
-    form = "%H:%M:%S" if datetime.now(UTC) - time < timedelta(hours=20) else "%Y-%m-%d %H:%M:%S"
+    form = "%H:%M:%S" if abs(datetime.now(UTC) - time) < timedelta(hours=20) else "%Y-%m-%d %H:%M:%S"
     return _time(time, time.astimezone(UTC).strftime(form))
 
 
@@ -86,6 +89,26 @@ def words(code: str) -> str:
 def short(task_id: str) -> str:
     """Return the beginning of an id: enough to tell it from others on one page."""
     return task_id[:8] if len(task_id) > 12 else task_id
+
+
+def error(text: str | None, job_type: str = "") -> str:
+    """Return the error that a failed task of this type keeps as people read it; None: "".
+
+    "email smtplib.SMTPException no such mailbox" is "SMTPException: no such mailbox".
+    """
+    kind = ERROR.fullmatch((text or "").removeprefix(f"{job_type} "))
+    return ": ".join(filter(None, kind.groups())) if kind else text or ""
+
+
+def times(text: str) -> Markup:
+    """Return a sentence with each of its times as `clock` and `ago` show it."""
+    shown = Markup("")
+    last = 0
+    for match in TIME.finditer(text):
+        at = datetime.fromisoformat(match[0])
+        shown += Markup("{}{} ({})").format(text[last : match.start()], clock(at), ago(at))
+        last = match.end()
+    return shown + text[last:]
 
 
 def _rough(seconds: float) -> str:

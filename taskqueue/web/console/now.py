@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from redis import Redis
 
+from taskqueue.monitor.checks import Check
 from taskqueue.monitor.usual import Usual, usual_runs
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import TOTALS
@@ -51,6 +52,15 @@ class RunningRow:
         return self.usual is not None and self.seconds > self.usual.most_seconds
 
 
+@dataclass(frozen=True)
+class Wrong:
+    """A check that is not ok, the page that shows more of it, and what its button posts to; "": there is none."""
+
+    check: Check
+    page: str = ""
+    resume: str = ""
+
+
 def register(blueprint: Blueprint, services: Services) -> None:
     """Add the page."""
 
@@ -65,7 +75,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
         return render_template(
             "console/now.html",
             span=span,
-            wrong=[check for check in checks if check.ok is False],
+            wrong=[_wrong(check) for check in checks if check.ok is False],
             checks=checks,
             last_minute=_last_minute(services.series, names),
             chart=chart(points, table.step_seconds, changes),
@@ -95,6 +105,17 @@ def usual_of(connection: Redis) -> dict[str, Usual]:
     with redis_errors():
         stored = cast("dict[bytes, bytes]", connection.hgetall(TOTALS))
     return usual_runs(read_totals(stored))
+
+
+def _wrong(check: Check) -> Wrong:
+    about, _, name = check.about.partition(" ")
+    if about == "queue" and name:
+        resume = url_for("console.resume_queue", name=name) if check.found.endswith(", paused") else ""
+        return Wrong(check, url_for("console.queues", _anchor=name), resume)
+    if about == "type" and name:
+        page = url_for("console.types", _anchor=f"type-{name}")
+        return Wrong(check, page, url_for("console.resume_type", name=name))
+    return Wrong(check, url_for("console.workers") if check.about in ("workers", "lost worker") else "")
 
 
 def _last_minute(series: Series, names: list[str]) -> int:

@@ -71,7 +71,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
             rhythm=rhythm(stored.schedule),
             runs=runs,
             next_runs=next_runs,
-            payload=shown_payload(services.job_types, stored.schedule),
+            payload=json.dumps(shown_payload(services.job_types, stored.schedule), indent=2, ensure_ascii=False),
         )
 
     @blueprint.route("/schedules/<name>/edit", methods=["GET", "POST"])
@@ -159,6 +159,8 @@ def _cron_words(cron: str) -> str:
             return f"{days[weekday]} {at}"
         if weekday.isdigit() and int(weekday) < len(names):
             return f"every {names[int(weekday)]} {at}"
+    if minute.isdigit() and hour.isdigit() and day.isdigit() and (month, weekday) == ("*", "*"):
+        return f"day {int(day)} of each month at {int(hour):02}:{int(minute):02}"
     if minute.isdigit() and (hour, day, month, weekday) == ("*", "*", "*", "*"):
         return f"every hour at minute {int(minute)}"
     if minute.startswith("*/") and (hour, day, month, weekday) == ("*", "*", "*", "*"):

@@ -18,7 +18,7 @@ from taskqueue.tasks.task import Task
 from taskqueue.tasks.task_filter import Summary
 from taskqueue.telemetry.trace import Trace
 from taskqueue.web.console import Services
-from taskqueue.web.console.guard import operates, who
+from taskqueue.web.console.guard import operates, sees_all, who
 from taskqueue.web.console.notices import Notice, done
 from taskqueue.web.console.now import usual_of
 from taskqueue.web.console.tasks import WORDS
@@ -56,6 +56,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
             related=_related(services, task),
             trace=_trace(services, task_id),
             usual=usual_of(services.connection).get(task.type),
+            batch=services.batches.of_task(task_id, task.created_at) if sees_all() else None,
             drain=request.args.get("drain", ""),
             is_known=task.type in services.job_types,
         )

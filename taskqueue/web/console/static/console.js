@@ -42,10 +42,11 @@ async function refresh() {
 }
 
 function swap(old, fresh) {
-  const path = pathTo(document.activeElement, old);
+  const path = pathTo(document.activeElement, old), isAtEnd = old.scrollTop + old.clientHeight > old.scrollHeight - 8;
   old.className = fresh.className;
   old.replaceChildren(...fresh.childNodes);
   if (path) path.reduce((node, index) => node?.children[index], old)?.focus?.({ preventScroll: true });
+  if (isAtEnd) old.scrollTop = old.scrollHeight; // a log that somebody follows
   mark();
 }
 
@@ -85,6 +86,8 @@ if (further) location.replace(further.href);
 const events = document.querySelector("[data-events]");
 if (events && window.EventSource) {
   let due = 0;
+  const lines = document.getElementById("lines");
+  lines.scrollTop = lines.scrollHeight;
   const source = new EventSource(events.dataset.events);
   const soon = () => { if (!due) due = setTimeout(() => { due = 0; refresh(); }, 300); };
   for (const kind of ["status", "progress", "log", "message"]) source.addEventListener(kind, soon);
@@ -94,12 +97,15 @@ if (events && window.EventSource) {
 
 // ── Rows: choose all, count what is chosen ────────────────────────────────────────────────────────────────────────
 
+const all = document.querySelector("[data-all]"), count = document.querySelector("[data-chosen]");
+const showCount = () => { if (count) count.textContent = ` (${document.querySelectorAll("input[name=id]:checked").length})`; };
+if (all) all.hidden = false;
+showCount();
 document.addEventListener("change", ({ target }) => {
   if (target.matches?.("[data-all]")) {
     for (const box of document.querySelectorAll("input[name=id]")) box.checked = target.checked;
   }
-  const count = document.querySelector("[data-chosen]");
-  if (count) count.textContent = document.querySelectorAll("input[name=id]:checked").length;
+  showCount();
 });
 
 // ── Search: complete the word that is being typed ─────────────────────────────────────────────────────────────────

@@ -214,3 +214,38 @@ def test_a_page_asks_redis_little(client: FlaskClient, redis: Redis, queue: Task
     for _ in range(5):
         page(client, "/console/")
     assert before() - first < 5 * 20  # of the 60 minutes of the chart only those that can change
+
+
+def test_a_batch_shows_its_tasks_and_each_of_them_names_it(client: FlaskClient, queue: TaskQueue) -> None:
+    items = [{"task_type": "generic", "payload": {"n": n}} for n in range(60)]
+    answer = client.post("/tasks/bulk", json=items).json
+    assert answer
+    batch, first, last = answer["batch"], answer["results"][0]["id"], answer["results"][-1]["id"]
+    assert f"/console/batches/{batch}" in page(client, "/console/batches").text
+    shown = page(client, f"/console/batches/{batch}").text
+    assert "0 of 60 tasks have ended" in shown
+    assert (first[:8] in shown, last[:8] in shown) == (True, False)
+    assert last[:8] in page(client, f"/console/batches/{batch}?first=50").text
+    assert f"/console/batches/{batch}" in page(client, f"/console/tasks/{last}").text
+    alone = queue.submit("generic", {}).id
+    assert "/console/batches/" not in page(client, f"/console/tasks/{alone}").text
+    assert page(client, f"/console/batches/{'0' * 32}").status == 404
+
+
+def test_what_is_paused_is_resumed_where_the_verdict_says_so(client: FlaskClient, redis: Redis) -> None:
+    client.post("/queues/low/pause")
+    client.post("/task-types/generic/pause")
+    shown = page(client, "/console/")
+    assert 'href="/console/queues#low"' in shown.text
+    assert 'aria-label="Resume the type generic"' in shown.text
+    shown.post("/console/types/generic/resume")
+    shown.post("/console/queues/low/resume")
+    assert redis.smembers("tq:paused") == set()
+
+
+def test_the_next_runs_of_a_schedule_have_their_dates(client: FlaskClient) -> None:
+    client.put("/schedules/monthly", json={"task_type": "generic", "cron": "0 4 1 * *", "payload": {"a": 1}})
+    text = page(client, "/console/schedules/monthly").text
+    assert "day 1 of each month at 04:00 UTC" in text
+    assert len(re.findall(r">\d{4}-\d\d-01 04:00:00</time>", text)) >= 4  # the first of them may be today
+    assert "{\n  &#34;a&#34;: 1\n}" in text

@@ -338,3 +338,37 @@ def test_the_events_of_a_task_say_when_to_look_again(client: FlaskClient, queue:
     assert answer.mimetype == "text/event-stream"
     assert "event: status" in answer.text
     assert answer.text.endswith("event: end\ndata: -\n\n")
+
+
+def test_an_error_is_shown_without_its_module_and_its_type(
+    client: FlaskClient, failed: list[str], redis: Redis
+) -> None:
+    group = group_of(redis, failed[0])
+    kept = (redis.hget(f"rq:job:{failed[0]}", "tq:failure") or b"").decode()
+    assert "hopeless taskqueue.errors.PermanentFailure " in kept
+    for address in ("tasks", "failures", f"bulk/new?action=requeue&q=group:{group}"):
+        text = page(client, f"/console/{address}").text
+        assert "PermanentFailure: " in text
+        assert "taskqueue.errors" not in text
+
+
+def test_the_place_of_a_task_is_said_once(client: FlaskClient, queue: TaskQueue, redis: Redis) -> None:
+    queue.submit("generic", {})
+    redis.sadd("rq:workers:default", "rq:worker:w")
+    redis.hset(
+        "rq:worker:w",
+        mapping={
+            "birth": "2026-11-25T00:00:00.000000Z",
+            "queues": "default",
+            "pid": 7,
+            "last_heartbeat": "2026-11-25T10:00:00.000000Z",
+            "state": "idle",
+            "tq:horses": 1,
+        },
+    )
+    redis.sadd("rq:workers", "rq:worker:w")
+    text = page(client, f"/console/tasks/{queue.submit('generic', {}).id}").text
+    assert text.count("ahead of it") == 1
+    client.post("/queues/default/pause")
+    text = page(client, f"/console/tasks/{queue.submit('generic', {}).id}").text
+    assert text.count("ahead of it") == 1  # the reason does not say it
