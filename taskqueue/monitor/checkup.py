@@ -48,6 +48,10 @@ class Checkup:
                 self._made_at = time.monotonic()
             return self._checks
 
+    def forget(self) -> None:
+        """Make the checks again when they are asked for next: something has been changed."""
+        self._made_at = float("-inf")
+
     def _why_unusable(self, connection: Redis) -> Unusable | None:
         if time.monotonic() - self._usable_at < USABLE_SECONDS:
             return None

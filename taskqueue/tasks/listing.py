@@ -400,7 +400,8 @@ def _summary(task_id: str, answer: Sequence[bytes | None]) -> Summary | None:
             progress=_progress(progress),
             tags=tuple(tags.split(",")) if tags else (),
             worker=worker,
-            failure=failure.partition(" ")[2] if failure else None,
+            # One that was sent again keeps its old failure.
+            failure=failure.partition(" ")[2] if failure and status == JobStatus.FAILED else None,
             group=failure.partition(" ")[0] if failure else None,
             sent_by=sent_by,
             release=release,

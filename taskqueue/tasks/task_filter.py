@@ -131,7 +131,7 @@ class TaskFilter:
         return given
 
     def _fits_times(self, task: Summary) -> bool:
-        ran = task.ran_seconds(datetime.now(UTC)) if self.ran_over or self.ran_under is not None else None
+        ran = task.ran_seconds(datetime.now(UTC)) if self.is_about_runs else None
         ended = task.ended_at
         return (
             (self.ran_over is None or (ran is not None and ran > self.ran_over))

@@ -12,6 +12,7 @@ from taskqueue.control.failed_tasks import HOURS, Group
 from taskqueue.control.ignored_failures import Ignored
 from taskqueue.errors import WrongStatus
 from taskqueue.web.console import Services
+from taskqueue.web.console.format import error
 from taskqueue.web.console.guard import check_sees, operates, who
 from taskqueue.web.console.notices import Notice, done
 from taskqueue.web.http.access import caller_sees
@@ -97,7 +98,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
         until = None if span == "release" else datetime.now(UTC) + timedelta(hours=SPANS.get(span, 24))
         services.ignored.ignore(group, until, who())
         services.changes.record(
-            who(), "console", "failures-ignored", group, f"{found.type}: {found.error or ''}", found.type
+            who(), "console", "failures-ignored", group, f"{found.type}: {error(found.error)}", found.type
         )
         return done(
             Notice(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from flask import Blueprint, render_template, request, url_for
+from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from redis import Redis
 
@@ -19,6 +19,7 @@ from taskqueue.web.console import Services
 from taskqueue.web.console.charts import chart, sparkline
 from taskqueue.web.console.guard import sees_all
 from taskqueue.web.http.access import caller_sees, caller_types
+from taskqueue.web.http.browsers import SAFE_METHODS
 
 RUNNING_SHOWN = 50
 CHANGES_MARKED = 100
@@ -85,6 +86,12 @@ def register(blueprint: Blueprint, services: Services) -> None:
             running=running_rows(services),
             changes=changes[:CHANGES_SHOWN],
         )
+
+    @blueprint.after_request
+    def look_again(response: Response) -> Response:
+        if request.method not in SAFE_METHODS:
+            services.checkup.forget()  # the page after a button shows what the button has done
+        return response
 
 
 def running_rows(services: Services) -> list[RunningRow]:

@@ -239,7 +239,9 @@ def test_what_is_paused_is_resumed_where_the_verdict_says_so(client: FlaskClient
     assert 'href="/console/queues#low"' in shown.text
     assert 'aria-label="Resume the type generic"' in shown.text
     shown.post("/console/types/generic/resume")
-    shown.post("/console/queues/low/resume")
+    after = shown.post("/console/queues/low/resume", back="/console/")
+    assert "The queue low is resumed" in after.text
+    assert "Resume the" not in after.text  # it looks again
     assert redis.smembers("tq:paused") == set()
 
 

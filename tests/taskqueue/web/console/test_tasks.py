@@ -372,3 +372,16 @@ def test_the_place_of_a_task_is_said_once(client: FlaskClient, queue: TaskQueue,
     client.post("/queues/default/pause")
     text = page(client, f"/console/tasks/{queue.submit('generic', {}).id}").text
     assert text.count("ahead of it") == 1  # the reason does not say it
+
+
+def test_every_run_took_more_than_no_time(client: FlaskClient, failed: list[str]) -> None:
+    assert failed[0][:8] in page(client, "/console/tasks?q=ran:>0s").text
+    assert failed[0][:8] not in page(client, "/console/tasks?q=ran:>9h").text
+
+
+def test_a_task_that_completes_at_last_shows_no_error(
+    client: FlaskClient, failed: list[str], redis: Redis
+) -> None:
+    assert "PermanentFailure: " in page(client, f"/console/tasks?q=id:{failed[0]}").text
+    redis.hset(f"rq:job:{failed[0]}", "status", "finished")  # as after another run; its old failure stays
+    assert "PermanentFailure" not in page(client, f"/console/tasks?q=id:{failed[0]}").text
