@@ -75,6 +75,7 @@ PAGE_OF = {
 FOR_ALL_TYPES = frozenset(
     {"console.queues", "console.workers", "console.batches", "console.bulk_actions"}
 )  # hidden from keys for some task types
+FOR_SUBMITTERS = frozenset({"console.submit_list"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +106,11 @@ class Services:
 
 def pages() -> list[tuple[str, str, str]]:
     """Return the pages that the caller may see."""
-    from taskqueue.web.console.guard import sees_all
+    from taskqueue.web.console.guard import may, sees_all
 
-    return [page for page in PAGES if sees_all() or page[0] not in FOR_ALL_TYPES]
+    hidden = frozenset() if sees_all() else FOR_ALL_TYPES
+    hidden |= frozenset() if may("submit") else FOR_SUBMITTERS
+    return [page for page in PAGES if page[0] not in hidden]
 
 
 def page_of(endpoint: str | None) -> str:

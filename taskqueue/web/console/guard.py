@@ -78,7 +78,14 @@ def register(blueprint: Blueprint, services: Services) -> None:
                 response = redirect(_next_page())
                 set_cookie(response, SESSION_COOKIE, token, LONGEST_SECONDS)
                 return response
-            status, error = 403, "There is no such key, or its name or password is wrong."
+            status, error = (
+                403,
+                (
+                    "There is no such key, or the user or password is wrong."
+                    if settings.dashboard_auth
+                    else "There is no such key."
+                ),
+            )
             if seconds:
                 status, error = 429, f"Too many wrong names, passwords or keys. Try again in {seconds} s."
             else:

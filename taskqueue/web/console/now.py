@@ -1,6 +1,6 @@
 """The page Now: a verdict first, then what happened, what waits and what runs."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import cast
 
@@ -8,7 +8,7 @@ from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from redis import Redis
 
-from taskqueue.monitor.checks import Check
+from taskqueue.monitor.checks import Check, task_types
 from taskqueue.monitor.usual import Usual, usual_runs
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import TOTALS
@@ -72,7 +72,7 @@ def register(blueprint: Blueprint, services: Services) -> None:
         names = [name for name in table.job_types() if caller_sees(name)]
         points = table.points() if sees_all() else _merged([table.points(job_type=name) for name in names or [""]])
         changes = services.changes.since(points[0].at, CHANGES_MARKED) if sees_all() else []
-        checks = services.checkup.latest() if sees_all() else []
+        checks = services.checkup.latest() if sees_all() else _checks_of_types(services)
         return render_template(
             "console/now.html",
             span=span,
@@ -112,6 +112,11 @@ def usual_of(connection: Redis) -> dict[str, Usual]:
     with redis_errors():
         stored = cast("dict[bytes, bytes]", connection.hgetall(TOTALS))
     return usual_runs(read_totals(stored))
+
+
+def _checks_of_types(services: Services) -> list[Check]:
+    """Return the checks of what the caller sees; Redis, queues and workers are those of all task types."""
+    return list(task_types([asdict(state) for state in services.type_control.all(caller_sees)]))
 
 
 def _wrong(check: Check) -> Wrong:

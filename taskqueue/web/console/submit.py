@@ -12,10 +12,12 @@ from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.errors import FilesUnavailable, FileTooLarge, InvalidPayload, UnknownJobType, UnknownQueue
 from taskqueue.jobtypes.masking import MASK
 from taskqueue.jobtypes.registry import JobType
+from taskqueue.jobtypes.signature import Json
 from taskqueue.web.console import Services
 from taskqueue.web.console.guard import check_may, check_sees
 from taskqueue.web.console.notices import Notice, done
 from taskqueue.web.http.access import caller_sees, caller_types
+from taskqueue.web.openapi.example import payload_example
 
 FILE_NAMES = ("file", "filename", "attachment", "attachments", "files", "filenames")
 INPUTS = {"email": "email", "date": "date", "uri": "url", "password": "password", "time": "time"}
@@ -80,14 +82,16 @@ def fields_of(job_type: JobType, values: dict[str, Any], errors: dict[str, str])
     """Return the fields of a form: one for each parameter."""
     schema = job_type.signature.schema
     required = schema.get("required", ())
+    example = payload_example(job_type)
+    examples = example if isinstance(example, dict) else {}
     return [
-        _field(name, _resolved(part, schema), name in required, values, errors)
+        _field(name, _resolved(part, schema), name in required, values, errors, examples.get(name))
         for name, part in schema.get("properties", {}).items()
     ]
 
 
 def _field(
-    name: str, part: dict[str, Any], required: bool, values: dict[str, Any], errors: dict[str, str]
+    name: str, part: dict[str, Any], required: bool, values: dict[str, Any], errors: dict[str, str], example: Json
 ) -> Field:
     options = [each for each in part.get("anyOf", [part]) if each.get("type") != "null"]
     only = options[0] if len(options) == 1 else {}
@@ -119,8 +123,10 @@ def _field(
     hints = [part.get("description", ""), ", ".join(limits)]
     if default is not NO_VALUE and default not in (None, "", []):
         hints.append(f"default: {json.dumps(default, ensure_ascii=False)}")
-    if kind in ("json", "words"):
-        hints.append("JSON" if kind == "json" else "a text, or a list as JSON")
+    if kind == "json":
+        hints.append(f"JSON, such as {json.dumps(example, ensure_ascii=False)}" if example else "JSON")
+    elif kind == "words":
+        hints.append("a text, or a list as JSON")
     value = values.get(f"field:{name}", "")
     return Field(
         name=name,
@@ -128,7 +134,7 @@ def _field(
         kind=kind,
         required=required,
         value="" if kind == "password" else str(value),
-        hint=". ".join(filter(None, hints)),
+        hint=". ".join(hint.rstrip(".") for hint in hints if hint),
         choices=choices,
         takes_file=name in FILE_NAMES,
         step=step,

@@ -258,3 +258,23 @@ def test_wrong_logins_are_bounded_together_with_those_of_rq(locked: Settings, jo
     assert at_rq == [401] * 5 + [429]
     assert [status("me", "wrong again"), status("me", "right")] == [429, 429]
     assert status("", KEYS["ops"][0]) == 200  # a key is always taken
+
+
+def test_no_verdict_about_all_is_given_to_a_key_for_one_type(sign_in: SignIn) -> None:
+    assert "Redis, queues and workers are not checked here" in page(sign_in("mailer"), "/console/").text
+    assert "All is well" not in page(sign_in("mailer"), "/console/").text
+    ops = sign_in("ops")
+    page(ops, "/console/types").post("/console/types/email/pause")
+    page(ops, "/console/types").post("/console/types/generic/pause")
+    text = page(sign_in("mailer"), "/console/").text
+    assert "1 thing is wrong" in text
+    assert ("type email" in text, "generic" in text) == (True, False)
+
+
+def test_the_navigation_leads_to_no_page_that_refuses(sign_in: SignIn) -> None:
+    for name in ("reader", "mailer", "ops"):
+        client = sign_in(name)
+        header = page(client, "/console/").text.partition("</nav>")[0]
+        links = re.findall(r'href="(/console/[a-z]*)" data-key', header)
+        assert len(links) >= 7
+        assert [client.get(link).status_code for link in links] == [200] * len(links), name

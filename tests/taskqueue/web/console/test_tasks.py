@@ -385,3 +385,7 @@ def test_a_task_that_completes_at_last_shows_no_error(
     assert "PermanentFailure: " in page(client, f"/console/tasks?q=id:{failed[0]}").text
     redis.hset(f"rq:job:{failed[0]}", "status", "finished")  # as after another run; its old failure stays
     assert "PermanentFailure" not in page(client, f"/console/tasks?q=id:{failed[0]}").text
+
+
+def test_a_nested_field_of_a_form_has_an_example(client: FlaskClient) -> None:
+    assert "JSON, such as {&#34;name&#34;: &#34;text&#34;, " in page(client, "/console/submit/signup").text
