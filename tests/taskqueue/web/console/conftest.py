@@ -1,18 +1,27 @@
 """Fixtures of the console's tests: clients that have signed in, and the forms of a page."""
 
+import json
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
+from redis import Redis
+from selenium.webdriver import Chrome
 from werkzeug.test import TestResponse
 
+from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.settings.api_keys import ApiKey, new_key
+from tests.taskqueue.web.conftest import served
+from tests.taskqueue.web.console.operator import WIDE, Operator, show
 from web import create_app
 
+Work = Callable[..., str]
 KEYS: dict[str, tuple[str, ApiKey]] = {
     "ops": new_key("ops", "operate"),
     "reader": new_key("reader", "read"),
@@ -62,3 +71,29 @@ def sign_in(locked: Settings, job_types: JobTypes) -> SignIn:
         return client
 
     return signed_in
+
+
+@pytest.fixture
+def operator(settings: Settings, job_types: JobTypes, browser: Chrome, redis: Redis) -> Iterator[Operator]:
+    with served(create_app(settings, job_types)) as address:
+        show(browser, WIDE)
+        yield Operator(browser, f"{address}/console")
+        show(browser, WIDE)
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        browser.get("about:blank")
+
+
+@pytest.fixture
+def incident(queue: TaskQueue, redis: Redis, work: Work) -> dict[str, str]:
+    """Failed tasks, a batch of waiting ones, a schedule: ids of tasks by what distinguishes them."""
+    tasks = {
+        "failed": queue.submit("hopeless", {}, SubmitOptions(tags=("customer:4711",))),
+        "other": queue.submit("hopeless", {}),
+        "flaky": queue.submit("flaky", {"failures": 9}),
+        "done": queue.submit("generic", {"a": 1}, SubmitOptions(tags=("customer:4711",))),
+    }
+    work()
+    tasks["waiting"] = queue.submit("generic", {"later": True})
+    report = {"table": "outbox", "waiting": 12, "oldest": time.time() - 90, "set_aside": 1, "error": ""}
+    redis.hset("tq:outboxes", "db.internal/shop:outbox", json.dumps(report | {"at": time.time()}))
+    return {name: task.id for name, task in tasks.items()}
