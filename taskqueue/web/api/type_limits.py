@@ -9,10 +9,11 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from taskqueue.control.type_limits import TypeControl, TypeLimits
-from taskqueue.errors import PayloadError, UnknownJobType
+from taskqueue.errors import PayloadError
 from taskqueue.jobtypes.limits import MAX_CONCURRENCY, RATE, Limits
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import option_errors
+from taskqueue.web.api.task_types import check_known
 from taskqueue.web.http.access import caller_sees
 from taskqueue.web.http.body import json_body
 from taskqueue.web.http.change_record import note_task_type
@@ -47,10 +48,7 @@ def views(control: TypeControl, job_types: JobTypes) -> Blueprint:
 
     def check(name: str) -> None:
         """Raise `BadRequest` (404) unless there is such a task type that the caller sees; note it as changed."""
-        known = sorted(filter(caller_sees, job_types))
-        if name not in known:
-            title = "There is no such task type"
-            raise BadRequest(404, "unknown-task-type", title, str(UnknownJobType(name, known)), known=known)
+        check_known(name, job_types)
         note_task_type(name)
 
     @blueprint.get("/limits")

@@ -126,7 +126,7 @@ class Watch:
         silent = now - self._turned_at
         if silent < BLOCKED_SECONDS:
             if self._blocker:
-                self._warn(self._blocker, "does no longer block the event loop")
+                self._warn(self._blocker, "no longer blocks the event loop")
             self._blocker, self._turns.is_loop_blocked = None, False
             return
         if not self._turns.is_loop_blocked:
