@@ -118,7 +118,7 @@ def payload_errors(error: ValidationError, payload: Json) -> list[PayloadError]:
 
 
 def option_errors(error: ValidationError) -> list[PayloadError]:
-    """Return pydantic's errors of options or of a document that holds them in our form, without the values."""
+    """Return pydantic's errors of options, or of a document that has them, in our form, without the values."""
     return [
         PayloadError(_as_pointer(detail["loc"]), detail["msg"].removeprefix("Value error, "))
         for detail in error.errors(include_url=False, include_context=False, include_input=False)
