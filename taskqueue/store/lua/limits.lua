@@ -12,6 +12,7 @@
 -- A job that is popped while there is no free place goes to `held`, and so does each job that comes after it, so
 -- that their order stays. Each end of a job, and release_limits.lua each second, moves as many on as there are
 -- places: no worker has to poll.
+
 -- Returns the name of the job type, as far as the job's description tells it: our API writes the name, RQ's own
 -- enqueue the call. It is '' if somebody has written a description in words.
 local function type_of(description)
