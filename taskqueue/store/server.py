@@ -65,6 +65,8 @@ def why_unusable(connection: Redis) -> Unusable | None:
             message = _message(error)
             if "unknown command" in message.lower():
                 return Unusable("version", f"this Redis refuses what is needed ({message})", NEEDED)
+            if message == "EXEC without MULTI":
+                return _no_right("it cannot run the 'multi' command")
             if not _is_full_or_read_only(message):
                 raise
     return None

@@ -94,6 +94,7 @@ def test_a_server_that_cannot_be_used_stops_the_start(
         ("~rq:* &* +@all", "key"),
         ("~tq:* &* +@all", "key"),
         ("~* &* +@all -@blocking", "'blmove'"),
+        ("~* &* +@all -multi", "'multi'"),
         ("~* &* +@all -zadd", "ZADD: "),
     ],
 )
