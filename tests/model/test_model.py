@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.driver import Engine
-from tests.model.rules import MACHINES, QueueMachine
+from tests.model.machine import QueueMachine
+from tests.model.machines import MACHINES
 
 EXAMPLES = 35
 SETTINGS = settings(
