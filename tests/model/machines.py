@@ -56,6 +56,6 @@ class BesideRQ(Work, Deaths, Operators, RQTools):
 
 
 MACHINES = (
-    Everything, LostAnswers, Claiming, Waiting, Changing, Pausing, Limiting, ChangingTypes,
-    InIOProcess, InIOProcessWithDeaths, BesideRQ,
+    Everything, InIOProcess, InIOProcessWithDeaths, LostAnswers, Claiming, Waiting, Changing, Pausing, Limiting,
+    ChangingTypes, BesideRQ,
 )  # fmt: skip

@@ -16,7 +16,7 @@ from tests.model.driver import Engine
 from tests.model.machine import QueueMachine
 from tests.model.machines import MACHINES
 
-EXAMPLES = 35
+EXAMPLES = 25
 SETTINGS = settings(
     max_examples=EXAMPLES, stateful_step_count=40, derandomize=True, deadline=None, database=None, print_blob=True,
     report_multiple_bugs=False,
