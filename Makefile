@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SECONDS ?= 600
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help run setup test test-images soak faults check format bench bench-web bench-streams bench-console lock clean
+.PHONY: help run setup test test-images soak proof faults check format bench bench-submit bench-web bench-streams bench-console lock clean
 help:                ## list the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
@@ -28,6 +28,8 @@ faults: $(VENV)/ready ## measure the recovery from each fault, five times: bench
 soak: $(VENV)/ready  ## run under random faults, account for every job, then run the slow tests (SECONDS=600)
 	@$(BIN)/python -m tests.soak $(SECONDS)
 	@MODEL_SECONDS=$(SECONDS) $(BIN)/python -m pytest --ignore tests/images --ignore tests/model/test_mutants.py -m slow
+
+proof: $(VENV)/ready ## put faults into copies of the project, one by one: the tests of the queue find each (40 minutes)
 	@$(BIN)/python -m pytest -m slow -n 3 --dist worksteal tests/model/test_mutants.py
 
 check: $(VENV)/ready ## run ruff, mypy strict and import-linter

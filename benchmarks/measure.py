@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import redis
@@ -25,6 +26,7 @@ LIMIT_SECONDS = 180
 STOP_SECONDS = 20
 FEW_JOBS = 200
 SETTLE_SECONDS = 2  # after a worker's last job, before it counts as idle
+NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 TICK = os.sysconf("SC_CLK_TCK")
 
 Measure = Callable[["Server"], Any]  # one part of a benchmark
@@ -44,11 +46,12 @@ class Server:
 
 
 @contextmanager
-def redis_server() -> Iterator[Server]:
-    """Start a Redis with its data in a temporary folder; stop it afterwards."""
+def redis_server(program: Path | None = None) -> Iterator[Server]:
+    """Start a Redis with its data in a temporary folder; stop it afterwards. `program`: else the installed one."""
     port = free_port()
     with TemporaryDirectory() as folder:
-        process = subprocess.Popen(redis_command(port, Path(folder)), stdout=subprocess.DEVNULL)
+        command = redis_command(port, Path(folder))
+        process = subprocess.Popen([program or command[0], *command[1:]], stdout=subprocess.DEVNULL)
         server = Server(port)
         try:
             wait(lambda: _answers(server.connection), 10)
@@ -66,13 +69,15 @@ def _answers(connection: Redis) -> bool:
 
 
 @contextmanager
-def workers(commands: Sequence[list[str]], server: Server) -> Iterator[list[int]]:
-    """Run these command lines meanwhile; yield their process ids."""
+def workers(
+    commands: Sequence[list[str]], server: Server, more: Mapping[str, str] = NOTHING_MORE
+) -> Iterator[list[int]]:
+    """Run these command lines meanwhile, with `more` in their environment; yield their process ids."""
     started = [
         subprocess.Popen(
             command,
             cwd=APPS,
-            env=environment(server.url),
+            env=environment(server.url) | dict(more),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -148,10 +153,12 @@ class Idle(NamedTuple):
     cpu_percent: float  # of a core
 
 
-def latency(system: System, command: list[str], server: Server, seconds: float) -> Latency:
-    """Queue one job after another for one idle worker, for `seconds`."""
+def latency(
+    system: System, command: list[str], server: Server, seconds: float, more: Mapping[str, str] = NOTHING_MORE
+) -> Latency:
+    """Queue one job after another for one idle worker, for `seconds`. `more`: settings of the worker."""
     server.connection.flushall()
-    with workers([command], server):
+    with workers([command], server, more):
         driver = subprocess.run(
             system.drive("latency", str(seconds)),
             cwd=APPS,

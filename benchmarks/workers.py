@@ -6,15 +6,29 @@ results.json and results.svg.
 
 import subprocess
 import sys
+from contextlib import ExitStack
+from statistics import median
 from typing import Any
 
-from measure import Server, drain, idle, latency, run, table
-from systems import AS_IT_COMES, BARE_LOOP, PEERS, PLOT, PROJECT, ROOT, STOCK_RQ, install
+from measure import Latency, Server, drain, idle, latency, redis_server, run, table
+from systems import (
+    AS_IT_COMES,
+    BARE_LOOP,
+    PEERS,
+    PLOT,
+    PROJECT,
+    ROOT,
+    SERVERS,
+    STOCK_RQ,
+    install,
+    server_program,
+)
 
 OURS = (PROJECT.name, AS_IT_COMES.name)
 RESULTS = ROOT / "benchmarks" / "results"
 WORKERS = 2
 LATENCY_SECONDS = 5
+LATENCY_ROUNDS = 5
 HORSES = (1, 2, 4, 8)
 WAITING = (1_000, 10_000, 100_000, 1_000_000)
 
@@ -67,9 +81,44 @@ def by_waiting(server: Server) -> dict[str, dict[str, float]]:
     return figures
 
 
+def by_server(server: Server) -> dict[str, dict[str, float]]:
+    """Measure the latency on other servers, round by round: ours with one and three queues, and the best peer."""
+    best = next(peer for peer in PEERS if peer.name == "Huey")
+    measured = {
+        "ours, one queue": (PROJECT, {"QUEUES": "default"}),
+        "ours, three queues": (PROJECT, {"QUEUES": "high,default,low"}),
+        best.name: (best, {}),
+        BARE_LOOP.name: (BARE_LOOP, {}),
+    }
+    with ExitStack() as running:
+        servers = {f"Redis {server.connection.info('server')['redis_version']}": server}
+        for name in SERVERS:
+            if (program := server_program(name)) is None:
+                print(f"{name}: its package cannot be installed; left out", flush=True)
+                continue
+            other = running.enter_context(redis_server(program))
+            version = other.connection.info("server")
+            servers[f"{name.split()[0]} {version.get('valkey_version', version['redis_version'])}"] = other
+        rounds: dict[str, list[Latency]] = {}
+        for _ in range(LATENCY_ROUNDS):
+            for on, place in servers.items():
+                for name, (system, settings) in measured.items():
+                    if install(system):
+                        figures = latency(system, system.command(), place, LATENCY_SECONDS, settings)
+                        rounds.setdefault(f"{on}: {name}", []).append(figures)
+    medians = {
+        name: {"p50": median(each.p50 for each in these), "p99": median(each.p99 for each in these)}
+        for name, these in rounds.items()
+    }
+    for name, figures in medians.items():
+        print(f"{name:<36} latency {figures['p50']:.2f} ms, p99 {figures['p99']:.2f}", flush=True)
+    return medians
+
+
 def report(results: dict[str, Any]) -> str:
     """Return benchmarks/results.md."""
     peers, horses, waiting = results["peers"], results["horses"], results["waiting"]
+    servers = results["servers"]
     ours = peers[PROJECT.name]
     best = max(values["rate"] for name, values in peers.items() if name not in (*OURS, BARE_LOOP.name))
     return "\n".join(
@@ -132,13 +181,22 @@ def report(results: dict[str, Any]) -> str:
                 ],
             ),
             "",
+            "## Latency on other servers",
+            "",
+            f"Medians of {LATENCY_ROUNDS} rounds of {LATENCY_SECONDS} seconds each, with one idle worker.",
+            "",
+            table(
+                ["", "latency p50, ms", "p99, ms"],
+                [[name, f"{figures['p50']:.2f}", f"{figures['p99']:.2f}"] for name, figures in servers.items()],
+            ),
+            "",
         ]
     )
 
 
 def main(parts: list[str]) -> None:
     """Measure the named parts, or all, and draw results.svg."""
-    measures = {"peers": beside_peers, "horses": by_horses, "waiting": by_waiting}
+    measures = {"peers": beside_peers, "horses": by_horses, "waiting": by_waiting, "servers": by_server}
     if run(RESULTS, measures, parts, report) and install(PLOT):
         subprocess.run([PLOT.programs / "python", ROOT / "benchmarks" / "apps" / "plot.py", RESULTS], check=True)
 
