@@ -44,6 +44,7 @@ RETRY_SECONDS = 3600
 LIMITED = {"single": Limits(concurrency=1), "pair": Limits(concurrency=2), "hourly": Limits(rate="2/hour")}
 IO_TYPES = ("mail", "letter")  # the jobs of these types are for the I/O process, where there is one
 IO_LIMITED = {"letter": Limits(concurrency=2)}
+LONG_AGO = 1_000_000_000  # seconds since 1970
 PAST = -7200.0  # seconds from now
 LEASE_SECONDS = 1000  # a lease runs out only where a rule says so, however slow the machine is
 
@@ -238,7 +239,7 @@ class Engine:
 
     def run_out(self, queue: str, member: str) -> None:
         """Let a lease run out. Those of one claim have the same end."""
-        self.redis.zadd(f"rq:wip:{queue}", {member: time.time() // 60 * 60 - 60}, xx=True)
+        self.redis.zadd(f"rq:wip:{queue}", {member: LONG_AGO}, xx=True)
 
     def forget(self, job_id: str) -> None:
         """Let the time pass for which an ended job is kept."""

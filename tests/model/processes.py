@@ -222,9 +222,8 @@ class Process:
             answer = self._armed.wait(self._interrupt)
             if answer and answer.claim == "claimed":
                 return answer
-            is_unused = self._armed.disarm()
-            if answer and is_unused:  # only jobs of the other kind wait
-                return answer
+            # "others" may come or not before the process is woken; so the process asks again in both cases.
+            self._armed.disarm()
         except RedisError:
             self._armed.close()
         return self._ask(call, was_armed=True)
