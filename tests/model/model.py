@@ -158,6 +158,8 @@ class Model:
         assert not self.is_suspended, f"{job.name} was begun while rq suspend holds"
         assert job.type not in self.paused_types, f"{job.name} was begun, and its type {job.type} is paused"
         assert kind in ("any", job.kind), f"{job.name} is for {job.kind} processes, and one of {kind} has begun it"
+        is_in_group = "." in execution
+        assert not (is_in_group and job.type in self.changed), f"{job.type} has limits, {job.name} is in a group"
         job.status, job.execution = "started", execution
         job.attempt += 1
         job.is_called = False

@@ -121,9 +121,6 @@ class PlayWorkers(Played):
         jobs = [self.model.jobs[run.job_id] for run in call.received]
         for job in jobs:
             assert not job.must_be_alone, f"{job.name} must be claimed alone, and is in a group with {jobs}"
-            assert job.type not in self.model.changed, (
-                f"the limits of {job.type} hold, and {job.name} is in a group"
-            )
         assert sum(SHORT[job.type] for job in jobs) <= GROUP_MICROSECONDS, f"a group takes too long: {jobs}"
         assert len({job.queue for job in jobs}) == 1, f"a group is of several queues: {jobs}"
         queue = before.lists.get(f"rq:queue:{jobs[0].queue}", [])

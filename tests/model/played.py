@@ -92,9 +92,6 @@ class Played:
     def look(self) -> None:
         """Read what Redis holds now, and note the callbacks that were queued."""
         self.world = World(self.engine.redis)
-        for process in self.processes:
-            if process.call and process.call.is_armed:
-                self._note_begun(process.call)
         for job in self.model.of("waiting"):
             if job.may_be_dropped and self.world.job(job.id).get("status") == "canceled":
                 self.model.drop(job)
@@ -106,6 +103,9 @@ class Played:
                         job_id, self.model.next_name(), "waiting", parent.queue, CALLBACK_ATTEMPTS,
                         type="callback", is_patient=True, is_listed=False,
                     ))  # fmt: skip
+        for process in self.processes:
+            if process.call and process.call.is_armed:
+                self._note_begun(process.call)
 
     def _expect(self, answer: str, expected: str, what: str) -> None:
         assert answer == expected, f"{what}: the engine answered {answer!r}, and must answer {expected!r}"
