@@ -22,7 +22,7 @@ test: $(VENV)/ready  ## run every test, except those of the images, six at a tim
 test-images: $(VENV)/ready ## test both images and compose.yaml, as containers (needs Docker)
 	@$(BIN)/python -m pytest tests/images $(ARGS)
 
-faults: $(VENV)/ready ## measure the recovery from each fault, five times: benchmarks/faults.md (15 minutes)
+faults: $(VENV)/ready ## measure the recovery from each fault, five times: benchmarks/faults.md (35 minutes)
 	@$(BIN)/python benchmarks/faults.py
 
 soak: $(VENV)/ready  ## run under random faults, account for every job, then run the slow tests (SECONDS=600)

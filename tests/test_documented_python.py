@@ -101,6 +101,7 @@ def test_the_programs_of_a_page_do_what_it_says(
     files, programs = blocks(page)
     project = with_jobs(bare_project, files)
     worker = RunningWorker(project, tmp_path / "worker.log", shared_redis.url)
+    worker.wait_until_it_works()
     try:
         parts = [checked(program) for program in programs]
         assert sum(count for _, count in parts) == promises

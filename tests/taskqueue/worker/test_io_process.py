@@ -92,16 +92,17 @@ def test_the_time_limit_ends_a_run_and_no_other(start: Start, queue: TaskQueue, 
     assert not is_gone(pid)
 
 
-@pytest.mark.parametrize("job_type", ["swallowing_thread", "swallowing_coroutine"])
+@pytest.mark.parametrize(
+    ("job_type", "what"), [("swallowing_thread", "a thread"), ("swallowing_coroutine", "a coroutine")]
+)
 def test_a_run_that_swallows_its_limit_is_left_behind(
-    start: Start, queue: TaskQueue, figure: Figure, job_type: str
+    start: Start, queue: TaskQueue, figure: Figure, job_type: str, what: str
 ) -> None:
     worker = start()
     pid = io_process(worker, queue)
     other = queue.submit("nap", {"seconds": 4})
     task = queue.submit(job_type, {}, SubmitOptions(timeout=1, attempts=1))
-    seconds = until(queue, task.id, "failed")
-    figure(f"I/O process: {job_type} is settled after", seconds)
+    figure(f"I/O process: {what} swallows its limit: settled after it", until(queue, task.id, "failed") - 1)
     error = queue.get(task.id).error
     assert error
     assert "left behind" in error.message
@@ -115,9 +116,12 @@ def test_a_run_that_swallows_its_limit_is_left_behind(
     wait_until(lambda: is_gone(pid), what="the old process to end")
 
 
-@pytest.mark.parametrize("job_type", ["patient", "busy_thread", "deaf_thread"])
+@pytest.mark.parametrize(
+    ("job_type", "what"),
+    [("patient", "a coroutine"), ("busy_thread", "a thread"), ("deaf_thread", "a thread in one long step")],
+)
 def test_a_run_is_canceled_within_a_second(
-    start: Start, queue: TaskQueue, redis: Redis, figure: Figure, job_type: str
+    start: Start, queue: TaskQueue, redis: Redis, figure: Figure, job_type: str, what: str
 ) -> None:
     worker = start()
     io_process(worker, queue)
@@ -127,7 +131,7 @@ def test_a_run_is_canceled_within_a_second(
     wait_until(lambda: f"{task.id}" in worker.log, what="the job to begin")
     Operations(redis, 3600).cancel(task.id)
     seconds = until(queue, task.id, "canceled")
-    figure(f"I/O process: {job_type} is canceled after", seconds)
+    figure(f"I/O process: {what} is canceled: it is stopped", seconds)
     assert seconds < 1 * SLACK
     until(queue, other.id, "complete")
     assert attempts_of(queue, other.id) == 1

@@ -84,7 +84,7 @@ def chunked(*pieces: bytes) -> bytes:
 
 def sent(port: int, *pieces: bytes, half_close: bool = True) -> tuple[int, str]:
     """Send these bytes and, as a client does that dies, no more; return the status and the answer's body."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
         for piece in pieces:
             connection.sendall(piece)
         if half_close:
