@@ -16,7 +16,8 @@ from taskqueue.control.bulk import Action
 from taskqueue.control.failed_tasks import FailedTasks
 from taskqueue.enqueue.idempotency import IdempotencyKey
 from taskqueue.enqueue.options import SubmitOptions, TaskSpec
-from taskqueue.errors import InvalidOptions, InvalidSetting, PayloadError, TooManyMatch, UnknownTask
+from taskqueue.errors import InvalidOptions, InvalidSetting, TooManyMatch, UnknownTask
+from taskqueue.jobtypes.signature import option_errors
 from taskqueue.monitor.diagnosis import Explainer
 from taskqueue.monitor.events import EventCursor, follow
 from taskqueue.monitor.queue_warnings import QueueWarnings
@@ -47,7 +48,7 @@ class RedisOperations(RedisSystem):
         try:
             checked = SubmitOptions.model_validate(dict(options))
         except ValidationError as error:
-            raise _invalid_options(error) from None
+            raise InvalidOptions(option_errors(error)) from None
         request = json.dumps([task_type, payload, sorted(options.items())])
         accepted = self._queue.accept(task_type, payload, checked, _idempotency(key, request))
         warnings = QueueWarnings(connect_for_probes(self._connection), self._settings.queues)
@@ -61,7 +62,7 @@ class RedisOperations(RedisSystem):
         try:
             spec = None if then is None else TaskSpec.model_validate(then)
         except ValidationError as error:
-            raise _invalid_options(error) from None
+            raise InvalidOptions(option_errors(error)) from None
         request = json.dumps([tasks, then, atomic])
         queued = self._batches.submit(
             self._batches.prepare(tasks, on_complete=spec), atomic=atomic, idempotency=_idempotency(key, request)
@@ -193,13 +194,6 @@ class RedisOperations(RedisSystem):
         given = {name: value for name, value in options.items() if value is not None}
         self._record("bulk-action", detail=urlencode({"action": action, "q": q, **given}))
         return row(task)
-
-
-def _invalid_options(error: ValidationError) -> InvalidOptions:
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
-    return InvalidOptions(
-        [PayloadError(f"/{each['loc'][0]}", each["msg"].removeprefix("Value error, ")) for each in errors]
-    )
 
 
 def _idempotency(key: str | None, request: str) -> IdempotencyKey | None:

@@ -44,6 +44,7 @@ from taskqueue.client.system_records import (
     SpanCounts,
     StoredFile,
     TaskType,
+    TypeLimits,
     Worker,
 )
 
@@ -76,5 +77,6 @@ __all__ = [
     "Task",
     "TaskHandle",
     "TaskType",
+    "TypeLimits",
     "Worker",
 ]

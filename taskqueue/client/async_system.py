@@ -7,7 +7,7 @@ from typing import Literal
 import httpx
 
 from taskqueue.client import system_calls
-from taskqueue.client.call import MAX_PAGE, Call
+from taskqueue.client.call import Call
 from taskqueue.client.connection import AsyncConnection
 from taskqueue.client.options import ScheduleDocument
 from taskqueue.client.system_records import (
@@ -29,25 +29,17 @@ class AsyncSystemClient:
 
     _connection: AsyncConnection
 
-    async def changes(self, *, limit: int | None = None) -> AsyncIterator[Change]:
+    def changes(self, *, limit: int | None = None) -> AsyncIterator[Change]:
         """Yield who changed what, latest first, at most `limit`; the record has the latest 10,000 changes."""
-        left, below = limit, None
-        while left is None or left > 0:
-            page = await self._connection.send(system_calls.change_page(min(left or MAX_PAGE, MAX_PAGE), below))
-            for row in page.rows:
-                yield row
-            left = None if left is None else left - len(page.rows)
-            below = page.next
-            if below is None:
-                return
+        return self._connection.rows(system_calls.change_page, limit)
 
     async def failures(self) -> Failures:
         """Return the failed tasks, grouped by type and error, the largest group first."""
-        return await self._connection.send(system_calls.failures())
+        return await self._connection.send(system_calls.FAILURES)
 
     async def queues(self) -> tuple[Queue, ...]:
         """Return all queues, the most important first."""
-        return await self._connection.send(system_calls.queues())
+        return await self._connection.send(system_calls.QUEUES)
 
     async def pause(self, queue: str) -> None:
         """Pause a queue: workers start none of its tasks. Raises `UnknownQueue`."""
@@ -59,7 +51,7 @@ class AsyncSystemClient:
 
     async def limits(self) -> tuple[TypeLimits, ...]:
         """Return the limits of all task types, by name, and which types are paused."""
-        return await self._connection.send(system_calls.limits())
+        return await self._connection.send(system_calls.LIMITS)
 
     async def pause_type(self, task_type: str) -> TypeLimits:
         """Pause a task type: workers start none of its tasks. Raises `UnknownJobType`."""
@@ -84,11 +76,11 @@ class AsyncSystemClient:
 
     async def workers(self) -> tuple[Worker, ...]:
         """Return the workers; one that was killed or cut off has the state `lost`."""
-        return await self._connection.send(system_calls.workers())
+        return await self._connection.send(system_calls.WORKERS)
 
     async def task_types(self) -> tuple[TaskType, ...]:
         """Return the task types that this key may submit, by name."""
-        return await self._connection.send(system_calls.task_types())
+        return await self._connection.send(system_calls.TASK_TYPES)
 
     async def task_type(self, name: str) -> TaskType:
         """Return a task type. Raises `UnknownJobType`."""
@@ -111,11 +103,11 @@ class AsyncSystemClient:
 
     async def findings(self) -> Findings:
         """Return what the doctor has found: what is wrong, and how to fix it."""
-        return await self._connection.send(system_calls.findings())
+        return await self._connection.send(system_calls.FINDINGS)
 
     async def schedules(self) -> tuple[Schedule, ...]:
         """Return all schedules, by name."""
-        return await self._connection.send(system_calls.schedules())
+        return await self._connection.send(system_calls.SCHEDULES)
 
     async def schedule(self, name: str) -> Schedule:
         """Return a schedule. Raises `UnknownSchedule`."""

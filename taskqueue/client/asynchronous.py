@@ -10,7 +10,6 @@ import httpx
 
 from taskqueue.client import system_calls, task_calls
 from taskqueue.client.async_system import AsyncSystemClient
-from taskqueue.client.call import MAX_PAGE
 from taskqueue.client.connection import AsyncConnection
 from taskqueue.client.handle import AsyncBatchHandle, AsyncTaskHandle
 from taskqueue.client.options import Action, Item, TaskOptions
@@ -176,33 +175,18 @@ class AsyncClient(AsyncSystemClient):
         """Return what a task's job logged and printed, oldest line first. Raises `UnknownTask`."""
         return await self._connection.send(task_calls.logs(task_id, attempt))
 
-    async def list(self, q: str = "", *, limit: int | None = None) -> AsyncIterator[Summary]:
+    def list(self, q: str = "", *, limit: int | None = None) -> AsyncIterator[Summary]:
         """Yield tasks, newest first, at most `limit`; the next page is asked for when it is needed.
 
         q: A search in words: `status:failed type:email tag:customer:7 ran:>10s failed:today`; "": all tasks.
 
         Raises `ApiRefused` for a search that cannot be read.
         """
-        left, cursor = limit, None
-        while left is None or left > 0:
-            page = await self._connection.send(task_calls.task_page(q, min(left or MAX_PAGE, MAX_PAGE), cursor))
-            for row in page.rows:
-                yield row
-            left = None if left is None else left - len(page.rows)
-            cursor = page.next
-            if cursor is None:
-                return
+        return self._connection.rows(lambda count, cursor: task_calls.task_page(q, count, cursor), limit)
 
-    async def parents(self, task_id: str) -> AsyncIterator[Parent]:
+    def parents(self, task_id: str) -> AsyncIterator[Parent]:
         """Yield the tasks that a task waits for, with their results, in their order. Raises `UnknownTask`."""
-        first = None
-        while True:
-            page = await self._connection.send(task_calls.parent_page(task_id, first))
-            for row in page.rows:
-                yield row
-            first = page.next
-            if first is None:
-                return
+        return self._connection.rows(lambda _, first: task_calls.parent_page(task_id, first))
 
     async def batch(self, batch_id: str) -> Batch:
         """Return a batch as it is now. Raises `UnknownBatch`."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 from uuid import uuid4
 
 import httpx
@@ -91,6 +91,17 @@ def reads(record: type[R]) -> Callable[[httpx.Response], R]:
 
 def reads_all(record: type[R], name: str) -> Callable[[httpx.Response], tuple[R, ...]]:
     return lambda answer: tuple(map(record.read, answer.json()[name]))
+
+
+def reads_page(record: type[R], name: str, cursor: str) -> Callable[[httpx.Response], Page[R]]:
+    """Return how a page is read; `cursor`: the parameter of the address in `next` that asks for the next page."""
+
+    def read(answer: httpx.Response) -> Page[R]:
+        row = answer.json()
+        following = parse_qs(urlsplit(row["next"] or "").query).get(cursor)
+        return Page(tuple(map(record.read, row[name])), following[0] if following else None)
+
+    return read
 
 
 def nothing(answer: httpx.Response) -> None:

@@ -3,7 +3,7 @@
 import os
 import ssl
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -12,7 +12,7 @@ from httpx_sse import EventSource
 
 from taskqueue.client import address
 from taskqueue.client.attempts import Attempts
-from taskqueue.client.call import Call
+from taskqueue.client.call import MAX_PAGE, Call, Page
 from taskqueue.client.following import SILENCE_SECONDS, Deadline, Following
 from taskqueue.client.problems import not_this_api
 from taskqueue.client.records import Event
@@ -70,6 +70,20 @@ class Connection:
             if pause is None:
                 return _read(call, answer)
             time.sleep(pause)
+
+    def rows(self, request: Callable[[int, str | None], Call[Page[T]]], limit: int | None = None) -> Iterator[T]:
+        """Yield the rows of a list, at most `limit`; the next page is asked for when it is needed.
+
+        request: Makes the request for a page, from how many rows it may have and the `next` of the page before.
+        """
+        left, cursor = limit, None
+        while left is None or left > 0:
+            page = self.send(request(min(left or MAX_PAGE, MAX_PAGE), cursor))
+            yield from page.rows
+            left = None if left is None else left - len(page.rows)
+            cursor = page.next
+            if cursor is None:
+                return
 
     def follow(self, following: Following, deadline: Deadline) -> Iterator[Event]:
         """Yield the events of a task, until it has ended or the time is over."""
@@ -146,6 +160,23 @@ class AsyncConnection:
             if pause is None:
                 return _read(call, answer)
             await anyio.sleep(pause)
+
+    async def rows(
+        self, request: Callable[[int, str | None], Call[Page[T]]], limit: int | None = None
+    ) -> AsyncGenerator[T]:
+        """Yield the rows of a list, at most `limit`; the next page is asked for when it is needed.
+
+        request: Makes the request for a page, from how many rows it may have and the `next` of the page before.
+        """
+        left, cursor = limit, None
+        while left is None or left > 0:
+            page = await self.send(request(min(left or MAX_PAGE, MAX_PAGE), cursor))
+            for row in page.rows:
+                yield row
+            left = None if left is None else left - len(page.rows)
+            cursor = page.next
+            if cursor is None:
+                return
 
     async def follow(self, following: Following) -> AsyncGenerator[Event]:
         """Yield the events of a task, until it has ended."""

@@ -1,23 +1,29 @@
 """The handles of tasks and batches that were submitted over HTTP."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from taskqueue.client.records import Batch, Event, Status, Task
 from taskqueue.errors import PayloadError, ResultTimeout, TaskCanceled, TaskFailed
 
 if TYPE_CHECKING:
-    from taskqueue.client.asynchronous import AsyncClient
-    from taskqueue.client.sync import Client
+    from taskqueue.client.asynchronous import AsyncClient  # noqa: F401  ruff does not see it in the bases below
+    from taskqueue.client.sync import Client  # noqa: F401
 
 
-class _Handle:
+C = TypeVar("C")  # the client that a handle asks
+H = TypeVar("H")  # the handles of a batch's tasks
+
+
+class _Handle(Generic[C]):
     """What both handles of a task are."""
 
-    id: str
-    """The id of the task, as in `GET /tasks/<id>`."""
-    accepted: Task | None
-    """The task as it was answered when it was submitted, with `warnings`; None for the handle of an id."""
+    def __init__(self, client: C, task_id: str, accepted: Task | None = None) -> None:
+        self.id = task_id
+        """The id of the task, as in `GET /tasks/<id>`."""
+        self.accepted = accepted
+        """The task as it was answered when it was submitted, with `warnings`; None for the handle of an id."""
+        self._client = client
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Handle) and other.id == self.id
@@ -29,16 +35,11 @@ class _Handle:
         return f"{type(self).__name__}({self.id!r})"
 
 
-class TaskHandle(_Handle):
+class TaskHandle(_Handle["Client"]):
     """A task. Keep its `id`: `client.handle(id)` gives the handle again, in any process.
 
     All methods raise `UnknownTask` if the task has expired, `ApiRefused` if the server does not answer.
     """
-
-    def __init__(self, client: "Client", task_id: str, accepted: Task | None = None) -> None:
-        self.id = task_id
-        self.accepted = accepted
-        self._client = client
 
     def status(self) -> Status:
         """Return the task's status now: queued, scheduled, deferred, processing, complete, failed or canceled."""
@@ -71,16 +72,11 @@ class TaskHandle(_Handle):
         return self._client.events(self.id)
 
 
-class AsyncTaskHandle(_Handle):
+class AsyncTaskHandle(_Handle["AsyncClient"]):
     """A task, for `await`. Keep its `id`: `client.handle(id)` gives the handle again, in any process.
 
     All methods raise `UnknownTask` if the task has expired, `ApiRefused` if the server does not answer.
     """
-
-    def __init__(self, client: "AsyncClient", task_id: str, accepted: Task | None = None) -> None:
-        self.id = task_id
-        self.accepted = accepted
-        self._client = client
 
     async def astatus(self) -> Status:
         """Return the task's status now: queued, scheduled, deferred, processing, complete, failed or canceled."""
@@ -113,15 +109,15 @@ class AsyncTaskHandle(_Handle):
         return self._client.events(self.id)
 
 
-class BatchHandle:
-    """Tasks that were submitted together."""
+class _BatchHandle(Generic[C, H]):
+    """What both handles of a batch are."""
 
     def __init__(
         self,
-        client: "Client",
+        client: C,
         batch_id: str,
-        tasks: tuple[TaskHandle, ...],
-        then: TaskHandle | None,
+        tasks: tuple[H, ...],
+        then: H | None,
         refused: Mapping[int, tuple[PayloadError, ...]],
     ) -> None:
         self.id = batch_id
@@ -133,42 +129,25 @@ class BatchHandle:
         self.refused = refused
         """What is wrong with tasks that were not queued, by their place from 0 on; only with `atomic=False`."""
         self._client = client
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}, {len(self.tasks)} tasks>"
+
+
+class BatchHandle(_BatchHandle["Client", TaskHandle]):
+    """Tasks that were submitted together."""
 
     def refresh(self) -> Batch:
         """Return the batch as it is now, its tasks counted by status. Raises `UnknownBatch`, `ApiRefused`."""
         return self._client.batch(self.id)
 
-    def __repr__(self) -> str:
-        return f"<BatchHandle {self.id}, {len(self.tasks)} tasks>"
 
-
-class AsyncBatchHandle:
+class AsyncBatchHandle(_BatchHandle["AsyncClient", AsyncTaskHandle]):
     """Tasks that were submitted together, for `await`."""
-
-    def __init__(
-        self,
-        client: "AsyncClient",
-        batch_id: str,
-        tasks: tuple[AsyncTaskHandle, ...],
-        then: AsyncTaskHandle | None,
-        refused: Mapping[int, tuple[PayloadError, ...]],
-    ) -> None:
-        self.id = batch_id
-        """The id of the batch, as in `GET /batches/<id>`."""
-        self.tasks = tasks
-        """The handles of the queued tasks, in their order."""
-        self.then = then
-        """The handle of the task that runs when all others have ended; None if there is none."""
-        self.refused = refused
-        """What is wrong with tasks that were not queued, by their place from 0 on; only with `atomic=False`."""
-        self._client = client
 
     async def arefresh(self) -> Batch:
         """Return the batch as it is now, its tasks counted by status. Raises `UnknownBatch`, `ApiRefused`."""
         return await self._client.batch(self.id)
-
-    def __repr__(self) -> str:
-        return f"<AsyncBatchHandle {self.id}, {len(self.tasks)} tasks>"
 
 
 def result_of(task: Task, timeout: float | None) -> Any:

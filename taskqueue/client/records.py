@@ -76,8 +76,8 @@ class Reason(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary(Record):
-    """A task in a list: without its payload, result and tracebacks, which may be large."""
+class _TaskState(Record):
+    """What both a task and its row in a list say."""
 
     id: str
     type: str
@@ -91,9 +91,20 @@ class Summary(Record):
     progress: Progress | None = None
     tags: tuple[str, ...] = ()
     worker: str | None = None
+    sent_by: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the task is complete, has failed or was canceled."""
+        return self.status in ENDED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary(_TaskState):
+    """A task in a list: without its payload, result and tracebacks, which may be large."""
+
     failure: str | None = None
     group: str | None = None
-    sent_by: str | None = None
     release: str | None = None
 
 
@@ -132,39 +143,21 @@ class Callback(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(Record):
+class Task(_TaskState):
     """A task, as `GET /tasks/<id>` shows it. Times are aware datetimes in UTC."""
 
-    id: str
-    type: str
-    status: Status
-    attempt: int
-    attempts: int
-    queue: str = ""
     payload: Any = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
     scheduled_for: datetime | None = None
-    progress: Progress | None = None
     result: Any = None
     error: AttemptError | None = None
     errors: tuple[AttemptError, ...] = ()
-    worker: str | None = None
-    tags: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
     held_by_limit: bool = False
     expires_at: datetime | None = None
-    sent_by: str | None = None
     runs: tuple[Run, ...] = ()
     callbacks: tuple[Callback, ...] = ()
     warnings: tuple[Reason, ...] = ()
     """Why the task may not run soon; only in the answer to its submission."""
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the task is complete, has failed or was canceled."""
-        return self.status in ENDED
 
 
 @dataclass(frozen=True, kw_only=True)

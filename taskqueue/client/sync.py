@@ -7,7 +7,6 @@ from typing import Any, Self, Unpack
 import httpx
 
 from taskqueue.client import system_calls, task_calls
-from taskqueue.client.call import MAX_PAGE
 from taskqueue.client.connection import Connection
 from taskqueue.client.following import Deadline
 from taskqueue.client.handle import BatchHandle, TaskHandle
@@ -181,24 +180,11 @@ class Client(SystemClient):
 
         Raises `ApiRefused` for a search that cannot be read.
         """
-        left, cursor = limit, None
-        while left is None or left > 0:
-            page = self._connection.send(task_calls.task_page(q, min(left or MAX_PAGE, MAX_PAGE), cursor))
-            yield from page.rows
-            left = None if left is None else left - len(page.rows)
-            cursor = page.next
-            if cursor is None:
-                return
+        return self._connection.rows(lambda count, cursor: task_calls.task_page(q, count, cursor), limit)
 
     def parents(self, task_id: str) -> Iterator[Parent]:
         """Yield the tasks that a task waits for, with their results, in their order. Raises `UnknownTask`."""
-        first = None
-        while True:
-            page = self._connection.send(task_calls.parent_page(task_id, first))
-            yield from page.rows
-            first = page.next
-            if first is None:
-                return
+        return self._connection.rows(lambda _, first: task_calls.parent_page(task_id, first))
 
     def batch(self, batch_id: str) -> Batch:
         """Return a batch as it is now. Raises `UnknownBatch`."""

@@ -21,10 +21,13 @@ from taskqueue.client.system_records import (
     Worker,
 )
 
-
-def failures() -> Call[Failures]:
-    """Return the request for the groups of failed tasks."""
-    return Call(method="GET", path="/failures", read=reads(Failures))
+FAILURES = Call(method="GET", path="/failures", read=reads(Failures))
+FINDINGS = Call(method="GET", path="/findings", read=reads(Findings))
+LIMITS = Call(method="GET", path="/limits", read=reads_all(TypeLimits, "limits"))
+QUEUES = Call(method="GET", path="/queues", read=reads_all(Queue, "queues"))
+SCHEDULES = Call(method="GET", path="/schedules", read=reads_all(Schedule, "schedules"))
+TASK_TYPES = Call(method="GET", path="/task-types", read=reads_all(TaskType, "task_types"))
+WORKERS = Call(method="GET", path="/workers", read=reads_all(Worker, "workers"))
 
 
 def change_page(limit: int, below: str | None) -> Call[Page[Change]]:
@@ -35,21 +38,6 @@ def change_page(limit: int, below: str | None) -> Call[Page[Change]]:
         return Page(tuple(map(Change.read, row["changes"])), row["next"])
 
     return Call(method="GET", path="/changes", params=texts({"limit": limit, "below": below}), read=read)
-
-
-def queues() -> Call[tuple[Queue, ...]]:
-    """Return the request for all queues."""
-    return Call(method="GET", path="/queues", read=reads_all(Queue, "queues"))
-
-
-def workers() -> Call[tuple[Worker, ...]]:
-    """Return the request for all workers."""
-    return Call(method="GET", path="/workers", read=reads_all(Worker, "workers"))
-
-
-def task_types() -> Call[tuple[TaskType, ...]]:
-    """Return the request for all task types."""
-    return Call(method="GET", path="/task-types", read=reads_all(TaskType, "task_types"))
 
 
 def task_type(name: str) -> Call[TaskType]:
@@ -63,29 +51,14 @@ def series(span: str, task_type: str | None, queue: str | None, by: str | None) 
     return Call(method="GET", path="/series", params=params, read=reads(SpanCounts), about=task_type or "")
 
 
-def findings() -> Call[Findings]:
-    """Return the request for what the doctor has found."""
-    return Call(method="GET", path="/findings", read=reads(Findings))
-
-
 def pause(queue: str, action: Literal["pause", "resume"]) -> Call[None]:
     """Return the request that pauses or resumes a queue."""
     return Call(method="POST", path=f"/queues/{quoted(queue)}/{action}", read=nothing, about=queue)
 
 
-def schedules() -> Call[tuple[Schedule, ...]]:
-    """Return the request for all schedules."""
-    return Call(method="GET", path="/schedules", read=reads_all(Schedule, "schedules"))
-
-
 def schedule(name: str) -> Call[Schedule]:
     """Return the request for a schedule."""
     return Call(method="GET", path=_schedule_path(name), read=reads(Schedule), about=name)
-
-
-def limits() -> Call[tuple[TypeLimits, ...]]:
-    """Return the request for the limits of all task types."""
-    return Call(method="GET", path="/limits", read=reads_all(TypeLimits, "limits"))
 
 
 def pause_type(task_type: str, action: Literal["pause", "resume"]) -> Call[TypeLimits]:

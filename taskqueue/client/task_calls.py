@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
@@ -19,6 +18,7 @@ from taskqueue.client.call import (
     quoted,
     reads,
     reads_all,
+    reads_page,
     texts,
 )
 from taskqueue.client.options import Action, Item
@@ -134,26 +134,19 @@ def events_path(task_id: str) -> str:
 
 def task_page(q: str, limit: int, cursor: str | None) -> Call[Page[records.Summary]]:
     """Return the request for a page of the tasks that a search finds."""
-
-    def read(answer: httpx.Response) -> Page[records.Summary]:
-        row = answer.json()
-        following = parse_qs(urlsplit(row["next"] or "").query).get("cursor")
-        return Page(tuple(map(records.Summary.read, row["tasks"])), following[0] if following else None)
-
     params = texts({"q": q or None, "limit": limit, "cursor": cursor})
-    return Call(method="GET", path="/tasks", params=params, read=read)
+    return Call(method="GET", path="/tasks", params=params, read=reads_page(records.Summary, "tasks", "cursor"))
 
 
 def parent_page(task_id: str, first: str | None) -> Call[Page[records.Parent]]:
     """Return the request for a page of the tasks that a task waits for."""
-
-    def read(answer: httpx.Response) -> Page[records.Parent]:
-        row = answer.json()
-        following = parse_qs(urlsplit(row["next"] or "").query).get("first")
-        return Page(tuple(map(records.Parent.read, row["parents"])), following[0] if following else None)
-
-    path = f"/tasks/{quoted(task_id)}/parents"
-    return Call(method="GET", path=path, params=texts({"first": first}), read=read, about=task_id)
+    return Call(
+        method="GET",
+        path=f"/tasks/{quoted(task_id)}/parents",
+        params=texts({"first": first}),
+        read=reads_page(records.Parent, "parents", "first"),
+        about=task_id,
+    )
 
 
 def batch(batch_id: str) -> Call[records.Batch]:

@@ -100,6 +100,6 @@ class TypeControl:
     def _set(self, job_type: str, what: What, limits: Limits = Limits()) -> None:  # noqa: B008  it is frozen
         if job_type not in self._job_types:
             raise UnknownJobType(job_type, sorted(self._job_types))
-        words = [RQ_KEY_PREFIX, rq_now(), job_type, what, *limits.stored()]
+        arguments = [RQ_KEY_PREFIX, rq_now(), job_type, what, *limits.stored()]
         with redis_errors():
-            self._script(keys=[LIMITED_TYPES, PAUSED], args=words)
+            self._script(keys=[LIMITED_TYPES, PAUSED], args=arguments)

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict
 
 from taskqueue.direct.handle import TaskHandle
-from taskqueue.errors import InvalidOptions, PayloadError
+from taskqueue.errors import InvalidOptions
+from taskqueue.jobtypes.signature import option_errors
 
 if TYPE_CHECKING:
     from taskqueue.enqueue.options import RunOptions
@@ -54,11 +55,4 @@ def read_options(kind: type[O], options: Mapping[str, Any]) -> O:
     try:
         return kind(**options)
     except ValidationError as error:
-        raise InvalidOptions(
-            [
-                PayloadError(
-                    "".join(f"/{part}" for part in detail["loc"]), detail["msg"].removeprefix("Value error, ")
-                )
-                for detail in error.errors(include_url=False, include_context=False, include_input=False)
-            ]
-        ) from None
+        raise InvalidOptions(option_errors(error)) from None

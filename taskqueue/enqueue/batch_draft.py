@@ -23,7 +23,7 @@ from taskqueue.errors import (
     UnknownQueue,
 )
 from taskqueue.jobtypes.registry import JobTypes
-from taskqueue.jobtypes.signature import Json
+from taskqueue.jobtypes.signature import Json, option_errors
 from taskqueue.store.keys import OPEN_BATCHES, RECENT_BATCHES, batch_key, batch_tasks_key, job_key
 from taskqueue.store.transaction import packed
 
@@ -191,9 +191,7 @@ def _errors(error: ValidationError | InvalidPayload | UnknownJobType | UnknownQu
         case UnknownQueue():
             yield PayloadError("/queue", str(error))
         case ValidationError():
-            for detail in error.errors(include_url=False, include_context=False, include_input=False):
-                pointer = "".join(f"/{part}" for part in detail["loc"])
-                yield PayloadError(pointer, detail["msg"].removeprefix("Value error, "))
+            yield from option_errors(error)
 
 
 def _id_or_refusal(answer: list[bytes]) -> str | Refused:

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from taskqueue.enqueue.schedule_store import StoredSchedule
 from taskqueue.errors import PayloadError
-from taskqueue.jobtypes.signature import Json
+from taskqueue.jobtypes.signature import Json, option_errors
 from taskqueue.store.times import timestamp
 
 NEXT_RUNS = 5  # shown for a schedule
@@ -83,8 +83,5 @@ def schedule_json(stored: StoredSchedule, payload: Json) -> ScheduleJson:
 
 def schedule_errors(error: ValidationError) -> tuple[list[PayloadError], str]:
     """Return the errors of a schedule that is not valid, with pointers into its document, and a sentence."""
-    errors = [
-        PayloadError("".join(f"/{part}" for part in each["loc"]), each["msg"].removeprefix("Value error, "))
-        for each in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    errors = option_errors(error)
     return errors, "; ".join(f"{each.pointer or 'the schedule'}: {each.message}" for each in errors)

@@ -87,8 +87,8 @@ def declare(connection: Redis, job_types: Mapping[str, "JobType"]) -> None:
 
     Raises the driver's errors.
     """
-    words = [word for name, job_type in job_types.items() for word in (name, *job_type.limits.stored())]
-    scripts.register(connection, "declare_limits")(keys=[LIMITED_TYPES], args=words)
+    arguments = [each for name, job_type in job_types.items() for each in (name, *job_type.limits.stored())]
+    scripts.register(connection, "declare_limits")(keys=[LIMITED_TYPES], args=arguments)
 
 
 @dataclass(frozen=True, kw_only=True)

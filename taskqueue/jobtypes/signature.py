@@ -4,7 +4,7 @@ import inspect
 import json
 import typing
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
@@ -117,6 +117,14 @@ def payload_errors(error: ValidationError, payload: Json) -> list[PayloadError]:
     ]
 
 
+def option_errors(error: ValidationError) -> list[PayloadError]:
+    """Return pydantic's errors of options, or of a document that has them, in our form, without the values."""
+    return [
+        PayloadError(_as_pointer(detail["loc"]), detail["msg"].removeprefix("Value error, "))
+        for detail in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
 def _sentence(kind: str, message: str) -> str:
     match kind:
         case "extra_forbidden":
@@ -129,8 +137,8 @@ def _sentence(kind: str, message: str) -> str:
 
 
 def _pointer(location: tuple[int | str, ...], payload: Json) -> str:
-    """Return a JSON Pointer (RFC 6901), without the members of unions that pydantic names between the fields."""
-    pointer, value = "", payload
+    """Return the JSON Pointer of a place, without the members of unions that pydantic names between the fields."""
+    parts, value = [], payload
     for depth, part in enumerate(location):
         if isinstance(value, str):
             break  # an index would find a character
@@ -139,8 +147,13 @@ def _pointer(location: tuple[int | str, ...], payload: Json) -> str:
         except (LookupError, TypeError):
             if (depth and depth < len(location) - 1) or not isinstance(value, dict):
                 continue
-        pointer += f"/{str(part).replace('~', '~0').replace('/', '~1')}"
-    return pointer
+        parts.append(part)
+    return _as_pointer(parts)
+
+
+def _as_pointer(parts: Iterable[int | str]) -> str:
+    """Return a JSON Pointer (RFC 6901)."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 
 def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:

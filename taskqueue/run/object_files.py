@@ -25,7 +25,7 @@ PROBE = ".probe"  # an empty file; FILENAME does not allow this name
 PROBE_TIMEOUT = timedelta(seconds=1.5)  # of one request; there are at most two
 BUCKET_RETRY_TIMEOUT = timedelta(
     seconds=2
-)  # after this time, an error of the bucket is not followed by a second try
+)  # an error of the bucket that comes later is not followed by a second try
 QUERY = re.compile(r"\?[^\s\"')]*")  # of a URL in a message: Azure's keys may be in it
 
 

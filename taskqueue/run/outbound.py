@@ -183,14 +183,7 @@ def get(
         host = Host(kind, target.host, target.port)
         with reaching(target.host, target.port, kind):
             pool = _pool(target, settings, resolve)
-            try:
-                raw = _send(pool, "GET", url, target, headers=sent | {"Host": target.netloc.rpartition("@")[2]})
-            except LocationParseError:  # its message repeats the address
-                pool.close()
-                raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
-            except HTTPError as error:
-                pool.close()
-                raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
+            raw = _send(pool, "GET", url, target, headers=sent | {"Host": target.netloc.rpartition("@")[2]})
         try:
             location = raw.headers.get("Location") if raw.status in (301, 302, 303, 307, 308) else None
             if location is None:
@@ -234,15 +227,9 @@ def post(
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=POST_TIMEOUT_SECONDS)
     with reaching(target.host, target.port, kind):
         pool = _pool(target, settings, resolve)
-        try:
-            raw = _send(pool, "POST", url, target, body=body, headers=sent, timeout=timeout)
-            raw.close()
-        except LocationParseError:  # its message repeats the address
-            raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
-        except HTTPError as error:
-            raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
-        finally:
-            pool.close()
+        raw = _send(pool, "POST", url, target, body=body, headers=sent, timeout=timeout)
+        raw.close()
+        pool.close()
     status = Status(raw.status)
     status.retry_after = retry_after(raw.headers)
     return status
@@ -309,10 +296,15 @@ def _pool(target: Target, settings: OutboundSettings, resolve: Resolve) -> urlli
 def _send(
     pool: urllib3.HTTPConnectionPool, method: str, url: str, target: Target, **options: Any
 ) -> urllib3.BaseHTTPResponse:
-    """Send a request, and log it instead of urllib3. Raises urllib3's errors."""
+    """Send a request, and log it instead of urllib3. Raises `PermanentFailure`, `ConnectionError`."""
     token = _is_sending.set(True)
     try:
         raw = pool.urlopen(method, target.path, redirect=False, retries=False, preload_content=False, **options)
+    except LocationParseError:  # its message repeats the address
+        raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
+    except HTTPError as error:
+        pool.close()
+        raise ConnectionError(f"{_shown(url)} cannot be reached: {error}") from error
     finally:
         _is_sending.reset(token)
     log.debug("%s %s: %d", method, _shown(url), raw.status)

@@ -1,7 +1,7 @@
 """Decides which workers are alive, for everything that counts or names workers.
 
-Our workers send a heartbeat each second. A stock `rq worker` sends one only every few minutes, so it counts as
-alive until Redis deletes its hash.
+Our workers send a heartbeat every 0.8 seconds. A stock `rq worker` sends one only every few minutes, so it counts
+as alive until Redis deletes its hash.
 """
 
 WORKER_TTL_SECONDS = 90  # Redis keeps the hash of our worker this long after its last heartbeat

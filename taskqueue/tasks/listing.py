@@ -119,8 +119,8 @@ class Listing:
             for key, first, end in self._sources(wanted):
                 while first < end:
                     most = min(SELECT_STEP, end - first)
-                    seen, *found = self._select_tasks(keys=[key], args=[RQ_KEY_PREFIX, first, most, conditions])
-                    ids = [decoded(task_id) for task_id in found]
+                    seen, *passed = self._select_tasks(keys=[key], args=[RQ_KEY_PREFIX, first, most, conditions])
+                    ids = [decoded(task_id) for task_id in passed]
                     if wanted.is_about_runs:
                         ids = [task.id for task in self._read(ids)[0] if wanted.fits(task)]
                     yield ids

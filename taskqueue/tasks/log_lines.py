@@ -11,7 +11,7 @@ from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import log_key
 from taskqueue.tasks.changes import publish_change
 
-MAX_LINES = 1000  # of one task, about; Redis drops the oldest. store/lua/settle_and_claim.lua has the number, too
+MAX_LINES = 1000  # of one task, about; Redis drops the oldest. store/lua/settle.lua has the number, too
 MAX_LINE_CHARACTERS = 1000
 
 StreamEntry = tuple[bytes, dict[bytes, bytes]]

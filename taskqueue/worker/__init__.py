@@ -18,6 +18,7 @@ The parent process
     stop_requests.py    runs to be stopped: by a command, or because their task was canceled
     leases.py           renews the leases of what runs, and settles what a dead horse left: heartbeat.lua
     maintenance/        the chores: lost jobs, schedules, batches, limits, what is due …
+    presence.py         its begin and end in the record of changes, its release and its memory
     reporter.py         why the worker is not ready, and its counts: each second
     outbox_relay.py     starts the relay of the outbox in a child process, while no other worker has one
     status_server.py    /healthz, /readyz and /metrics, in a child process, from the state in status.py
@@ -30,6 +31,7 @@ A work-horse
     run_output.py       the output of one run
     log_setup.py        puts logging back after a job that has configured it
     armed_claim.py      a claim that waits in Redis until a queue holds a job
+    callback_places.py  keeps one horse of a worker free of callbacks
     short_types.py      which job types are short, so that their jobs are claimed in groups
     time_limit.py       raises an exception in a job that takes too long
     error.py            the text that is stored of an exception

@@ -78,11 +78,14 @@ class AbandonedRuns:
             return True
         if settled == "dependents":
             self._by_rq.settle(outcome)
-        if outcome.kind in ("failed", "stopped"):
+        # Somebody asked to cancel the job before its horse died: then it has not failed.
+        is_canceled = settled == "canceled"
+        if outcome.kind == "stopped" or (outcome.kind == "failed" and not is_canceled):
             self._by_rq.call_back(job, outcome)
-        self._tally.add(outcome.job_type, outcome.kind, outcome.ended - began, outcome.origin)
-        if settled == "canceled":
-            log.warning("Task %s canceled while it ran", job_id, extra=about(job_id))
+        counted = "stopped" if is_canceled else outcome.kind
+        self._tally.add(outcome.job_type, counted, outcome.ended - began, outcome.origin)
+        if is_canceled:
+            self._job_log.canceled(outcome)
         else:
             self._job_log.abandoned(job, outcome)
         return True

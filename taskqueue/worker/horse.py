@@ -43,7 +43,6 @@ from taskqueue.worker.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
 
-DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
 HARD_LIMIT_SECONDS = 1.5  # after its timeout the worker kills a job that has swallowed the exception
 MOST_IN_GROUP = 8  # jobs that are claimed together
 GROUP_SECONDS = 0.005  # after which the outcomes of a group are stored
@@ -254,7 +253,7 @@ class Horse:
         current_sender.set(sender_of(claimed.fields))
         try:
             job = ClaimedJob.of(claimed.id, claimed.fields, self._connection, self._worker_name)
-            limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
+            limit = job.limit_seconds
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the horse goes on
             origin = claimed.fields.get(b"origin", b"default").decode(errors="replace")
             if not self._announce(claimed, claim, origin, began, 0.0):

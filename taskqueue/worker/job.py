@@ -30,6 +30,7 @@ NEEDED = frozenset(b"created_at enqueued_at data origin status timeout".split())
 FRESH_OF_RQ = FRESH_OF_A_KEY | {b"number_of_retries"}
 """The fields of a job that RQ's own enqueue has written, without those of RQ's other features, which are empty."""
 MAX_RETRY_SECONDS = 10 * 365 * 86_400
+DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
 DATE_LENGTH = len("2026-11-24T10:43:05.120000Z")
 
 
@@ -123,6 +124,11 @@ class RegisteredJob(Job):
         """
         delay = max(self.get_retry_interval() if self.should_retry else 0, retry_after)
         return decide(how, Attempts(self.attempt, self.retries_left or 0, delay, self.deaths))
+
+    @property
+    def limit_seconds(self) -> float:
+        """How many seconds a run may take; below 0: without a limit. Raises ValueError for a timeout in words."""
+        return float(self.timeout or DEFAULT_TIMEOUT_SECONDS)
 
     @property
     def waits(self) -> bool:

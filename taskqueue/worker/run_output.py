@@ -21,7 +21,7 @@ class CapturedOutput(NamedTuple):
     progress: Progress | None = None
 
     def arguments(self) -> Iterator[str | int]:
-        """Yield ARGV[20…] of settle_and_claim.lua."""
+        """Yield the fields of an outcome from `attempt` on, as settle_and_claim.lua takes them."""
         yield self.attempt
         yield self.progress.text() if self.progress else ""
         for at, level, line in self.lines:

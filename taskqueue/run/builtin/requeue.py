@@ -1,14 +1,13 @@
 """Requeues many failed tasks, at a limited rate: the job behind `POST /requeue`."""
 
-import time
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 from typing_extensions import TypedDict
 
+from taskqueue.control.bulk import apply
 from taskqueue.control.failed_tasks import FailedTasks, FailureFilter
 from taskqueue.control.operations import Operations
-from taskqueue.errors import UnknownTask, WrongStatus
 from taskqueue.jobtypes.registry import MAX_TIMEOUT_SECONDS, job
 from taskqueue.run.context import progress
 from taskqueue.settings import process_settings
@@ -41,14 +40,8 @@ def requeue_failed(
     wanted = FailureFilter(type=type, queue=queue, tag=tag, since=failed_since, group=group)
     task_ids = FailedTasks(connection, settings.queues).find(wanted)
     operations = Operations(connection, settings.failure_ttl_seconds)
-    gone = 0
-    began = time.monotonic()
-    for number, task_id in enumerate(task_ids):
-        if rate:
-            time.sleep(max(0.0, began + number / rate - time.monotonic()))
-        try:
-            operations.requeue(task_id)
-        except (UnknownTask, WrongStatus):
-            gone += 1
-        progress(number + 1, len(task_ids), "requeuing")
-    return {"requeued": len(task_ids) - gone, "gone": gone}
+    requeued = 0
+    for number, was_requeued in enumerate(apply("requeue", task_ids, operations, rate), 1):
+        requeued += was_requeued
+        progress(number, len(task_ids), "requeuing")
+    return {"requeued": requeued, "gone": len(task_ids) - requeued}

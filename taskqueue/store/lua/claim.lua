@@ -14,13 +14,6 @@ local function hash_of(fields)
     return hash
 end
 
--- Returns the name of the job type, as far as the job's description tells it: our API writes the name, RQ's own
--- enqueue the call. It is '' if somebody has written a description in words.
-local function type_of(description)
-    local call = description:match('^[^(]*')
-    return call:match('^taskqueue%.call%.(.*)$') or call
-end
-
 -- Returns whether this process may claim the job.
 local function is_of_our_kind(description, alone)
     if kind == 'any' then return true end
@@ -156,8 +149,8 @@ if kind ~= 'any' then
     function claim_behind(queues, count)
         for _, queue_key in ipairs(queues) do
             for _, job in ipairs(redis.call('LRANGE', queue_key, 0, tonumber(look) - 1)) do
-                local found = redis.pcall('HMGET', prefix .. ':job:' .. job, 'description', 'tq:alone')
-                if found.err or is_of_our_kind(found[1], found[2]) then
+                local values = redis.pcall('HMGET', prefix .. ':job:' .. job, 'description', 'tq:alone')
+                if values.err or is_of_our_kind(values[1], values[2]) then
                     redis.call('LREM', queue_key, 1, job)
                     claim_job(queue_key, job)
                     if #claimed >= 3 * count then return end

@@ -20,7 +20,7 @@ local function count_running()
         for _, member in ipairs(redis.call('ZRANGE', prefix .. ':wip:' .. queue_key:sub(#prefix + 8), 0, -1)) do
             local job = prefix .. ':job:' .. member:match('^(.*):')
             local description, limited = unpack(redis.call('HMGET', job, 'description', 'tq:limited'))
-            if limited == job_type or (not limited and description == job_type) then
+            if limited == job_type or (not limited and type_of(description or '') == job_type) then
                 redis.call('HSET', job, 'tq:limited', job_type)
                 redis.call('SADD', key .. ':running', member)
             end

@@ -1,5 +1,6 @@
 -- Settles the jobs that a process of a worker has run, and claims the next ones, in a single round trip.
--- Loaded behind wrong_types.lua, callback.lua, limits.lua, turn.lua, settle.lua and claim.lua, whose functions it calls.
+-- Loaded behind wrong_types.lua, callback.lua, limits.lua, turn.lua, settle.lua, claim.lua and
+-- claim_group.lua, whose functions it calls.
 --
 -- Either all of it happens or, where Redis refuses writes, nothing does: at every moment a job is in one of the
 -- lists. Both halves may be sent again when the answer was lost: the second time they change nothing.

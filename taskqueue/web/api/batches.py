@@ -104,7 +104,7 @@ def views(batches: Batches, settings: Settings, queue_warnings: QueueWarnings) -
         headers = {"Location": url_for("batches.get", batch_id=queued.batch_id)}
         if queued.repeated:
             headers["Idempotency-Replayed"] = "true"
-        warnings = dict.fromkeys(one for queue in sorted(queued.queues) for one in queue_warnings.of(queue))
+        warnings = dict.fromkeys(each for queue in sorted(queued.queues) for each in queue_warnings.of(queue))
         return jsonify(_bulk_json(queued, warnings)), 202, headers
 
     @blueprint.get("/batches")

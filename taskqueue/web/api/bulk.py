@@ -23,6 +23,7 @@ from taskqueue.tasks.task_filter import TaskFilter
 from taskqueue.tasks.task_json import TaskJson, task_json
 from taskqueue.web.api.task_list import searched
 from taskqueue.web.http.access import caller, caller_types
+from taskqueue.web.http.change_record import note_dry_run
 from taskqueue.web.http.endpoint import Query, endpoint
 from taskqueue.web.http.endpoint import read_query as read_parameters
 from taskqueue.web.http.problems import BadRequest
@@ -95,6 +96,7 @@ def views(queue: TaskQueue, listing: Listing) -> Blueprint:
             listing, asked.action, asked.q, seen_at, COUNTED if asked.max is None else asked.max
         )
         if asked.dry_run:
+            note_dry_run()
             return jsonify(MatchingJson(matching=len(matching), more=more, examples=matching[:MAX_EXAMPLES]))
         if asked.max is not None and more:
             raise BadRequest(

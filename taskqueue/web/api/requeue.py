@@ -12,10 +12,10 @@ from taskqueue.enqueue.options import Moment, SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.run.builtin.requeue import NAME
 from taskqueue.tasks.task_json import TaskJson, task_json
+from taskqueue.web.api.bulk import MAX_EXAMPLES, MAX_RATE, MIN_RATE
+from taskqueue.web.http.change_record import note_dry_run
 from taskqueue.web.http.endpoint import Query, endpoint, read_query
 
-MIN_RATE, MAX_RATE = 0.001, 1000  # tasks a second
-MAX_EXAMPLES = 10
 FILTERS = ("type", "queue", "tag", "failed_since", "group")
 Name = Annotated[str, Field(max_length=64)]
 
@@ -77,6 +77,7 @@ def views(queue: TaskQueue, failed: FailedTasks) -> Blueprint:
         )
         failed.check(wanted)
         if asked.dry_run:
+            note_dry_run()
             ids = failed.find(wanted)
             return jsonify(DryRunJson(matching=len(ids), examples=ids[:MAX_EXAMPLES]))
         payload = asked.model_dump(mode="json", exclude={"dry_run"}, exclude_none=True)

@@ -66,10 +66,10 @@ def views(series: Series, job_types: JobTypes) -> Blueprint:
         if key and key.job_types is not None and asked.by != "task_type":
             check_may_submit(asked.task_type or "")
         table = series.read(asked.span)
-        found = table.series(asked.by, job_type=asked.task_type, queue=asked.queue).items()
+        by_name = table.series(asked.by, job_type=asked.task_type, queue=asked.queue)
         rows = [
             SeriesJson(name, points)
-            for name, points in found
+            for name, points in by_name.items()
             if asked.by != "task_type" or caller_sees(name or "")
         ]
         return jsonify(SpanJson(table.step_seconds, rows))

@@ -69,23 +69,23 @@ def views(queue: TaskQueue, result_waiter: ResultWaiter, queue_warnings: QueueWa
         """
         asked = read_query(SubmitQuery)
         payload = json_body(queue.settings.max_payload_bytes)
-        found = queue.accept(_task_type(asked, queue), payload, asked, idempotency_key())
-        headers = _headers(found)
+        accepted = queue.accept(_task_type(asked, queue), payload, asked, idempotency_key())
+        headers = _headers(accepted)
         seconds = _seconds_to_wait()
-        if seconds and (waited := result_waiter.wait(found.task, seconds)):
+        if seconds and (waited := result_waiter.wait(accepted.task, seconds)):
             headers["Preference-Applied"] = f"wait={seconds}"
             if waited.status in ENDED:
                 return jsonify(task_json(waited)), 200, headers
-            found = replace(found, task=waited)
-        answer = {**task_json(found.task), "warnings": warnings_json(queue_warnings.of_accepted(found))}
+            accepted = replace(accepted, task=waited)
+        answer = {**task_json(accepted.task), "warnings": warnings_json(queue_warnings.of_accepted(accepted))}
         return jsonify(answer), 202, headers
 
     return blueprint
 
 
-def _headers(found: Accepted) -> dict[str, str]:
-    headers = {"Location": url_for("tasks.get", task_id=found.task.id)}
-    if found.outcome == "repeated":
+def _headers(accepted: Accepted) -> dict[str, str]:
+    headers = {"Location": url_for("tasks.get", task_id=accepted.task.id)}
+    if accepted.outcome == "repeated":
         headers["Idempotency-Replayed"] = "true"
     return headers
 

@@ -1,11 +1,14 @@
 """`/tasks/<id>`: show a task, cancel it, requeue it, delete it."""
 
+from contextlib import suppress
+
 from flask import Blueprint, jsonify, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.routing import BaseConverter
 
 from taskqueue.control.operations import Operations
 from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.errors import TaskQueueError
 from taskqueue.tasks.task_json import TaskJson, task_json
 from taskqueue.web.http.change_record import note_task_type
 from taskqueue.web.http.endpoint import endpoint
@@ -67,6 +70,8 @@ def operation_views(queue: TaskQueue, operations: Operations) -> Blueprint:
     @endpoint("Delete a task", scope="operate", change="task-deleted", answers={204: None}, problems=PROBLEMS)
     def delete(task_id: str) -> ResponseReturnValue:
         """Delete its payload, result, errors and log. A task that runs must be canceled first."""
+        with suppress(TaskQueueError):  # one that cannot be read can be deleted, too
+            note_task_type(queue.get(task_id).type)
         operations.delete(task_id)
         return "", 204
 

@@ -32,10 +32,15 @@ def views(job_types: JobTypes) -> Blueprint:
     @blueprint.get("/task-types/<name>")
     @endpoint("Get a task type", scope="read", answers={200: TaskTypeJson}, problems=(404,), by_type=True)
     def one_type(name: str) -> ResponseReturnValue:
-        known = sorted(filter(caller_sees, job_types))
-        if name not in known:
-            title = "There is no such task type"
-            raise BadRequest(404, "unknown-task-type", title, str(UnknownJobType(name, known)), known=known)
+        check_known(name, job_types)
         return jsonify(task_type_json(job_types[name]))
 
     return blueprint
+
+
+def check_known(name: str, job_types: JobTypes) -> None:
+    """Raise `BadRequest` (404) unless there is a task type of this name that the caller sees."""
+    known = sorted(filter(caller_sees, job_types))
+    if name not in known:
+        title = "There is no such task type"
+        raise BadRequest(404, "unknown-task-type", title, str(UnknownJobType(name, known)), known=known)

@@ -1,6 +1,7 @@
 """`/limits` and `/task-types/<name>/limits`: pauses of task types, and limits that are changed while tasks run."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from flask import Blueprint, jsonify
@@ -8,9 +9,11 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from taskqueue.control.type_limits import TypeControl, TypeLimits
-from taskqueue.errors import UnknownJobType
+from taskqueue.errors import PayloadError
 from taskqueue.jobtypes.limits import MAX_CONCURRENCY, RATE, Limits
 from taskqueue.jobtypes.registry import JobTypes
+from taskqueue.jobtypes.signature import option_errors
+from taskqueue.web.api.task_types import check_known
 from taskqueue.web.http.access import caller_sees
 from taskqueue.web.http.body import json_body
 from taskqueue.web.http.change_record import note_task_type
@@ -41,14 +44,12 @@ class LimitsBody(BaseModel):
 def views(control: TypeControl, job_types: JobTypes) -> Blueprint:
     """Return the views."""
     blueprint = Blueprint("type_limits", __name__)
+    operates = partial(endpoint, scope="operate", answers={200: TypeLimits}, by_type=True)
 
-    def check(name: str, detail: str = "") -> None:
+    def check(name: str) -> None:
         """Raise `BadRequest` (404) unless there is such a task type that the caller sees; note it as changed."""
-        known = sorted(filter(caller_sees, job_types))
-        if name not in known:
-            title = "There is no such task type"
-            raise BadRequest(404, "unknown-task-type", title, str(UnknownJobType(name, known)), known=known)
-        note_task_type(name, detail)
+        check_known(name, job_types)
+        note_task_type(name)
 
     @blueprint.get("/limits")
     @endpoint(
@@ -75,14 +76,11 @@ def views(control: TypeControl, job_types: JobTypes) -> Blueprint:
         return jsonify(control.of(name))
 
     @blueprint.put("/task-types/<name>/limits")
-    @endpoint(
+    @operates(
         "Change the limits of a task type",
-        scope="operate",
         change="limits-changed",
         body=LimitsBody,
-        answers={200: TypeLimits},
         problems=(400, 404, 413, 415, 422, 503),
-        by_type=True,
     )
     def change(name: str) -> ResponseReturnValue:
         """These limits hold at once instead of those of the code, until DELETE, also for workers that start later.
@@ -91,33 +89,19 @@ def views(control: TypeControl, job_types: JobTypes) -> Blueprint:
         """
         check(name)
         wanted = _limits(json_body(MAX_BODY_BYTES))
-        check(name, str(wanted))
+        note_task_type(name, str(wanted))
         control.change(name, wanted)
         return jsonify(control.of(name))
 
     @blueprint.delete("/task-types/<name>/limits")
-    @endpoint(
-        "Let the limits of the code hold again",
-        scope="operate",
-        change="limits-reset",
-        answers={200: TypeLimits},
-        problems=(404, 503),
-        by_type=True,
-    )
+    @operates("Let the limits of the code hold again", change="limits-reset", problems=(404, 503))
     def reset(name: str) -> ResponseReturnValue:
         check(name)
         control.reset(name)
         return jsonify(control.of(name))
 
     @blueprint.post("/task-types/<name>/pause")
-    @endpoint(
-        "Pause a task type",
-        scope="operate",
-        change="type-paused",
-        answers={200: TypeLimits},
-        problems=(404, 503),
-        by_type=True,
-    )
+    @operates("Pause a task type", change="type-paused", problems=(404, 503))
     def pause(name: str) -> ResponseReturnValue:
         """Workers begin no more tasks of this type; tasks that run go on. New tasks are accepted and wait."""
         check(name)
@@ -125,14 +109,7 @@ def views(control: TypeControl, job_types: JobTypes) -> Blueprint:
         return jsonify(control.of(name))
 
     @blueprint.post("/task-types/<name>/resume")
-    @endpoint(
-        "Resume a task type",
-        scope="operate",
-        change="type-resumed",
-        answers={200: TypeLimits},
-        problems=(404, 503),
-        by_type=True,
-    )
+    @operates("Resume a task type", change="type-resumed", problems=(404, 503))
     def resume(name: str) -> ResponseReturnValue:
         """Workers begin its tasks again, in their order."""
         check(name)
@@ -148,12 +125,9 @@ def _limits(given: object) -> Limits:
         body = LimitsBody.model_validate(given)
         return Limits(concurrency=body.concurrency, rate=body.rate)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False, include_input=False)
-        errors = [
-            {"pointer": "".join(f"/{part}" for part in each["loc"]), "message": each["msg"]} for each in wrong
-        ]
-        detail = "; ".join(f"{each['pointer']}: {each['message']}" for each in errors)
-        raise BadRequest(422, "invalid-limits", "Invalid limits", detail, errors=errors) from None
-    except ValueError as error:
-        errors = [{"pointer": "/rate", "message": str(error)}]
-        raise BadRequest(422, "invalid-limits", "Invalid limits", str(error), errors=errors) from None
+        errors = option_errors(error)
+    except ValueError as error:  # the pattern of the body lets a rate of 0 pass
+        errors = [PayloadError("/rate", str(error))]
+    detail = "; ".join(f"{each.pointer}: {each.message}" for each in errors)
+    wrong = [each._asdict() for each in errors]
+    raise BadRequest(422, "invalid-limits", "Invalid limits", detail, errors=wrong)

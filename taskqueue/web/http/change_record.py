@@ -20,9 +20,7 @@ def register(app: Flask, changes: Changes, *, dashboard: str) -> None:
             who = (login and login.username) or ANYBODY
             what = request.endpoint.partition(".")[2].replace("_", "-")
             changes.record(who, "dashboard", what, _target())
-        elif (
-            (declared := endpoint_of(app, request.endpoint)) and declared.change and "dry_run" not in request.args
-        ):
+        elif (declared := endpoint_of(app, request.endpoint)) and declared.change and not g.get("is_dry_run"):
             key = caller()
             who = key.name if key else ANYBODY
             detail = g.get("change_detail") or request.query_string.decode(errors="replace")
@@ -36,6 +34,11 @@ def note_task_type(task_type: str, detail: str = "") -> None:
     `detail`: for people, in place of the query.
     """
     g.changed_type, g.change_detail = task_type, detail
+
+
+def note_dry_run() -> None:
+    """Note that this request changes nothing: it asks what would be changed."""
+    g.is_dry_run = True
 
 
 def _target() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.decision import Ending
-from taskqueue.worker.horse_channel import Phase, State
+from taskqueue.worker.horse_channel import Phase, State, is_of_claim
 from taskqueue.worker.horse_process import OVERDUE, RETURNED, HorseProcess, too_large
 from taskqueue.worker.io_process.io_channel import RETIRES, STOP_RUN, IOChannel
 from taskqueue.worker.settle_and_claim import Outcome
@@ -15,9 +15,8 @@ from taskqueue.worker.settle_and_claim import Outcome
 log = logging.getLogger(__name__)
 
 HURRY_SECONDS = 1.0
-FROZEN_SECONDS = (
-    3.0  # a process that runs no Python code for so long is stuck in C code: it cannot keep time limits
-)
+# A process that runs no Python code for so long is stuck in C code: it cannot keep time limits.
+FROZEN_SECONDS = 3.0
 SUSPECT = Ending(
     RETURNED.how, "Its process ended while several jobs ran in it; it is put back, to run alone.", alone=True
 )
@@ -61,7 +60,7 @@ class IOChild(HorseProcess):
     def knows(self) -> Callable[[str, str], bool]:
         """Return a function of a job and an execution that tells whether Redis may have it for the process now."""
         claim, runs = self.channel.claim, {(state.job, state.execution) for state in self.channel.states()}
-        return lambda *run: run in runs or (bool(claim) and run[1].startswith(claim))
+        return lambda *run: run in runs or is_of_claim(run[1], claim)
 
     def ended_outcomes(self) -> list[Outcome]:
         """Return nothing: the outcomes of ended runs are in the process only."""
@@ -125,8 +124,7 @@ class IOChild(HorseProcess):
         """
         state = self._left.get((job, execution))
         if state is None:
-            had_not_begun = self.channel.claim and execution.startswith(self.channel.claim)
-            return RETURNED if had_not_begun else None
+            return RETURNED if is_of_claim(execution, self.channel.claim) else None  # it had not begun
         if state.phase is not Phase.RUNNING:
             return RETURNED  # it had ended, and Redis may not have its outcome
         if ending is OVERDUE:

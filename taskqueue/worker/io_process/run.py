@@ -79,9 +79,8 @@ class Run:
         self.is_over = False
         self.interruption: Interruption | None = None
         self.given_up_at = float("inf")
-        self.outcome: Outcome | None = (
-            None  # it was given up, or has failed and the `@when_failed` hooks are called
-        )
+        # Set when it was given up, or has failed and the `@when_failed` hooks are called.
+        self.outcome: Outcome | None = None
 
     def enter(self, trace: Trace | None, sent_by: str) -> None:
         """Let the code of this context belong to the run."""

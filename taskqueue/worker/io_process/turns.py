@@ -30,7 +30,6 @@ from taskqueue.worker.settle_and_claim import Answer, Claimed, Outcome, SettleAn
 
 log = logging.getLogger(__name__)
 
-DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
 MOST_CLAIMED = 25  # in one turn: while a script runs, Redis serves nobody else
 MOST_SETTLED = 25
 
@@ -295,7 +294,7 @@ class Turns:
         job_id, execution, fields = claimed
         try:
             job = ClaimedJob.of(job_id, fields, self._connection, self._worker_name)
-            limit = float(job.timeout or DEFAULT_TIMEOUT_SECONDS)
+            limit = job.limit_seconds
             must_be_alone = job.needs_rqs_code or not _is_io_bound(job)
         except Exception:  # noqa: BLE001  another program may have written anything: this job fails, the others go on
             try:

@@ -82,7 +82,10 @@ class Watch:
         for run in list(self._turns.running.values()):
             if run.is_over:
                 if run.outcome and now >= run.given_up_at:
-                    log.error("The @when_failed hooks of task %s do not end", run.job.id, extra=about(run.job.id))
+                    log.error(
+                        "The @when_failed hooks of task %s have not ended in time; it is settled without them",
+                        run.job.id, extra=about(run.job.id),
+                    )  # fmt: skip
                     self._turns.report(run, run.outcome)
                 continue
             if now >= run.given_up_at:
@@ -126,7 +129,7 @@ class Watch:
         silent = now - self._turned_at
         if silent < BLOCKED_SECONDS:
             if self._blocker:
-                self._warn(self._blocker, "does no longer block the event loop")
+                self._warn(self._blocker, "no longer blocks the event loop")
             self._blocker, self._turns.is_loop_blocked = None, False
             return
         if not self._turns.is_loop_blocked:

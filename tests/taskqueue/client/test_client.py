@@ -153,7 +153,7 @@ def test_tasks_are_listed_over_pages_and_changed_together(
     client: Client, monkeypatch: pytest.MonkeyPatch, work: Callable[..., str]
 ) -> None:
     handles = [client.submit("generic", tags=["many"]) for _ in range(5)]
-    monkeypatch.setattr("taskqueue.client.sync.MAX_PAGE", 2)
+    monkeypatch.setattr("taskqueue.client.connection.MAX_PAGE", 2)
     assert [task.id for task in client.list("tag:many")] == [handle.id for handle in reversed(handles)]
     assert len(list(client.list("tag:many", limit=3))) == 3
     assert client.matching("cancel", "tag:many").matching == 5

@@ -9,10 +9,21 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from taskqueue.control.operations import Operations
+from taskqueue.control.type_limits import TypeControl
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.hooks import registry as hooks
+from taskqueue.jobtypes.limits import Limits
+from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.store.keys import job_key
+from taskqueue.telemetry.counters import Tally
+from taskqueue.worker.abandoned_runs import AbandonedRuns
+from taskqueue.worker.by_rq import ByRQ
+from taskqueue.worker.decision import Ending, How
+from taskqueue.worker.job import RegisteredJob
 from taskqueue.worker.settle_and_claim import Answer, Outcome, SettleAndClaim
+from taskqueue.worker.settles_by_rq import SettlesByRQ
+from tests.conftest import wait_until
 from tests.taskqueue.worker.stage import places_of
 
 CALL = "c" * 24
@@ -126,3 +137,39 @@ def test_a_process_looks_through_so_many_jobs_of_the_other_kind(
     (task,) = submit(queue, 1)
     assert of_kind("cpu")(claim=CALL + "1", look=10).claim == "others"
     assert ids(of_kind("cpu")(claim=CALL + "2", look=11)) == [task]
+
+
+def test_a_run_that_rqs_own_enqueue_queued_counts_for_limits_that_are_set_meanwhile(
+    call: SettleAndClaim, queue: TaskQueue, redis: Redis, job_types: JobTypes
+) -> None:
+    low = Queue("low", connection=redis, serializer=JSONSerializer)
+    job = low.enqueue("taskqueue.call.week", of="2026-11-23")
+    assert ids(call(claim=CALL + "1")) == [job.id]
+    control = TypeControl(redis, job_types)
+    control.change("week", Limits(concurrency=1))
+    assert control.of("week").running == 1
+    (held,) = submit(queue, 1)
+    assert ids(call(claim=CALL + "2")) == []
+    assert control.of("week").held == 1
+    now = time.time()
+    call([Outcome("finished", job.id, CALL + "1", "low", "week", now, now, ttl=100)])
+    assert ids(call(claim=CALL + "3")) == [held]
+
+
+def test_a_canceled_run_whose_horse_died_has_not_failed(
+    call: SettleAndClaim, queue: TaskQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(hooks.failures, "noted", lambda task, error: redis.rpush("test:failed", task.id))
+    canceled, failed = submit(queue, 2, SubmitOptions(queue="low", attempts=1))
+    worker = SettlesByRQ(["low"], name="one", connection=redis, job_class=RegisteredJob, serializer=JSONSerializer)
+    tally = Tally()
+    runs = AbandonedRuns(redis, call, ByRQ(worker, redis), 100, tally)
+    for number, task in enumerate((canceled, failed)):
+        call(claim=f"{CALL}{number}")
+        if task == canceled:
+            assert Operations(redis, failure_ttl_seconds=100).cancel(task) == "stopping"
+        assert runs.settle(task, f"{CALL}{number}", Ending(How.HORSE_DIED, "killed by SIGKILL"))
+    assert [queue.get(task).status for task in (canceled, failed)] == ["canceled", "failed"]
+    assert dict(tally.by_type["week"].outcomes) == {"stopped": 1, "failed": 1}
+    wait_until(lambda: redis.exists("test:failed"), what="the hook of the failed one, whose process came second")
+    assert redis.lrange("test:failed", 0, -1) == [failed.encode()]

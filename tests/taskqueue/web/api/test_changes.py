@@ -29,6 +29,7 @@ def test_a_pause_is_recorded(client: FlaskClient) -> None:
     }  # fmt: skip
 
 
+EMAIL = {"to": "ada@example.com", "subject": "Hello"}
 SCHEDULE = {"task_type": "generic", "interval": 3600}
 CALLS: list[tuple[str, Callable[[FlaskClient, str], object]]] = [
     ("queue-resumed", lambda client, _: client.post("/queues/low/resume")),
@@ -67,6 +68,14 @@ def test_what_changes_nothing_is_not_recorded(client: FlaskClient, queue: TaskQu
     assert changes(client) == []
 
 
+@pytest.mark.parametrize("call", ["/requeue?type=generic", "/bulk?action=delete&q=type:generic"])
+def test_a_call_that_says_that_it_is_no_dry_run_is_recorded(client: FlaskClient, call: str) -> None:
+    assert client.post(f"{call}&dry_run=false").status_code == 202
+    assert len(changes(client)) == 1
+    assert client.post(f"{call}&dry_run=true").status_code == 200
+    assert len(changes(client)) == 1
+
+
 def test_the_buttons_of_the_dashboard_are_recorded(client: FlaskClient, queue: TaskQueue) -> None:
     task = queue.submit("generic", {})
     assert client.post(f"/rq/job/{task.id}/delete").status_code == 200
@@ -81,14 +90,25 @@ def test_a_key_is_named_and_a_limited_one_sees_its_types_only(
     mailer_secret, mailer = new_key("mailer", "read", ["email"])
     client = create_app(replace(settings, api_keys=(ops, mailer)), job_types).test_client()
     as_ops, as_mailer = ({"Authorization": f"Bearer {secret}"} for secret in (ops_secret, mailer_secret))
-    email = queue.submit("email", {"to": "ada@example.com", "subject": "Hello"})
+    email = queue.submit("email", EMAIL)
     other = queue.submit("generic", {})
     for task in (email, other):
         client.post(f"/tasks/{task.id}/cancel", headers=as_ops)
     client.post("/queues/low/pause", headers=as_ops)
+    client.put(
+        "/schedules/weekly", json={"task_type": "email", "payload": EMAIL, "interval": 604800}, headers=as_ops
+    )
+    client.delete("/schedules/weekly", headers=as_ops)
+    for task in (email, other):
+        client.delete(f"/tasks/{task.id}", headers=as_ops)
     assert {who for who, _, _ in changes(client, **as_ops)} == {"ops"}
-    assert len(changes(client, **as_ops)) == 3
-    assert changes(client, **as_mailer) == [("ops", "task-canceled", email.id)]
+    assert len(changes(client, **as_ops)) == 7
+    assert changes(client, **as_mailer) == [
+        ("ops", "task-deleted", email.id),
+        ("ops", "schedule-deleted", "weekly"),
+        ("ops", "schedule-stored", "weekly"),
+        ("ops", "task-canceled", email.id),
+    ]
 
 
 def test_the_pages_go_through_all_changes(client: FlaskClient, redis: Redis) -> None:
