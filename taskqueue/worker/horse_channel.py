@@ -27,6 +27,7 @@ byte for each queue: 1 if the horse must not wait for its jobs.
 import contextlib
 import marshal
 import mmap
+import re
 import socket
 import struct
 import threading
@@ -103,6 +104,12 @@ def group_number(execution: str) -> int:
     """Return the place of an execution in its group, from 1 on; 0: it is in no group."""
     _, point, number = execution.rpartition(".")
     return int(number) if point and number.isdecimal() else 0
+
+
+def place_in_claim(execution: str) -> int:
+    """Return the place of an execution among those of its claim, from 1 on; 0: the claim gave this one alone."""
+    place = re.search(r"[.-](\d+)$", execution, re.ASCII)
+    return int(place[1]) if place else 0
 
 
 class HorseChannel:

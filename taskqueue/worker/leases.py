@@ -19,7 +19,7 @@ from taskqueue.store.times import rq_now
 from taskqueue.telemetry.counters import Tally
 from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.decision import Ending
-from taskqueue.worker.horse_channel import State, group_number
+from taskqueue.worker.horse_channel import State, place_in_claim
 from taskqueue.worker.horse_process import RETURNED, HorseProcess
 from taskqueue.worker.settle_and_claim import Outcome
 
@@ -128,7 +128,7 @@ class Leases:
 
 
 def _runs(members: Iterable[bytes]) -> list[tuple[str, str]]:
-    """Return job and execution of each <job>:<execution>: the last of a group first, to be put back."""
+    """Return job and execution of each <job>:<execution>: the last of a claim first, to be put back."""
     parts = (decoded(member).rpartition(":") for member in members)
     runs = [(job_id, execution) for job_id, _, execution in parts]
-    return sorted(runs, key=lambda run: -group_number(run[1]))
+    return sorted(runs, key=lambda run: -place_in_claim(run[1]))

@@ -12,6 +12,7 @@ PLACE_OF = {
     "finished": "finished", "failed": "failed", "stopped": "failed", "canceled": "canceled",
 }  # fmt: skip
 RATED = "hourly"  # the type with a rate
+LIMITABLE = ("plain", "patient", *CONCURRENCY, RATED)  # the types that have limits, or may get some
 
 
 class Violation(AssertionError):
@@ -25,6 +26,7 @@ def check(model: Model, world: World) -> None:
         *(fault for job in model.jobs.values() for fault in _faults_of(job, world)),
         *_runs(model, world),
         *_limits(model, world),
+        *_stored_limits(model, world),
         *_batches(model, world),
     ])  # fmt: skip
 
@@ -173,9 +175,13 @@ def _limits(model: Model, world: World) -> Iterator[str]:
         own = [job for job in model.jobs.values() if job.type == job_type]
         # A run whose job RQ's own code has canceled or deleted counts until somebody else waits for its place.
         at_work = {f"{job.id}:{job.execution}" for job in own if job.status == "started"}
-        above = model.above[job_type] = min(model.above.get(job_type, 0), len(at_work))
-        if len(at_work) > max(most, above):
-            yield f"{len(at_work)} jobs of the type {job_type} run at once, {most} may"
+        passed = {job.id for job in own if job.status == "waiting"} & {
+            *world.lists.get(f"tq:limit:{job_type}:passed", [])
+        }
+        used = len(at_work) + len(passed)
+        above = model.above[job_type] = min(model.above.get(job_type, 0), used)
+        if used > max(most, above):
+            yield f"{len(at_work)} jobs of the type {job_type} run and {len(passed)} are let through, {most} may"
         if missing := at_work - running:
             yield f"{missing} run, and the limit of {job_type} does not count them"
         for job_id in world.lists.get(f"tq:limit:{job_type}:passed", []):
@@ -189,10 +195,21 @@ def _limits(model: Model, world: World) -> Iterator[str]:
         yield f"{model.hourly_starts} jobs of the type hourly began in an hour, {IN_WINDOW} may"
 
 
-def check_release(model: Model, world: World, job_type: str) -> None:
-    """Raise `Violation` if jobs of this type are held while there is room: each end of a run releases them."""
-    if job_type in (*model.most, RATED) and (fault := _needlessly_held(model, world, job_type)):
-        raise Violation(fault)
+def _stored_limits(model: Model, world: World) -> Iterator[str]:
+    """An operator reads the limits and the pauses that hold."""
+    for job_type in LIMITABLE:
+        stored = world.hashes.get(f"tq:limit:{job_type}", {})
+        most = model.most.get(job_type)
+        if stored.get("concurrency") != (None if most is None else str(most)):
+            yield f"{most} jobs of the type {job_type} may run, and it is shown as {stored}"
+        if ("paused" in stored) != (job_type in model.paused_types):
+            yield f"the paused types are {model.paused_types}, and {job_type} is shown as {stored}"
+
+
+def check_release(model: Model, world: World, *job_types: str) -> None:
+    """Raise `Violation` if jobs of a type are held while there is room: each end of a run releases them."""
+    if faults := [fault for job_type in job_types if (fault := _needlessly_held(model, world, job_type))]:
+        raise Violation("\n".join(faults))
 
 
 def _needlessly_held(model: Model, world: World, job_type: str) -> str:
@@ -210,7 +227,7 @@ def _needlessly_held(model: Model, world: World, job_type: str) -> str:
         used += len(world.sets.get(f"{key}:running", set()))
     elif job_type == RATED:
         used += len(world.lists.get(f"{key}:starts", []))
-    most = model.most.get(job_type, IN_WINDOW if job_type == RATED else FOREVER)
+    most = model.most.get(job_type, IN_WINDOW if job_type == RATED else float("inf"))
     if held and used < most:
         return f"{len(held)} jobs of {job_type} are held, {used} of {most} places are used"
     return ""
@@ -218,7 +235,7 @@ def _needlessly_held(model: Model, world: World, job_type: str) -> str:
 
 def _left_over_limits(model: Model, world: World) -> Iterator[str]:
     """No job is held while there is a free place, and no place is kept for a job that does not need it."""
-    for job_type in ("plain", "patient", *CONCURRENCY, RATED):
+    for job_type in LIMITABLE:
         if fault := _needlessly_held(model, world, job_type):
             yield fault
         held, passed = (world.lists.get(f"tq:limit:{job_type}:{name}", []) for name in ("held", "passed"))

@@ -15,12 +15,13 @@ Status = Literal[
     "scheduled", "deferred", "started", "finished", "failed", "stopped", "canceled",
     "gone",  # deleted, or forgotten some time after its end
 ]  # fmt: skip
-End = How | Literal["finished", "postponed"]
-"""How a run ends."""
+End = How | Literal["finished", "postponed", "alone"]
+"""How a run ends; alone: its job is put back, and never again runs or is claimed together with others."""
 Kind = Literal["finished", "failed", "stopped", "retried", "returned", "postponed"]
 """What becomes of its job."""
 ENDED = frozenset(("finished", "failed", "stopped", "canceled"))
-CONCURRENCY = {"single": 1, "pair": 2}  # of the code
+CONCURRENCY = {"single": 1, "pair": 2, "letter": 2}  # of the code
+IO_TYPES = ("mail", "letter", "rq mail")  # where a worker has an I/O process, it runs their jobs
 IN_WINDOW = 2  # starts that the limit "hourly" allows in an hour
 CALLBACK_ATTEMPTS = 15
 
@@ -46,7 +47,7 @@ class Job:
     retries_left: int = field(init=False)
     execution: str = ""  # that has the job
     settled: list[str] = field(default_factory=list)  # executions whose outcome was accepted
-    is_alone: bool = False  # it was lost in a group, so it is never in one again
+    is_alone: bool = False  # it must never again be claimed in a group, or run in an I/O process
     is_canceling: bool = False  # it is to be stopped, or never to begin again
     has_expired: bool = False
     ends: int = 0  # how often it has ended
@@ -67,6 +68,11 @@ class Job:
     def is_alive(self) -> bool:
         """Whether it may still run."""
         return self.status not in ENDED and self.status != "gone"
+
+    @property
+    def kind(self) -> Literal["io", "cpu"]:
+        """Which processes of a worker with an I/O process may claim it."""
+        return "io" if self.type in IO_TYPES and not self.is_alone else "cpu"
 
     @property
     def must_be_alone(self) -> bool:
@@ -142,7 +148,7 @@ class Model:
         job.status = "waiting"
         job.note("queued")
 
-    def begin(self, job_id: str, execution: str) -> None:
+    def begin(self, job_id: str, execution: str, kind: Literal["any", "io", "cpu"]) -> None:
         """Note that an execution has the job now: one more attempt. Nobody may begin a job that does not wait."""
         job = self.jobs[job_id]
         job.note(f"begun by {execution}")
@@ -151,6 +157,9 @@ class Model:
         assert job.queue not in self.paused, f"{job.name} was begun from the paused queue {job.queue}"
         assert not self.is_suspended, f"{job.name} was begun while rq suspend holds"
         assert job.type not in self.paused_types, f"{job.name} was begun, and its type {job.type} is paused"
+        assert kind in ("any", job.kind), f"{job.name} is for {job.kind} processes, and one of {kind} has begun it"
+        is_in_group = "." in execution
+        assert not (is_in_group and job.type in self.changed), f"{job.type} has limits, {job.name} is in a group"
         job.status, job.execution = "started", execution
         job.attempt += 1
         job.is_called = False
@@ -194,6 +203,7 @@ class Model:
             case "returned":  # it has not really begun
                 job.attempt -= 1
                 job.status = "waiting"
+                job.is_alone = job.is_alone or how == "alone"
                 if job.type == "hourly":
                     self.hourly_starts -= 1
         return "yes"
@@ -210,7 +220,7 @@ class Model:
                 return how
             case How.STOPPED:
                 return "stopped"
-            case How.RETURNED:
+            case How.RETURNED | "alone":
                 return "returned"
             case How.RAISED_PERMANENT | How.UNREADABLE:
                 return "failed"

@@ -1,97 +1,18 @@
 """The actions of the model's test: each acts on the engine, and tells the model what must have changed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import count
-
 from taskqueue.enqueue.options import SubmitOptions
-from taskqueue.worker.decision import How
 from tests.model import invariants
-from tests.model.driver import QUEUES, SHORT, Call, Claimed, Engine, Group, Loss, Worker
-from tests.model.model import CALLBACK_ATTEMPTS, CONCURRENCY, Batch, End, Job, Model
-from tests.model.world import World
+from tests.model.model import CONCURRENCY, Batch, Job
+from tests.model.play_io import PlayIO
+from tests.model.play_rq import PlayRQ
+from tests.model.played import PlayedWorker
 
 SCHEDULE = "daily"
-GROUP_MICROSECONDS = 5000  # of work, at most
 ROUNDS = 60  # until all jobs have ended
 
 
-@dataclass
-class PlayedWorker:
-    """One worker, and what its processes know."""
-
-    worker: Worker
-    runs: list[Claimed] = field(default_factory=list)  # that go on
-    groups: list[Group] = field(default_factory=list)
-    call: Call | None = None  # whose answer has not come
-    to_stop: set[str] = field(default_factory=set)  # executions that the latest heartbeat named
-
-    @property
-    def idle_groups(self) -> list[Group]:
-        """The groups of which a job runs: the others wait for an answer."""
-        return [group for group in self.groups if not self.call or self.call.group is not group]
-
-    def end(self, group: Group) -> None:
-        """Note that a group is over."""
-        self.groups.remove(group)
-        group.horse.channel.close()
-
-
-class Play:
-    """The engine and its model, in step."""
-
-    def __init__(self, engine: Engine) -> None:
-        engine.begin()
-        self.engine, self.model = engine, Model()
-        self._worker_numbers = count(1)
-        self.workers = [self._new_worker(), self._new_worker()]
-        self.world = World(engine.redis)
-
-    def close(self) -> None:
-        """Close the workers' connections."""
-        for worker in self.workers:
-            self._close(worker)
-
-    @staticmethod
-    def _close(worker: PlayedWorker) -> None:
-        if worker.call:
-            worker.call.end()
-        worker.worker.close()
-        for group in [*worker.groups]:
-            worker.end(group)
-
-    def check(self) -> None:
-        """Compare the engine with the model."""
-        invariants.check(self.model, self.world)
-
-    def _check_counts(self) -> None:
-        for batch in self.model.batches.values():
-            shown = self.engine.batch(batch.id)
-            statuses = [*self.model.counted(batch)]
-            assert shown.total == len(statuses), f"batch {batch.id}: {shown} has not {len(statuses)} tasks"
-            for status, number in {**shown.counts, "gone": shown.forgotten}.items():
-                assert statuses.count(status) == number, f"batch {batch.id}: {shown.counts} are not {statuses}"
-
-    def look(self) -> None:
-        """Read what Redis holds now, and note the callbacks that were queued."""
-        self.world = World(self.engine.redis)
-        for worker in self.workers:
-            if worker.call and worker.call.is_armed:
-                self._note_begun(worker.call)
-        for job in self.model.of("waiting"):
-            if job.may_be_dropped and self.world.job(job.id).get("status") == "canceled":
-                self.model.drop(job)
-        for parent in list(self.model.jobs.values()):
-            for number in range(1, parent.callbacks + 1):
-                job_id = f"{parent.id}-callback-{number}"
-                if job_id not in self.model.jobs and job_id in self.world.places:
-                    self.model.add(Job(
-                        job_id, self.model.next_name(), "waiting", parent.queue, CALLBACK_ATTEMPTS,
-                        type="callback", is_patient=True, is_listed=False,
-                    ))  # fmt: skip
-
-    def _expect(self, answer: str, expected: str, what: str) -> None:
-        assert answer == expected, f"{what}: the engine answered {answer!r}, and must answer {expected!r}"
+class Play(PlayIO, PlayRQ):
+    """What clients, operators and time do; and the rest, in which nothing may be held by nobody."""
 
     # Clients
 
@@ -176,6 +97,7 @@ class Play:
         (self.engine.resume_type if job_type in self.model.paused_types else self.engine.pause_type)(job_type)
         self.model.paused_types ^= {job_type}
         self.look()
+        invariants.check_release(self.model, self.world, job_type)
 
     def change_limits(self, job_type: str, most: int | None) -> None:
         """Change the limits of a job type, or let those of the code hold again."""
@@ -187,6 +109,7 @@ class Play:
         self.model.changed ^= {job_type}
         self.model.change_limits(job_type, most)
         self.look()
+        invariants.check_release(self.model, self.world, job_type)
 
     def start_worker_code(self) -> None:
         """Let a worker start, which declares the limits of its code."""
@@ -198,70 +121,6 @@ class Play:
         self.model.is_suspended = not self.model.is_suspended
         self.engine.rq_suspend(self.model.is_suspended)
         self.look()
-
-    # RQ's own code
-
-    def rq_enqueue(self, queue: str, retries: int, parent: Job | None, allow_failure: bool) -> None:
-        """Enqueue a job by RQ's own code."""
-        parents = (parent.id,) if parent else ()
-        must_wait = self.model.waits_for(parents, allow_failure)
-        job_id = self.engine.rq_enqueue(queue, retries, parent.id if parent else "", allow_failure)
-        self.model.add(Job(
-            job_id, self.model.next_name(), "deferred" if must_wait else "waiting", queue, 1 + retries, type="rq",
-            parents=parents, allow_failure=allow_failure, is_ours=False, is_listed=False,
-        ))  # fmt: skip
-        self.look()
-
-    def rq_cancel(self, job: Job) -> None:
-        """Cancel a job by RQ's own code, even one that runs."""
-        self.engine.rq_cancel(job.id)
-        self.model.end(job, "canceled", by_rq=True)
-        self._note_rqs_end(job)
-
-    def rq_requeue(self, job: Job) -> None:
-        """Requeue a failed job by RQ's own code."""
-        self.engine.rq_requeue(job.id)
-        self.model.skip_callback(job)
-        self.model.make_ready(job)
-        job.rq_touched = True
-        self.look()
-        # RQ leaves what is left, which is 0 after RQ's code has settled the failure.
-        job.retries_left = int(self.world.job(job.id).get("retries_left", 0))
-
-    def rq_delete(self, job: Job) -> None:
-        """Delete a job by RQ's own code, even one that runs."""
-        self.engine.rq_delete(job.id)
-        self.model.forget(job)
-        self._note_rqs_end(job)
-
-    def _note_rqs_end(self, job: Job) -> None:
-        """Note that RQ's code has ended a job; where it finds the record of a run, it takes the lease, too."""
-        job.rq_touched = True
-        self.look()
-        if f"{job.id}:{job.execution}" not in self.world.leases:
-            job.execution = ""
-
-    def rq_clean(self) -> None:
-        """Clean the registries by RQ's own code: it settles the runs whose lease has run out."""
-        self.engine.rq_clean()
-        for job in self._lost():
-            job.rq_touched = True
-            job.execution = ""
-            if job.status != "started":
-                continue
-            if job.retries_left > 0:
-                job.retries_left -= 1
-                job.status = "scheduled" if job.is_patient else "waiting"
-                job.note(f"retried by RQ: {job.status}")
-            else:
-                self.model.end(job, "failed", by_rq=True)
-        self.look()
-
-    def rq_fetch_all(self) -> None:
-        """Read all jobs by RQ's own class."""
-        for job in self.model.jobs.values():
-            if job.status != "gone":
-                self.engine.rq_fetch(job.id)
 
     # Time
 
@@ -298,228 +157,6 @@ class Play:
         """Let the window of the rate limit pass."""
         self.engine.pass_window("hourly")
         self.model.hourly_starts = 0
-        self.look()
-
-    def run_out(self, job: Job) -> None:
-        """Let the lease of a running job run out."""
-        self.engine.run_out(job.queue, f"{job.id}:{job.execution}")
-        job.note("its lease runs out")
-        self.look()
-
-    def _lost(self) -> list[Job]:
-        """Return the jobs whose lease has run out."""
-        expired = {member for member, ends in self.world.leases.items() if ends <= self.world.now}
-        return [job for job in self.model.jobs.values() if f"{job.id}:{job.execution}" in expired]
-
-    # Workers
-
-    def _new_worker(self) -> PlayedWorker:
-        return PlayedWorker(Worker(self.engine, f"worker-{next(self._worker_numbers)}"))
-
-    def exchange(
-        self, worker: PlayedWorker, ends: Sequence[tuple[Claimed, End]], claims: int,
-        loses: Loss | None = None, losing_call: int = 0, *, in_group: bool = False,
-    ) -> None:  # fmt: skip
-        """Let a worker settle some of its runs, and claim up to so many jobs; an answer may be lost on the way.
-
-        `in_group`: one job, or a group of short ones.
-        """
-        call = worker.call = worker.worker.call(list(ends), claims, in_group=in_group)
-        ended = [run for run, _ in ends]
-        worker.runs = [run for run in worker.runs if run not in ended]
-        self._send(worker, call, loses, losing_call)
-
-    def go_on(self, worker: PlayedWorker, group: Group, end: End, claims: int, loses: Loss | None = None) -> None:
-        """Let the job of a group end that runs: the horse notes its outcome, or settles what it has run so far."""
-        run = group.running
-        if end == "finished" and group.to_begin:
-            group.note_ended(worker.worker.outcome(run, end))
-            return
-        call = worker.call = worker.worker.call(
-            [(run, end)], 0 if group.to_begin else claims, in_group=True, group=group
-        )
-        self._send(worker, call, loses)
-
-    def end_early(self, worker: PlayedWorker, group: Group) -> None:
-        """Let a worker notice that a job of a group runs for long."""
-        group.end_early()
-        self.heartbeat(worker)
-
-    def arm(self, worker: PlayedWorker) -> None:
-        """Let a worker leave a claim in Redis; `send_again` lets its horse wake up."""
-        worker.call = worker.worker.arm()
-        worker.call.send()
-        self.look()
-
-    def send_again(self, worker: PlayedWorker, loses: Loss | None = None) -> None:
-        """Let a worker send the call again whose answer was lost."""
-        assert worker.call
-        self._send(worker, worker.call, loses)
-
-    def _send(self, worker: PlayedWorker, call: Call, loses: Loss | None, losing_call: int = 0) -> None:
-        before, received = self.world, len(call.received)
-        call.send(loses, losing_call)
-        self._absorb(call)
-        for run in (
-            call.received[received:] if not call.is_armed else ()
-        ):  # the answer of an armed claim may be old
-            assert run.member in self.world.leases, f"{worker.worker.name} was given {run.member}, without a lease"
-        if not call.is_done:
-            return
-        answered = {run.member for run in call.received}
-        for job in self.model.of("started"):
-            if call.gave(job.execution) and not call.came_late:
-                member = f"{job.id}:{job.execution}"
-                assert member in answered, f"{job.name} was claimed by {job.execution}, and nobody was told"
-        wanted = 0 if not call.claim else 1 if call.short else call.most
-        if len(call.received) < wanted and not call.was_lost and not self.model.is_suspended:
-            left = [
-                name
-                for name in QUEUES
-                if name not in self.model.paused and self.world.lists.get(f"rq:queue:{name}")
-            ]
-            assert not left, f"{worker.worker.name} claims {wanted} jobs, got less, and {left} hold some"
-        worker.call = None
-        if call.short and len(call.received) > 1:
-            self._check_group(call, before)
-            worker.groups.append(Group(call.received, call.claim))
-        else:
-            worker.runs += call.received
-        if call.group and call.group.to_begin:
-            call.group.note_settled()
-        elif call.group:
-            worker.end(call.group)
-
-    def _check_group(self, call: Call, before: World) -> None:
-        """Check that a group has only jobs that may be in one, in their order."""
-        jobs = [self.model.jobs[run.job_id] for run in call.received]
-        for job in jobs:
-            assert not job.must_be_alone, f"{job.name} must be claimed alone, and is in a group with {jobs}"
-            assert job.type not in self.model.changed, (
-                f"the limits of {job.type} hold, and {job.name} is in a group"
-            )
-        assert sum(SHORT[job.type] for job in jobs) <= GROUP_MICROSECONDS, f"a group takes too long: {jobs}"
-        assert len({job.queue for job in jobs}) == 1, f"a group is of several queues: {jobs}"
-        queue = before.lists.get(f"rq:queue:{jobs[0].queue}", [])
-        places = [queue.index(job.id) for job in jobs if job.id in queue]
-        assert places == sorted(places), f"a group is not in the order of its queue: {jobs}"
-        numbers = [run.execution.rpartition(".")[2] for run in call.received]
-        assert numbers == [*map(str, range(1, len(jobs) + 1))] or call.was_lost, f"the group has {numbers}"
-
-    def _note_begun(self, call: Call) -> None:
-        """Tell the model of the jobs that Redis has given for a claim."""
-        for member in self.world.leases:
-            job_id, _, execution = member.rpartition(":")
-            job = self.model.jobs.get(job_id)
-            if job and call.gave(execution) and job.execution != execution and job.status == "waiting":
-                self.model.begin(job_id, execution)
-
-    def _absorb(self, call: Call) -> None:
-        """Tell the model what Redis has executed of a call, whether or not an answer has come."""
-        self.world = World(self.engine.redis)
-        for run, end in call.outcomes:
-            if call.is_done or run.member not in self.world.leases:
-                expected = self.model.settle(run.job_id, run.execution, end)
-                if expected != "lost":
-                    invariants.check_release(self.model, self.world, self.model.jobs[run.job_id].type)
-                answer = call.settled.get(run.member)
-                if answer and run.member not in call.absorbed and not call.was_lost and answer != "dependents":
-                    self._expect(answer, expected, f"the outcome {end} of {run.member}")
-                call.absorbed.add(run.member)
-        self.look()
-        self._note_begun(call)
-
-    def deliver_again(self, worker: PlayedWorker) -> None:
-        """Let the network deliver a worker's latest call once more, late."""
-        latest = worker.worker.latest
-        assert latest
-        worker.worker.deliver_again()
-        latest.came_late = True
-        self._absorb(latest)
-
-    def heartbeat(self, worker: PlayedWorker) -> None:
-        """Let a worker renew its leases; it hears what to stop, and puts back what none of its horses knows."""
-        call, groups = worker.call, worker.idle_groups
-        told = worker.runs + [group.running for group in groups]
-        if call:
-            told += [run for run, _ in (call.outcomes[-1:] if call.group else call.outcomes)]
-        known = {run.member for run in told}
-        held = self.world.sets.get(f"rq:worker:{worker.worker.name}:executions", set())
-        worker.to_stop = worker.worker.heartbeat(worker.runs, worker.groups, call)
-        expected = set()
-        for run in told:
-            job = self.model.jobs[run.job_id]
-            if job.status == "canceled" or (job.is_canceling and job.status != "gone"):
-                expected.add(run.execution)
-        assert worker.to_stop == expected, f"{worker.worker.name} must stop {expected}, and heard {worker.to_stop}"
-        for group in worker.groups:
-            if group.is_over:
-                for run in group.ended:
-                    self.model.abandon(run.job_id, run.execution, "finished")
-            known |= {run.member for run in group.ended}
-        for member in held:
-            job_id, _, execution = member.rpartition(":")
-            is_to_begin = any(execution in [run.execution for run in group.to_begin] for group in groups)
-            # A group whose horse settles what it has run, and claims nothing, goes on.
-            goes_on = call and call.group and not call.claim and execution.startswith(f"{call.group.claim}.")
-            if not (member in known or is_to_begin or goes_on or (call and call.gave(execution))):
-                self.model.abandon(job_id, execution, How.RETURNED)
-        self.look()
-        for run in worker.runs + [group.running for group in groups]:
-            ends = self.world.leases.get(run.member)
-            assert ends is None or ends > self.world.now, f"the lease of {run.member} was not renewed"
-            has_record = f"rq:execution:{run.member}" in self.world.hashes
-            assert ends is None or has_record, f"{run.member} runs, and RQ's tools find no record of it"
-
-    def end_horses(
-        self, worker: PlayedWorker, runs: list[Claimed], with_call: bool, how: How, groups: Sequence[Group] = ()
-    ) -> None:
-        """Let some of a worker's horses end while they run these, and perhaps the one that waits for an answer."""
-        call = worker.call if with_call else None
-        groups = [*groups, call.group] if call and call.group else groups
-        worker.worker.settle_after_horse(runs, groups, call, how)
-        ended = runs + [group.running for group in groups]
-        if call and not call.group:
-            ended += [run for run, _ in call.outcomes]
-        for group in groups:
-            for run in group.ended:
-                self.model.abandon(run.job_id, run.execution, "finished")
-        for run in ended:
-            self.model.abandon(run.job_id, run.execution, how)
-        self.look()
-        claims = [run.execution for run in ended] + [group.claim for group in groups]
-        for job in self.model.of("started"):
-            # A claim whose answer has not come has not begun. A call that came twice claims two: the other one is
-            # put back now, or at the next heartbeat.
-            is_claim = call and call.gave(job.execution)
-            came_late = any(f"{job.execution}.".startswith(f"{claim}.") for claim in claims)
-            if is_claim or (came_late and f"{job.id}:{job.execution}" not in self.world.leases):
-                self.model.abandon(job.id, job.execution, How.RETURNED)
-        if call:
-            worker.call = None
-        worker.runs = [run for run in worker.runs if run not in runs]
-        for group in groups:
-            worker.end(group)
-        self.look()
-
-    def kill(self, worker: PlayedWorker) -> None:
-        """Let a worker die with its horses; another one starts."""
-        self._close(worker)
-        self.workers[self.workers.index(worker)] = self._new_worker()
-        self.look()
-
-    def find_lost_jobs(self, worker: PlayedWorker) -> None:
-        """Let a worker settle the runs whose lease has run out."""
-        worker.worker.find_lost_jobs()
-        for job in self._lost():
-            # Nobody knows which jobs of a group had begun, but for one that runs until a heartbeat.
-            has_record = f"rq:execution:{job.id}:{job.execution}" in self.world.hashes
-            is_in_group = "." in job.execution and not has_record
-            if is_in_group:
-                job.is_alone = True
-            self.model.abandon(job.id, job.execution, How.RETURNED if is_in_group else How.WORKER_LOST)
-            if job.status == "gone":
-                job.execution = ""
         self.look()
 
     # Chores
@@ -564,8 +201,9 @@ class Play:
     def rest(self) -> None:
         """Let all workers and chores have their turn, and check that nothing is held by nobody."""
         for worker in self.workers:
-            if worker.call:
-                self.send_again(worker)
+            for process in worker.processes:
+                if process.call:
+                    self.send_again(process)
             self.heartbeat(worker)
         self.finish_batches()
         self.release_limits()
@@ -590,7 +228,7 @@ class Play:
         for _ in range(ROUNDS):
             self.rest()
             self.check()
-            goes_on = any(self._runs(worker) for worker in self.workers)  # perhaps of a job that RQ has canceled
+            goes_on = any(worker.all_runs for worker in self.workers)  # perhaps of a job that RQ has canceled
             if not goes_on and not self.model.of("waiting", "scheduled", "started"):
                 break
             self._run_all()
@@ -600,7 +238,7 @@ class Play:
 
     def _let_the_dead_go(self) -> None:
         """Let the leases of runs run out that no living worker knows."""
-        known = {run.member for worker in self.workers for run in self._runs(worker)}
+        known = {run.member for worker in self.workers for run in worker.all_runs}
         for job in [*self.model.jobs.values()]:
             if job.execution and f"{job.id}:{job.execution}" not in known:
                 self.run_out(job)
@@ -616,15 +254,19 @@ class Play:
             for group in [*worker.groups]:
                 while group in worker.groups:
                     self.go_on(worker, group, "finished", 0)
-            self.exchange(worker, [(run, "finished") for run in worker.runs], 5)
+            for process in worker.processes:
+                self.exchange(process, [(run, "finished") for run in process.runs], 5)
+
+    def _check_counts(self) -> None:
+        for batch in self.model.batches.values():
+            shown = self.engine.batch(batch.id)
+            statuses = [*self.model.counted(batch)]
+            assert shown.total == len(statuses), f"batch {batch.id}: {shown} has not {len(statuses)} tasks"
+            for status, number in {**shown.counts, "gone": shown.forgotten}.items():
+                assert statuses.count(status) == number, f"batch {batch.id}: {shown.counts} are not {statuses}"
 
     def _believed(self, worker: PlayedWorker) -> set[str]:
         """Return the entries of runs that a worker takes for its own; it knows a group by the group's claim."""
         held = self.world.sets.get(f"rq:worker:{worker.worker.name}:executions", set())
         of_groups = {m for group in worker.groups for m in held if f":{group.claim}." in m}
-        return {run.member for run in worker.runs} | of_groups
-
-    @staticmethod
-    def _runs(worker: PlayedWorker) -> list[Claimed]:
-        """Return what a worker's horses run, and the jobs of their groups."""
-        return worker.runs + [run for group in worker.groups for run in group.runs]
+        return {run.member for process in worker.processes for run in process.runs} | of_groups

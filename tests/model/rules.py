@@ -1,108 +1,38 @@
 """The rules of the model's test: Hypothesis chooses which action comes next, and its arguments.
 
-Each class is a group of rules, and `MACHINES` has the groups that are played together: fewer rules at a time meet
-rarer combinations.
+Each class is a group of rules, and machines.py says which groups are played together.
 """
 
-import sys
-from collections.abc import Callable
-
 import hypothesis.strategies as st
-from hypothesis import note
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.worker.decision import How
-from tests.model.driver import LIMITED, QUEUES, RETRY_SECONDS, Engine, Loss
-from tests.model.model import End, Job
-from tests.model.play import Play, PlayedWorker
-
-ALIVE = ("waiting", "scheduled", "deferred", "started")
-ENDED = ("finished", "failed", "stopped", "canceled")
-MANY = 24  # jobs in one example: more of them only make it harder to read
-CALLBACK = "https://example.com/called"
-
-NUMBER = st.integers(0, 7)  # chooses one of the jobs, or workers, that an action fits
-SOME = st.lists(NUMBER, max_size=2, unique=True)
-YES_OR_NO = st.booleans()
-SELDOM = st.sampled_from((False, False, True))
-MOSTLY = st.sampled_from((True, True, False))
-PLAIN = st.sampled_from(("plain", "patient"))
-QUEUE = st.sampled_from(QUEUES)
-LOSS = st.sampled_from(("answer", "request"))
-SELDOM_LOST = st.sampled_from((None, None, None, "answer", "request"))
-END = st.sampled_from(("finished", How.RAISED, How.RAISED_PERMANENT, How.TIMED_OUT, "postponed"))
-DEATH = st.sampled_from((How.HORSE_DIED, How.TIMED_OUT, How.RETURNED))
-
-
-class QueueMachine(RuleBasedStateMachine):
-    """Any sequence of actions, each followed by the invariants; in the end, all jobs come to their end."""
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__()
-        self.play = Play(engine)
-        self.model = self.play.model
-
-    @invariant()
-    def the_engine_agrees_with_the_model(self) -> None:
-        self.play.check()
-
-    def teardown(self) -> None:
-        try:
-            if not sys.exc_info()[1]:
-                self.play.end()
-        finally:
-            self.play.close()
-
-    def job(self, number: int, *statuses: str) -> Job:
-        """Return one of the jobs in these statuses; there is one."""
-        jobs = self.jobs(*statuses)
-        job = jobs[number % len(jobs)]
-        note(f"# {job.name} ({job.type}, {job.status})")
-        return job
-
-    def jobs(self, *statuses: str) -> list[Job]:
-        """Return the jobs in these statuses."""
-        return [job for job in self.model.jobs.values() if job.status in statuses]
-
-    def worker(self, number: int, fits: Callable[[PlayedWorker], object] = lambda worker: True) -> PlayedWorker:
-        """Return one of the workers that fit; there is one."""
-        workers = [worker for worker in self.play.workers if fits(worker)]
-        return workers[number % len(workers)]
-
-
-def there_are(*statuses: str) -> Callable[[QueueMachine], bool]:
-    """Return a condition: there is a job in one of these statuses."""
-    return lambda machine: bool(machine.jobs(*statuses))
-
-
-def some_worker(fits: Callable[[PlayedWorker], object]) -> Callable[[QueueMachine], bool]:
-    """Return a condition: there is a worker that fits."""
-    return lambda machine: any(fits(worker) for worker in machine.play.workers)
-
-
-def has_room(machine: QueueMachine) -> bool:
-    return len(machine.model.jobs) < MANY
-
-
-def waits(worker: PlayedWorker) -> object:
-    return worker.call
-
-
-def waits_not(worker: PlayedWorker) -> object:
-    return not worker.call
-
-
-def has_runs_to_settle(worker: PlayedWorker) -> object:
-    return worker.runs and not worker.call
-
-
-def has_group(worker: PlayedWorker) -> object:
-    return worker.groups and not worker.call
-
-
-def is_armed(worker: PlayedWorker) -> object:
-    return worker.call and worker.call.is_armed
+from tests.model.driver import RETRY_SECONDS
+from tests.model.machine import (
+    ALIVE,
+    CALLBACK,
+    DEATH,
+    END,
+    ENDED,
+    LOSS,
+    MOSTLY,
+    NUMBER,
+    PLAIN,
+    QUEUE,
+    SELDOM,
+    SOME,
+    YES_OR_NO,
+    QueueMachine,
+    has_room,
+    has_runs_to_settle,
+    some_worker,
+    there_are,
+    waits,
+    waits_not,
+)
+from tests.model.model import End
+from tests.model.processes import Loss
 
 
 class Work(QueueMachine):
@@ -203,85 +133,10 @@ class Losses(QueueMachine):
     def send_again_in_vain(self, number: int, loses: Loss) -> None:
         self.play.send_again(self.worker(number, waits), loses)
 
-    @precondition(some_worker(lambda worker: worker.worker.latest))
+    @precondition(some_worker(lambda worker: worker.process.latest))
     @rule(number=NUMBER)
     def deliver_again(self, number: int) -> None:
-        self.play.deliver_again(self.worker(number, lambda worker: worker.worker.latest))
-
-
-class Claims(QueueMachine):
-    """Groups of short jobs, and claims that wait in Redis."""
-
-    @precondition(has_room)
-    @precondition(some_worker(waits_not))
-    @rule(number=NUMBER, count=st.integers(2, 5), limited=st.integers(0, 4), at_last=st.integers(0, 8),
-          loses=SELDOM_LOST)  # fmt: skip
-    def make_group(self, number: int, count: int, limited: int, at_last: int, loses: Loss | None) -> None:
-        for place in range(count):
-            options = SubmitOptions(attempts=1 if place == at_last else 2)
-            self.play.submit("pair" if place == limited else "plain", options)
-        self.play.exchange(self.worker(number, waits_not), [], 1, loses, in_group=True)
-
-    @precondition(there_are("waiting"))
-    @precondition(some_worker(waits_not))
-    @rule(number=NUMBER, loses=SELDOM_LOST)
-    def claim_group(self, number: int, loses: Loss | None) -> None:
-        self.play.exchange(self.worker(number, waits_not), [], 1, loses, in_group=True)
-
-    @precondition(some_worker(has_group))
-    @rule(number=NUMBER, ends=st.lists(END, min_size=1, max_size=3), claims=st.integers(0, 1))
-    def go_on(self, number: int, ends: list[End], claims: int) -> None:
-        worker = self.worker(number, has_group)
-        group = worker.groups[0]
-        for end in ends:
-            if group in worker.groups:
-                self.play.go_on(worker, group, end, claims)
-
-    @precondition(some_worker(has_group))
-    @rule(number=NUMBER, end=END, claims=st.integers(0, 1), loses=LOSS)
-    def go_on_in_vain(self, number: int, end: End, claims: int, loses: Loss) -> None:
-        worker = self.worker(number, has_group)
-        self.play.go_on(worker, worker.groups[0], end, claims, loses)
-
-    @precondition(some_worker(has_group))
-    @rule(number=NUMBER, finished=st.integers(0, 2))
-    def end_early(self, number: int, finished: int) -> None:
-        worker = self.worker(number, has_group)
-        group = worker.groups[0]
-        for _ in range(min(finished, len(group.to_begin))):
-            self.play.go_on(worker, group, "finished", 0)
-        self.play.end_early(worker, group)
-
-    @precondition(some_worker(has_group))
-    @rule(number=NUMBER, finished=st.integers(0, 2), how=DEATH)
-    def end_horse_in_group(self, number: int, finished: int, how: How) -> None:
-        worker = self.worker(number, has_group)
-        group = worker.groups[0]
-        for _ in range(min(finished, len(group.to_begin))):
-            self.play.go_on(worker, group, "finished", 0)
-        self.play.end_horses(worker, [], False, how, [group])
-
-    @precondition(some_worker(has_group))
-    @rule(number=NUMBER)
-    def lose_group(self, number: int) -> None:
-        worker = self.worker(number, has_group)
-        jobs = [self.model.jobs[run.job_id] for run in worker.groups[0].runs]
-        self.play.kill(worker)
-        for job in [job for job in jobs if job.status == "started"]:
-            self.play.run_out(job)
-        self.play.find_lost_jobs(self.worker(number))
-        if claims := [worker for worker in self.play.workers if not worker.call]:
-            self.play.exchange(claims[0], [], 1, in_group=True)
-
-    @precondition(lambda self: not any(worker.call for worker in self.play.workers))
-    @rule(number=NUMBER)
-    def arm(self, number: int) -> None:
-        self.play.arm(self.worker(number, waits_not))
-
-    @precondition(some_worker(is_armed))
-    @rule(number=NUMBER, loses=SELDOM_LOST)
-    def wake(self, number: int, loses: Loss | None) -> None:
-        self.play.send_again(self.worker(number, is_armed), loses)
+        self.play.deliver_again(self.worker(number, lambda worker: worker.process.latest))
 
 
 class Options(QueueMachine):
@@ -358,38 +213,6 @@ class Dependents(QueueMachine):
         self.play.finish_batches()
 
 
-class LimitedTasks(QueueMachine):
-    """Tasks of types that have limits."""
-
-    @precondition(has_room)
-    @rule(job_type=st.sampled_from(tuple(LIMITED)), attempts=st.integers(1, 2), count=st.integers(1, 3))
-    def submit_limited(self, job_type: str, attempts: int, count: int) -> None:
-        for _ in range(count):
-            self.play.submit(job_type, SubmitOptions(attempts=attempts))
-
-    @precondition(lambda self: any("held" in places for places in self.play.world.places.values()))
-    @rule(number=NUMBER, is_deleted=YES_OR_NO)
-    def cancel_held(self, number: int, is_deleted: bool) -> None:
-        held = [job for job in self.jobs("waiting") if "held" in self.play.world.places[job.id]]
-        if held:
-            (self.play.delete if is_deleted else self.play.cancel)(held[number % len(held)])
-
-    @precondition(lambda self: any(job.type in LIMITED for job in self.jobs("started")))
-    @rule(number=NUMBER)
-    def delete_after_its_lease(self, number: int) -> None:
-        jobs = [job for job in self.jobs("started") if job.type in LIMITED]
-        self.play.run_out(jobs[number % len(jobs)])
-        self.play.delete(jobs[number % len(jobs)])
-
-    @rule()
-    def release_limits(self) -> None:
-        self.play.release_limits()
-
-    @rule()
-    def pass_hour(self) -> None:
-        self.play.pass_hour()
-
-
 class Operators(QueueMachine):
     """What people do with tasks and queues."""
 
@@ -451,22 +274,6 @@ class Pauses(QueueMachine):
         self.play.suspend()
 
 
-class Types(QueueMachine):
-    """Job types that are paused, and limits that are changed while their jobs run."""
-
-    @rule(job_type=st.sampled_from(("plain", *LIMITED)))
-    def pause_or_resume_type(self, job_type: str) -> None:
-        self.play.pause_type(job_type)
-
-    @rule(job_type=st.sampled_from(("plain", "single", "pair")), most=st.sampled_from((1, 2, 3, None)))
-    def change_or_reset_limits(self, job_type: str, most: int | None) -> None:
-        self.play.change_limits(job_type, most)
-
-    @rule()
-    def start_worker_code(self) -> None:
-        self.play.start_worker_code()
-
-
 class RQTools(QueueMachine):
     """RQ's own code on the same data."""
 
@@ -520,44 +327,3 @@ class RQTools(QueueMachine):
     @rule()
     def rq_fetch_all(self) -> None:
         self.play.rq_fetch_all()
-
-
-class Everything(
-    Work, Deaths, Losses, Claims, Options, Dependents, LimitedTasks, Operators, Pauses, Types, RQTools
-):
-    """All rules."""
-
-
-class LostAnswers(Work, Deaths, Losses):
-    """Workers that die and connections that break."""
-
-
-class Claiming(Work, Claims, Deaths, Losses):
-    """Groups of short jobs, and claims that wait in Redis, while something dies."""
-
-
-class Waiting(Work, Dependents):
-    """Tasks that wait for others."""
-
-
-class Changing(Work, Options, Operators):
-    """Tasks with options, and people who change their mind."""
-
-
-class Pausing(Work, Options, Pauses):
-    """Queues that are paused, and ended tasks that are forgotten."""
-
-
-class Limiting(Work, Deaths, LimitedTasks, Operators):
-    """Limits, and all ways in which a place is freed."""
-
-
-class ChangingTypes(Work, Deaths, Claims, LimitedTasks, Types):
-    """Job types that are paused and whose limits change, also while groups of their jobs run."""
-
-
-class BesideRQ(Work, Deaths, Operators, RQTools):
-    """RQ's own code, while workers die and people cancel."""
-
-
-MACHINES = (Everything, LostAnswers, Claiming, Waiting, Changing, Pausing, Limiting, ChangingTypes, BesideRQ)

@@ -16,7 +16,7 @@ from tests.model.play import Play
 
 @pytest.fixture
 def play(engine: Engine) -> Iterator[Play]:
-    play = Play(engine)
+    play = Play(engine, (False, False))
     yield play
     play.end()
     play.close()
@@ -44,6 +44,17 @@ def test_a_limited_task_that_is_deleted_after_its_lease_frees_its_place(play: Pl
     play.delete(job)
     play.check()
     assert "tq:limit:single:running" not in play.world.sets
+
+
+def test_a_limited_task_that_expires_after_it_was_let_through_gives_its_place_to_the_next_one(play: Play) -> None:
+    _, second, third = (submitted(play, "single") for _ in range(3))
+    worker = play.workers[0]
+    play.exchange(worker, [], 1)
+    play.exchange(worker, [], 1)
+    play.expire(second)
+    play.exchange(worker, [(worker.runs[0], "finished")], 1)
+    play.check()
+    assert (second.status, third.status) == ("canceled", "started")
 
 
 def test_a_task_that_rq_has_requeued_calls_back_again_when_it_is_canceled(play: Play) -> None:
@@ -105,7 +116,7 @@ def test_a_task_that_rq_has_canceled_at_its_beginning_stays_so_if_others_wait_fo
 def test_what_has_ended_before_a_job_of_its_group_that_runs_for_long_is_stored(play: Play) -> None:
     first, second, third = (submitted(play, attempts=2) for _ in range(3))
     worker = play.workers[0]
-    play.exchange(worker, [], 1, in_group=True)
+    play.claim_group(worker)
     (group,) = worker.groups
     play.go_on(worker, group, "finished", 0)
     play.end_early(worker, group)
@@ -116,7 +127,7 @@ def test_what_has_ended_before_a_job_of_its_group_that_runs_for_long_is_stored(p
 def test_a_group_that_came_twice_is_answered_as_one(play: Play) -> None:
     jobs = [submitted(play, attempts=2) for _ in range(2)]
     worker = play.workers[0]
-    play.exchange(worker, [], 1, "answer", in_group=True)
+    play.claim_group(worker, "answer")
     jobs += [submitted(play, attempts=2) for _ in range(2)]
     play.deliver_again(worker)
     play.send_again(worker)
@@ -126,3 +137,27 @@ def test_a_group_that_came_twice_is_answered_as_one(play: Play) -> None:
     play.heartbeat(worker)
     play.check()
     assert sorted(job.status for job in jobs) == ["started", "started", "waiting", "waiting"]
+
+
+def test_a_lost_group_comes_back_in_its_order(play: Play) -> None:
+    jobs = [submitted(play, attempts=2) for _ in range(6)]
+    play.claim_group(play.workers[0])
+    play.kill(play.workers[0])
+    for job in jobs:
+        play.run_out(job)
+    play.find_lost_jobs(play.workers[1])
+    play.check()
+    assert play.world.lists["rq:queue:default"] == [job.id for job in jobs]
+
+
+def test_what_an_io_process_had_claimed_and_not_begun_comes_back_in_its_order(engine: Engine) -> None:
+    play = Play(engine, (True, False))
+    jobs = [submitted(play, "mail") for _ in range(6)]
+    worker = play.workers[0]
+    assert worker.io
+    play.exchange(worker.io, [], 6, "answer")
+    play.end_io(worker, None)
+    play.check()
+    assert play.world.lists["rq:queue:default"] == [job.id for job in jobs]
+    play.end()
+    play.close()

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.driver import Engine
-from tests.model.rules import MACHINES, QueueMachine
+from tests.model.machine import QueueMachine
+from tests.model.machines import MACHINES
 
-EXAMPLES = 35
+EXAMPLES = 25
 SETTINGS = settings(
     max_examples=EXAMPLES, stateful_step_count=40, derandomize=True, deadline=None, database=None, print_blob=True,
     report_multiple_bugs=False,

@@ -39,6 +39,7 @@ local function drop(job, hash, origin)
     local key = prefix .. ':job:' .. job
     if not hash['tq:cancel'] then redis.call('HSET', key, 'tq:expired', '1') end
     cancel(key, job, origin, tonumber(hash.failure_ttl) or 86400)
+    if hash['tq:limited'] then limits_of(hash['tq:limited'], prefix, now, rq_now).drop(job) end
     redis.call('PUBLISH', 'tq:task:' .. job, 'canceled')
     if hash['tq:callback'] then call_back(job, prefix, rq_now) end
 end

@@ -91,6 +91,11 @@ local function limits_of(job_type, prefix, now, rq_now)
         end
     end
 
+    -- Gives the place of a job that was let through, and does not begin, to the next one.
+    function limits.drop(job)
+        if redis.call('LREM', key .. ':passed', 1, job) == 1 then limits.release() end
+    end
+
     -- Frees the places of jobs that ended where no script saw it: settled by RQ's own code, canceled, or deleted.
     function limits.repair()
         for _, member in ipairs(redis.call('SMEMBERS', key .. ':running')) do

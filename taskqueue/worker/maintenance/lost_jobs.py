@@ -9,7 +9,7 @@ from rq.queue import Queue
 from taskqueue.store.keys import decoded, execution_key, registry_key
 from taskqueue.worker.abandoned_runs import AbandonedRuns
 from taskqueue.worker.decision import Ending, How
-from taskqueue.worker.horse_channel import group_number
+from taskqueue.worker.horse_channel import group_number, place_in_claim
 from taskqueue.worker.leases import LEASE_SECONDS, Leases
 
 MAX_LOST = 100  # jobs of one queue in one run
@@ -40,7 +40,8 @@ class LostJobs:
         for queue in self._queues:
             key = registry_key("wip", queue.name)
             expired = cast("list[bytes]", self._connection.zrangebyscore(key, "-inf", now, 0, MAX_LOST))
-            for member in reversed(expired):  # of a group, the last one first: they go to the front of their queue
+            # The last of a claim first: a group's jobs go to the front of their queue.
+            for member in sorted(expired, key=lambda each: -place_in_claim(decoded(each))):
                 job_id, _, execution = decoded(member).rpartition(":")
                 ending = WORKER_LOST
                 # Of a group, only a job that lives for long gets a record, by a heartbeat.
