@@ -36,7 +36,7 @@ FILES = {
         ("a job of the other kind is lost", "redis.call('LPUSH', popped[1], popped[2][1])"),
         ("nobody looks behind jobs of the other kind", "            claim_behind(queues, count)\n"),
         ("a job that was found behind others stays on its queue", "redis.call('LREM', queue_key, 1, job)"),
-        ("too many jobs are taken from behind others", "claim_job(queue_key, job)\n                    if #claimed >= 3 * count then return end", "claim_job(queue_key, job)"),
+        ("too many jobs are taken from behind others", "claim_job(queue_key, job)\n                    if is_late or #claimed >= 3 * count then return end", "claim_job(queue_key, job)"),
         ("an expired job that was let through keeps its limit's place", "if hash['tq:limited'] then limits_of(hash['tq:limited'], prefix, now, rq_now).drop(job) end"),
         ("jobs that begin at once get the same execution", "claim .. '-' .. #claimed / 3 + 1", "claim .. '-1'"),
     ],

@@ -161,3 +161,17 @@ def test_what_an_io_process_had_claimed_and_not_begun_comes_back_in_its_order(en
     assert play.world.lists["rq:queue:default"] == [job.id for job in jobs]
     play.end()
     play.close()
+
+
+def test_a_claim_that_comes_late_gives_no_second_run_under_its_execution(play: Play) -> None:
+    job = submitted(play, attempts=2)
+    worker = play.workers[0]
+    play.exchange(worker, [], 1)
+    play.run_out(job)
+    play.find_lost_jobs(play.workers[1])
+    play.deliver_again(worker)
+    play.check()
+    assert (job.status, job.attempt) == ("waiting", 1)
+    play.exchange(worker, [(worker.runs[0], How.TIMED_OUT)], 0)
+    play.check()
+    assert (job.status, job.attempt) == ("waiting", 1)

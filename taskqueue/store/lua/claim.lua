@@ -6,6 +6,7 @@ local NOT_TO_RUN = { started = true, finished = true, canceled = true, stopped =
 local claim_group, claim_behind -- made only for calls that use them: a closure takes time, too
 local taken = {} -- what is being claimed: queue, job, hash, execution; queue, job, hash, execution …
 local admitted -- a limit has given the job that is being claimed a place
+local is_late = false -- the network has delivered this call again, so long after that its claim was lost meanwhile
 local claimed = {} -- the answer: job, execution, fields; job, execution, fields …
 
 local function hash_of(fields)
@@ -98,6 +99,12 @@ end
 
 -- Returns whether a job that was popped has begun.
 local function begin_or_drop(queue_key, job, fields, hash, execution)
+    -- A second run under the execution of an earlier one, whose worker may live: it would settle both as its own.
+    if (hash['tq:attempt'] or '0') ~= '0' and stored_before(prefix .. ':results:' .. job, execution) then
+        redis.call('LPUSH', queue_key, job)
+        is_late = true
+        return false
+    end
     if hash['tq:cancel'] or has_expired(hash) then
         drop(job, hash, queue_key:sub(#prefix + 8))
         return false
@@ -153,7 +160,7 @@ if kind ~= 'any' then
                 if values.err or is_of_our_kind(values[1], values[2]) then
                     redis.call('LREM', queue_key, 1, job)
                     claim_job(queue_key, job)
-                    if #claimed >= 3 * count then return end
+                    if is_late or #claimed >= 3 * count then return end
                 end
             end
         end
@@ -179,7 +186,7 @@ local function claim_jobs(queues)
             claim_behind(queues, count)
             return true
         end
-        if #claimed >= 3 * count then return false end
+        if is_late or #claimed >= 3 * count then return false end
     end
     return false
 end

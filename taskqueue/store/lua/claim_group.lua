@@ -8,6 +8,7 @@ if short ~= '' then -- else a call would pay for functions that it does not use
     local function group_cost(queue_key, fields, hash)
         if hash.status ~= 'queued' or hash.origin ~= queue_key:sub(#prefix + 8) then return nil end
         if limited_by(hash) then return nil end
+        if (hash['tq:attempt'] or '0') ~= '0' then return nil end -- begin_or_drop() looks at its earlier runs
         if (tonumber(hash.retries_left) or 0) < 1 then return nil end -- it must be safe to run once more
         -- No limits, callbacks, dependencies … RQ writes the fields of its own features, too, but empty.
         ordinary_fields = ordinary_fields or { created_at = 1, enqueued_at = 1, data = 1, origin = 1, status = 1,
