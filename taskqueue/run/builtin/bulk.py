@@ -23,6 +23,8 @@ from taskqueue.tasks.query import read_query
 from taskqueue.tasks.task import Task
 
 NAME = "tq-bulk"
+MANY = 500  # tasks
+FEW_SECONDS = 1.0  # a search that hardly any of a million tasks fits is looked through for longer
 WORDS: dict[Action, str] = {"requeue": "requeuing", "cancel": "canceling", "delete": "deleting"}
 
 
@@ -76,14 +78,16 @@ def count(
 ) -> tuple[list[str], bool]:
     """Return the ids of at most `most` tasks that an action would change, and whether there are more.
 
-    It counts for about `seconds` at most: then there may be more. Raises `QueryError`, `QueueUnavailable`.
+    It counts for about `seconds` at most, or for a second while it has found hardly any: then there may be more.
+    Raises `QueryError`, `QueueUnavailable`.
     """
     wanted = narrowed(action, read_query(search, seen_at), seen_at)
     found: dict[str, None] = {}
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     for ids in listing.find_ids(wanted, types) if wanted else ():
         found |= dict.fromkeys(ids)
-        if len(found) > most or time.monotonic() > end:
+        limit = seconds if len(found) >= MANY else max(seconds, FEW_SECONDS)
+        if len(found) > most or time.monotonic() > began + limit:
             return list(found)[:most], True
     return list(found), False
 

@@ -119,7 +119,7 @@ def count(
 ) -> tuple[list[str], bool]:
     """Return the ids of at most `most` tasks that the caller's action would change, and whether there are more.
 
-    It counts for about `seconds` at most.
+    It counts for about `seconds` at most, or for a second while it has found hardly any.
     """
     return bulk.count(listing, action, search, seen_at, most, caller_types(), seconds)
 

@@ -13,6 +13,7 @@ from redis import Redis
 
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
+from taskqueue.web.console import bulk
 from tests.taskqueue.web.console.conftest import SignIn, page
 
 Work = Callable[..., str]
@@ -180,6 +181,21 @@ def test_failures_are_proved_with_one_then_drained(
         "rate": 100.0,
         "by": "",
     }
+
+
+def test_a_form_counts_so_many_tasks_as_a_look_has_time_for_and_all_of_them_when_asked(
+    client: FlaskClient, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(600):
+        queue.submit("generic", {})
+    monkeypatch.setattr(bulk, "QUICK_SECONDS", 0.0)
+    form = page(client, "/console/bulk/new?action=cancel&q=status:queued")
+    assert "Cancel 500 or more tasks" in form.text
+    assert 'name="most" value="100000"' in form.text
+    (address,) = re.findall(r'href="([^"]*whole[^"]*)"', form.text)
+    form = page(client, unescape(address))
+    assert "Cancel 600 tasks" in form.text
+    assert 'name="most" value="600"' in form.text
 
 
 def test_a_bulk_action_is_undone_before_it_begins(
