@@ -25,8 +25,12 @@ class SettlesByRQ(RQWorker):
     """RQ's worker, which settles a job only if the execution still has it, and counts nothing itself."""
 
     def prepare_job_execution(self, job: Any, remove_from_intermediate_queue: bool = False) -> None:
-        """Set the job object's fields alone: the claim has stored them, and a cancel may have followed it."""
-        job.prepare_for_execution(self.name, pipeline=self.connection.pipeline())  # never executed
+        """Set only the fields of the object if the job is claimed: the claim has stored them."""
+        if isinstance(job, RegisteredJob) and job.claimed:
+            # Never executed: since the claim, RQ's own code may have canceled the job.
+            job.prepare_for_execution(self.name, pipeline=self.connection.pipeline())
+        else:
+            super().prepare_job_execution(job, remove_from_intermediate_queue)
 
     def handle_job_success(self, job: Any, queue: Any, started_job_registry: Any, execution: Any = None) -> None:
         """Store a result, unless another execution has the job."""
