@@ -29,7 +29,7 @@ soak: $(VENV)/ready  ## run under random faults, account for every job, then run
 	@$(BIN)/python -m tests.soak $(SECONDS)
 	@MODEL_SECONDS=$(SECONDS) $(BIN)/python -m pytest --ignore tests/images --ignore tests/model/test_mutants.py -m slow
 
-proof: $(VENV)/ready ## put faults into copies of the project, one by one: the tests of the queue find each (40 minutes)
+proof: $(VENV)/ready ## put faults into copies of the project, one by one: the tests of the queue find each (15 minutes)
 	@$(BIN)/python -m pytest -m slow -n 3 --dist worksteal tests/model/test_mutants.py
 
 check: $(VENV)/ready ## run ruff, mypy strict and import-linter
