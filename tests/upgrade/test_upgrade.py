@@ -87,7 +87,11 @@ def test_the_stored_jobs_of_the_last_version_run_on_this_one(version: Make, redi
     this.post("/queues/low/resume")
     wait_for(this, tasks["on a paused queue"], "complete")
     check_batch(this, tasks["batch"])
-    assert this.post(f"/tasks/{tasks['failed']}/requeue")["status"] in ("queued", "processing")
+    assert this.post(f"/tasks/{tasks['failed']}/requeue")["id"] == tasks["failed"]
+    wait_until(
+        lambda: this.get(f"/tasks/{tasks['failed']}")["ended_at"] not in (None, failed["ended_at"]),
+        what="the next end of the task that was sent again",
+    )
 
 
 def test_each_version_runs_what_the_other_has_queued(version: Make, last: Version) -> None:
