@@ -35,7 +35,7 @@ STEP = 10_000  # tasks of one call of the script
 LOOKS = 7
 REDIS_LOOKS = 20
 START_SECONDS = 30
-WARM_UP_SECONDS = 2.0
+WARM_UP_SECONDS = 2.0  # a process says nowhere that it has warmed up: in production nobody waits for it
 
 # Tasks as enqueue.lua and settle_and_claim.lua leave them: twenty types, three queues, ten thousand customers.
 FILL = """

@@ -8,7 +8,7 @@ from taskqueue.errors import PayloadError, ResultTimeout, TaskCanceled, TaskFail
 
 if TYPE_CHECKING:
     from taskqueue.client.asynchronous import AsyncClient  # noqa: F401  ruff does not see it in the bases below
-    from taskqueue.client.sync import Client  # noqa: F401
+    from taskqueue.client.sync import Client  # noqa: F401  ruff does not see it in the bases below
 
 
 C = TypeVar("C")  # the client that a handle asks

@@ -169,7 +169,7 @@ class Process:
         self._settle_and_claim._wire = self.wire
         self._armed = ArmedClaim(self._connection, self._settle_and_claim, QUEUES, name)
         self.bells = Bells(self._armed._selector)
-        self._armed._selector = self.bells  # type: ignore[assignment]
+        self._armed._selector = self.bells  # type: ignore[assignment]  # has what ArmedClaim calls
         self._interrupt, self._other_end = socket.socketpair()
         self._claims = 0
         self.latest: Call | None = None  # that was sent on the wire

@@ -97,3 +97,14 @@ def incident(queue: TaskQueue, redis: Redis, work: Work) -> dict[str, str]:
     report = {"table": "outbox", "waiting": 12, "oldest": time.time() - 90, "set_aside": 1, "error": ""}
     redis.hset("tq:outboxes", "db.internal/shop:outbox", json.dumps(report | {"at": time.time()}))
     return {name: task.id for name, task in tasks.items()}
+
+
+@pytest.fixture
+def failed(queue: TaskQueue, work: Work) -> list[str]:
+    tasks = [queue.submit("hopeless", {}).id for _ in range(4)]
+    work()
+    return tasks
+
+
+def group_of(redis: Redis, task_id: str) -> str:
+    return (redis.hget(f"rq:job:{task_id}", "tq:failure") or b"").decode().split()[0]

@@ -64,7 +64,8 @@ class Operator:
         wait_until(lambda: text in self.text, what=text)
 
     def errors(self) -> list[str]:
-        return [line["message"] for line in self.browser.get_log("browser") if line["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+        lines = self.browser.get_log("browser")  # type: ignore[no-untyped-call]  # Selenium's, without types
+        return [line["message"] for line in lines if line["level"] == "SEVERE"]
 
 
 def show(browser: Chrome, size: tuple[int, int], scheme: str = "light") -> None:

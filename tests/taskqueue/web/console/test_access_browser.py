@@ -111,7 +111,10 @@ def test_the_keyboard_does_what_the_mouse_does(operator: Operator, incident: dic
 
 def test_the_theme_can_be_chosen_and_stays(operator: Operator) -> None:
     operator.opens()
-    theme = lambda: operator.browser.execute_script("return document.documentElement.dataset.theme || 'auto'")  # noqa: E731
+
+    def theme() -> object:
+        return operator.browser.execute_script("return document.documentElement.dataset.theme || 'auto'")
+
     seen = []
     for _ in range(3):
         operator.browser.find_element(By.CSS_SELECTOR, "button[data-theme]").click()

@@ -1,20 +1,16 @@
-"""Tasks, failures, bulk actions and the form to submit: what they show, and what their buttons do."""
+"""The search, and the page of a task: what they show, and what their buttons do."""
 
-import io
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from html import unescape
 from urllib.parse import unquote
 
-import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.web.console import bulk
-from tests.taskqueue.web.console.conftest import SignIn, page
+from tests.taskqueue.web.console.conftest import SignIn, group_of, page
 
 Work = Callable[..., str]
 ATTACK = "\"'><img src=x onerror=alert(1)><script>alert(1)</script>"
@@ -142,167 +138,6 @@ def test_a_task_of_another_type_does_not_exist_for_a_limited_key(sign_in: SignIn
     assert queue.get(other.id).status == "queued"
 
 
-@pytest.fixture
-def failed(queue: TaskQueue, work: Work) -> list[str]:
-    tasks = [queue.submit("hopeless", {}).id for _ in range(4)]
-    work()
-    return tasks
-
-
-def group_of(redis: Redis, task_id: str) -> str:
-    return (redis.hget(f"rq:job:{task_id}", "tq:failure") or b"").decode().split()[0]
-
-
-def test_failures_are_proved_with_one_then_drained(
-    client: FlaskClient, failed: list[str], queue: TaskQueue, redis: Redis, work: Work
-) -> None:
-    group = group_of(redis, failed[0])
-    groups = page(client, "/console/failures")
-    assert "new" in groups.text
-    proof = groups.post(f"/console/failures/{group}/prove")
-    assert "The proof is on its way" in proof.text
-    (proved,) = [task_id for task_id in failed if queue.get(task_id).status == "queued"]
-    redis.hset(f"rq:job:{proved}", "status", "finished")  # as if it had worked this time
-    drained = page(client, f"/console/tasks/{proved}?drain={group}")
-    assert "it works again" in drained.text
-    (address,) = re.findall(r'href="(/console/bulk/new[^"]*)"', drained.text)
-    form = page(client, unescape(address))
-    assert "Send again 3 tasks" in form.text
-    fields = dict(re.findall(r'name="(action|q|seen_at|most)" value="([^"]*)"', form.text))
-    begun = form.post("/console/bulk/new", **fields, rate="100")
-    assert "begins in 8 seconds" in begun.text
-    assert "begins <time" in begun.text
-    (bulk,) = client.get("/bulk").get_json()["actions"]
-    assert bulk["payload"] == {
-        "action": "requeue",
-        "q": f"group:{group}",
-        "seen_at": bulk["payload"]["seen_at"],
-        "most": 3,
-        "rate": 100.0,
-        "by": "",
-    }
-
-
-def test_a_form_counts_so_many_tasks_as_a_look_has_time_for_and_all_of_them_when_asked(
-    client: FlaskClient, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(600):
-        queue.submit("generic", {})
-    monkeypatch.setattr(bulk, "QUICK_SECONDS", 0.0)
-    form = page(client, "/console/bulk/new?action=cancel&q=status:queued")
-    assert "Cancel 500 or more tasks" in form.text
-    assert 'name="most" value="100000"' in form.text
-    (address,) = re.findall(r'href="([^"]*whole[^"]*)"', form.text)
-    form = page(client, unescape(address))
-    assert "Cancel 600 tasks" in form.text
-    assert 'name="most" value="600"' in form.text
-
-
-def test_a_bulk_action_is_undone_before_it_begins(
-    client: FlaskClient, failed: list[str], queue: TaskQueue
-) -> None:
-    form = page(client, "/console/bulk/new?action=delete&q=type:hopeless")
-    fields = dict(re.findall(r'name="(action|q|seen_at|most)" value="([^"]*)"', form.text))
-    begun = form.post("/console/bulk/new", **fields)
-    undo = re.findall(r'action="(/console/bulk/[^"]+/stop)"', begun.text)[0]
-    assert "nothing was changed" in begun.post(undo, back="/console/bulk").text
-    (bulk,) = client.get("/bulk").get_json()["actions"]
-    assert bulk["status"] == "canceled"
-    assert [queue.get(task_id).status for task_id in failed] == ["failed"] * 4
-
-
-def test_a_bulk_action_cannot_widen(client: FlaskClient, failed: list[str], queue: TaskQueue) -> None:
-    form = page(client, "/console/bulk/new?action=delete&q=type:hopeless")
-    fields = dict(re.findall(r'name="(action|q|seen_at|most)" value="([^"]*)"', form.text))
-    refused = form.post("/console/bulk/new", **(fields | {"most": "3"}))
-    assert "more than the 3 tasks that you saw" in refused.text
-    for wrong in (
-        {"q": ""},
-        {"action": "burn"},
-        {"seen_at": "x"},
-        {"most": ""},
-        {"rate": "-1"},
-        {"seen_at": "9" * 400},
-    ):
-        assert form.post("/console/bulk/new", **(fields | wrong)).status == 400
-    assert client.get("/bulk").get_json() == {"actions": []}
-    assert client.get("/console/bulk/new?action=delete&q=").status_code == 400
-
-
-def test_a_group_is_ignored_until_a_time_or_a_release(
-    client: FlaskClient, failed: list[str], redis: Redis
-) -> None:
-    group = group_of(redis, failed[0])
-    shown = page(client, "/console/failures")
-    assert "Ignored" not in shown.text
-    ignored = shown.post(f"/console/failures/{group}/ignore", span="1h", back="/console/failures")
-    assert "Ignored</h2>" in ignored.text
-    assert "Ignored</h2>" not in ignored.post(f"/console/failures/{group}/show", back="/console/failures").text
-    shown.post(f"/console/failures/{group}/ignore", span="release")
-    assert "until the next release" in page(client, "/console/failures").text
-    later = datetime.now(UTC) + timedelta(seconds=1)
-    redis.hset("tq:releases", "v43", later.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
-    assert "Ignored</h2>" not in page(client, "/console/failures").text
-    assert redis.hgetall("tq:ignored") == {}
-
-
-def test_a_form_submits_what_it_says(client: FlaskClient, queue: TaskQueue, redis: Redis) -> None:
-    form = page(client, "/console/submit/email")
-    submitted = form.post(
-        "/console/submit/email",
-        **{
-            "field:to": '["ada@example.com", "bob@example.com"]',
-            "field:subject": "Hello",
-            "option:tags": "a b",
-            "option:delay": "60",
-        },
-    )
-    assert "The task is scheduled" in submitted.text
-    (task,) = client.get("/tasks?type=email").get_json()["tasks"]
-    assert task["tags"] == ["a", "b"]
-    assert queue.get(task["id"]).payload == {"to": ["ada@example.com", "bob@example.com"], "subject": "Hello"}
-
-
-def test_what_does_not_fit_is_beside_its_field_and_what_was_typed_stays(client: FlaskClient, redis: Redis) -> None:
-    form = page(client, "/console/submit/email")
-    refused = form.post(
-        "/console/submit/email",
-        **{"field:to": "nobody", "field:subject": "Hello", "field:cc": "[", "option:attempts": "0"},
-    )
-    assert refused.status == 422
-    assert "Nothing was queued" in refused.text
-    errors = re.findall(r'id="field-(\w+)-error">([^<]+)<', refused.text)
-    assert "cc" in dict(errors)
-    assert 'value="Hello"' in refused.text
-    again = refused.post(
-        "/console/submit/email", **{"field:to": "nobody", "field:subject": "Hello", "option:attempts": "0"}
-    )
-    assert "to" in dict(re.findall(r'id="field-(\w+)-error">([^<]+)<', again.text))
-    assert redis.llen("rq:queue:high") == 0
-    options = refused.post(
-        "/console/submit/email", **{"field:to": "a@example.com", "field:subject": "Hello", "option:attempts": "0"}
-    )
-    assert "greater than or equal to 1" in options.text
-
-
-def test_a_task_is_edited_and_sent_as_a_new_one(client: FlaskClient, queue: TaskQueue) -> None:
-    task = queue.submit("email", {"to": ["ada@example.com"], "subject": "Hello"})
-    form = page(client, f"/console/submit/email?from={task.id}").text
-    assert "[&#34;ada@example.com&#34;]" in form
-    assert 'value="Hello"' in form
-
-
-def test_a_file_is_uploaded_with_the_form(client: FlaskClient, queue: TaskQueue) -> None:
-    token = page(client, "/console/submit/resize").token
-    data = {"form_token": token, "field:width": "10", "file:filename": (io.BytesIO(b"GIF89a"), "фото.gif")}
-    answer = client.post("/console/submit/resize", data=data, content_type="multipart/form-data")
-    assert answer.status_code == 303, answer.text
-    payload = queue.get(answer.location.rpartition("/")[2]).payload
-    assert isinstance(payload, dict)
-    assert payload["width"] == 10
-    assert client.get(f"/files/{payload['filename']}").data == b"GIF89a"
-
-
 def test_who_may_only_look_cannot_act(sign_in: SignIn, queue: TaskQueue, work: Work) -> None:
     task = queue.submit("hopeless", {})
     work()
@@ -401,7 +236,3 @@ def test_a_task_that_completes_at_last_shows_no_error(
     assert "PermanentFailure: " in page(client, f"/console/tasks?q=id:{failed[0]}").text
     redis.hset(f"rq:job:{failed[0]}", "status", "finished")  # as after another run; its old failure stays
     assert "PermanentFailure" not in page(client, f"/console/tasks?q=id:{failed[0]}").text
-
-
-def test_a_nested_field_of_a_form_has_an_example(client: FlaskClient) -> None:
-    assert "JSON, such as {&#34;name&#34;: &#34;text&#34;, " in page(client, "/console/submit/signup").text

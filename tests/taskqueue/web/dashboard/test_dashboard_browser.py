@@ -47,7 +47,8 @@ def shows(browser: Chrome, text: str) -> Callable[[], bool]:
 
 
 def errors(browser: Chrome) -> list[str]:
-    return [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+    lines = browser.get_log("browser")  # type: ignore[no-untyped-call]  # Selenium's, without types
+    return [line["message"] for line in lines if line["level"] == "SEVERE"]
 
 
 def press(browser: Chrome, button: str, *, confirm: bool = False) -> None:
