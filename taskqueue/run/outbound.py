@@ -225,11 +225,9 @@ def post(
     target = _target(url)
     sent = {"User-Agent": "taskqueue", **headers, "Host": target.netloc}
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=POST_TIMEOUT_SECONDS)
-    with reaching(target.host, target.port, kind):
-        pool = _pool(target, settings, resolve)
+    with reaching(target.host, target.port, kind), _pool(target, settings, resolve) as pool:
         raw = _send(pool, "POST", url, target, body=body, headers=sent, timeout=timeout)
         raw.close()
-        pool.close()
     status = Status(raw.status)
     status.retry_after = retry_after(raw.headers)
     return status
@@ -301,6 +299,7 @@ def _send(
     try:
         raw = pool.urlopen(method, target.path, redirect=False, retries=False, preload_content=False, **options)
     except LocationParseError:  # its message repeats the address
+        pool.close()
         raise PermanentFailure(f"{_shown(url)} is not a URL.") from None
     except HTTPError as error:
         pool.close()
