@@ -15,7 +15,6 @@ from taskqueue.telemetry.trace import Trace, current_trace
 log = logging.getLogger(__name__)
 
 NO_SPAN = nullcontext()
-
 Kind = Literal["SERVER", "PRODUCER", "CONSUMER"]
 
 
