@@ -5,7 +5,6 @@ This is the only place that lists them. The worker's fast path (worker/job.py) k
 
 import json
 import zlib
-from collections.abc import Sequence
 from datetime import datetime
 
 from rq.job import JobStatus
@@ -44,22 +43,42 @@ def job_fields(
     `sent_by` the name of its key. The retry intervals are partly chance; all else follows from the arguments.
     """
     attempts = options.attempts or job_type.attempts
-    fields = _plain_fields(
-        name=job_type.name,
-        queue=options.queue or job_type.queue,
-        data=data,
-        created=rq_time(created),
-        timeout=options.timeout or job_type.timeout,
-        attempts=attempts,
-        retry_intervals=job_type.retry_delays.seconds(attempts - 1),
-        settings=settings,
-    )
+    time = rq_time(created)
+    fields: Fields = {
+        "created_at": time,
+        "enqueued_at": time,
+        "data": data,
+        "origin": options.queue or job_type.queue,
+        "status": QUEUED,
+        "description": job_type.name,  # RQ's own default repeats the arguments, in logs and on pages
+        "timeout": options.timeout or job_type.timeout,
+        "result_ttl": settings.result_ttl_seconds,
+        "failure_ttl": settings.failure_ttl_seconds,
+        "retries_left": attempts - 1,
+        "retry_intervals": str(job_type.retry_delays.seconds(attempts - 1)),  # this is JSON, too
+        Field.ATTEMPTS: attempts,
+    }
     if trace:
         fields[Field.TRACE] = trace
     if sent_by:
         fields[Field.BY] = sent_by
     if job_type.limits:
         fields[Field.LIMITED] = job_type.name
+    if options is not DEFAULT_OPTIONS:
+        _add_options(fields, options, created)
+    return fields
+
+
+PLAIN_FIELDS = frozenset(
+    [
+        *("created_at", "enqueued_at", "data", "origin", "status", "description", "timeout"),
+        *("result_ttl", "failure_ttl", "retries_left", "retry_intervals", Field.ATTEMPTS),
+    ]
+)
+"""The names of the fields of a plain task: one without options, of a job type without limits, without a trace."""
+
+
+def _add_options(fields: Fields, options: SubmitOptions, created: datetime) -> None:
     if options.tags:
         fields[Field.TAGS] = ",".join(options.tags)
     expires_at = options.expires(created)
@@ -71,43 +90,6 @@ def job_fields(
         fields["allow_dependency_failures"] = int(options.allow_failure)
     if options.priority == "front":
         fields["enqueue_at_front"] = 1
-    return fields
-
-
-def _plain_fields(
-    *,
-    name: str,
-    queue: str,
-    data: bytes,
-    created: str,
-    timeout: int,
-    attempts: int,
-    retry_intervals: Sequence[int],
-    settings: Settings,
-) -> Fields:
-    """Return the fields that every job has."""
-    return {
-        "created_at": created,
-        "enqueued_at": created,
-        "data": data,
-        "origin": queue,
-        "status": QUEUED,
-        "description": name,  # RQ's own default repeats the arguments, in logs and on pages
-        "timeout": timeout,
-        "result_ttl": settings.result_ttl_seconds,
-        "failure_ttl": settings.failure_ttl_seconds,
-        "retries_left": attempts - 1,
-        "retry_intervals": str(retry_intervals),  # this is JSON, too: a list of whole numbers
-        Field.ATTEMPTS: attempts,
-    }
-
-
-PLAIN_FIELDS = frozenset(
-    _plain_fields(
-        name="", queue="", data=b"", created="", timeout=0, attempts=1, retry_intervals=[], settings=Settings()
-    )
-)
-"""The names of the fields of a plain task: one without options, of a job type without limits, without a trace."""
 
 
 def callback_fields(

@@ -13,7 +13,7 @@ from rq.job import JobStatus
 from taskqueue.enqueue.field_index import with_index
 from taskqueue.enqueue.idempotency import RECORD_SECONDS, IdempotencyKey
 from taskqueue.enqueue.job_fields import callback_fields, job_data, job_fields, payload_text
-from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
 from taskqueue.enqueue.task_id import new_task_id
 from taskqueue.errors import IdempotencyMismatch, RelayReplaced, StillProcessing, UnknownParent, UnknownQueue
 from taskqueue.jobtypes.registry import JobType
@@ -131,7 +131,8 @@ class Submissions:
             fields[Field.BATCH] = completes
         if options.callback_url:
             fields |= callback_fields(task_id, options.callback_url, queue, created, self.settings, trace)
-        words = _script_options(job_type, options, created, due, idempotency)
+        is_plain = options is DEFAULT_OPTIONS and not idempotency
+        words = [] if is_plain else _script_options(job_type, options, created, due, idempotency)
         if deferred:
             words += ("held", 1)
         if batch:
