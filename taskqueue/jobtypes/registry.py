@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Never
@@ -80,41 +80,26 @@ class JobType:
             raise InvalidPayload(self.name, [PayloadError("", str(error))]) from None
 
 
-class JobTypes(Mapping[str, JobType]):
-    """Job types by name."""
-
-    def __init__(self) -> None:
-        self._by_name: dict[str, JobType] = {}
+class JobTypes(dict[str, JobType]):
+    """Job types by name; `add` registers one."""
 
     def add(self, job_type: JobType) -> None:
         """Register a job type. Raises `InvalidJobType` if another function has its name."""
-        other = self._by_name.get(job_type.name)
+        other = self.get(job_type.name)
         # The same function again: its module was reloaded.
         if other is not None and other.path != job_type.path:
             raise InvalidJobType(
                 f"{location(job_type.function)}: the job type {job_type.name!r} is already"
                 f" {location(other.function)}; give one of them another name"
             )
-        self._by_name[job_type.name] = job_type
+        self[job_type.name] = job_type
 
     def find(self, name: str) -> JobType:
         """Return the job type of this name. Raises `UnknownJobType`."""
         try:
-            return self._by_name[name]
+            return self[name]
         except KeyError:
             raise UnknownJobType(name, sorted(self)) from None
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._by_name  # Mapping's own catches an error for a name that is missing
-
-    def __getitem__(self, name: str) -> JobType:
-        return self._by_name[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name)
-
-    def __len__(self) -> int:
-        return len(self._by_name)
 
 
 registered = JobTypes()

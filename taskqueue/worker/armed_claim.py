@@ -23,7 +23,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.store import scripts
-from taskqueue.store.keys import SUSPENDED, armed_key, bell_key, decoded, queue_key, worker_executions_key
+from taskqueue.store.keys import PAUSED, SUSPENDED, armed_key, bell_key, decoded, queue_key, worker_executions_key
 from taskqueue.store.transaction import packed
 from taskqueue.worker.settle_and_claim import Claimant, Claimed
 from taskqueue.worker.sockets import socket_of
@@ -48,7 +48,7 @@ class ArmedClaim:
         self._packets = {}  # by queue: what is sent to wait
         for place, name in enumerate(queues):
             queue, bell = queue_key(name), bell_key(name)
-            keys = (queue, bell, worker_executions_key(claimant.worker), self._key, SUSPENDED)
+            keys = (queue, bell, worker_executions_key(claimant.worker), self._key, PAUSED, SUSPENDED)
             more_important = [queue_key(other) for other in queues[:place]]
             call = ("EVALSHA", DIGEST, len(keys) + place, *keys, *more_important, *claimant, name)
             self._packets[name] = packed("BLMOVE", queue, bell, "LEFT", "RIGHT", BLOCK_SECONDS) + packed(*call)

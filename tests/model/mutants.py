@@ -54,8 +54,8 @@ FILES = {
         ("the second attempt is counted as the first", " or hash['tq:attempt'] or", " or"),
         ("a canceled job that RQ has put back is given to those who wait", "or hash['tq:cancel'] or", "or"),
         ("an expired job is given to those who wait", "or hash['tq:expires_at'] or", "or"),
-        ("a pause is ignored by those who wait", "if paused[1] + paused[2] + paused[3] > 0 then return look() end"),
-        ("rq suspend is ignored by those who wait", " or redis.call('EXISTS', unpack(KEYS, 5)) > 0"),
+        ("a pause is ignored by those who wait", "return paused[1] + paused[2] + paused[3] > 0", "return false"),
+        ("rq suspend is ignored by those who wait", "if redis.call('EXISTS', unpack(KEYS, 6)) > 0 then return true end"),
         ("a running job that was waited for expires", "if hash.ttl or hash.ended_at then redis.call('PERSIST', key) end"),
     ],
     "claim_group.lua": [

@@ -6,7 +6,8 @@
 -- KEYS[2]   tq:bell:<queue>          where BLMOVE has put the job, behind those of others whose calls are still to come
 -- KEYS[3]   rq:worker:<name>:executions
 -- KEYS[4]   tq:armed:<token>         the execution's id for the job. Without it, the process does not wait any more
--- KEYS[5…]  rq:suspended, and the more important queues: if there is one of them, the whole claim is needed
+-- KEYS[5]   tq:paused
+-- KEYS[6…]  rq:suspended, and the more important queues: if there is one of them, the whole claim is needed
 --
 -- ARGV[1…6] prefix, worker, lease, kind, io_types, release: as settle_and_claim.lua takes them
 -- ARGV[7]   queue                    its name
@@ -42,13 +43,18 @@ local job_type = type_of(hash.description or '')
 local is_io = not hash['tq:alone'] and io_types:find(',' .. job_type .. ',', 1, true) ~= nil
 if kind ~= 'any' and is_io ~= (kind == 'io') then return wait_on('others') end
 
+local function is_held_up()
+    if redis.call('EXISTS', unpack(KEYS, 6)) > 0 then return true end
+    local paused = redis.call('SMISMEMBER', KEYS[5], queue, 'type:' .. job_type, 'limits:' .. job_type)
+    return paused[1] + paused[2] + paused[3] > 0
+end
+
 local execution = redis.call('GETDEL', KEYS[4])
-if not execution or redis.call('EXISTS', unpack(KEYS, 5)) > 0 then return look() end
+-- One EXISTS answers the usual case: nothing is paused, and nothing else comes first.
+if not execution or redis.call('EXISTS', unpack(KEYS, 5)) > 0 and is_held_up() then return look() end
 if not hash.data or hash.status ~= 'queued' or hash.origin ~= queue or hash['tq:attempt'] or hash['tq:limited']
     or hash['tq:cancel'] or hash['tq:expires_at'] or hash['tq:called'] or hash['tq:progress'] or hash['tq:reason']
     or hash['tq:release'] then return look() end
-local paused = redis.call('SMISMEMBER', 'tq:paused', queue, 'type:' .. job_type, 'limits:' .. job_type)
-if paused[1] + paused[2] + paused[3] > 0 then return look() end
 
 local time, member, wip = redis.call('TIME'), job .. ':' .. execution, prefix .. ':wip:' .. queue
 local now = rq_time(time[1], time[2])
