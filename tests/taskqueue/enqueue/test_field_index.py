@@ -19,7 +19,7 @@ def invoice() -> Any:
     def send_invoice(customer_id: int, region: str = "eu", token: SecretStr | None = None) -> None: ...
 
     yield
-    del registered._by_name["invoice-by-customer"]
+    del registered["invoice-by-customer"]
 
 
 def found(client: FlaskClient, search: str) -> list[str]:
