@@ -20,7 +20,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_worker
 from taskqueue.worker import status_server
-from tests.conftest import RedisServer, free_port, wait_until
+from tests.conftest import START_SECONDS, RedisServer, free_port, wait_until
 
 
 def get(port: int, address: str) -> tuple[int, str]:
@@ -230,7 +230,7 @@ def test_no_work_horse_holds_its_port(watch: Watch) -> None:
 def test_a_port_that_is_taken_stops_the_start(watch: Watch) -> None:
     with socket.create_server(("", free_port())) as other:
         worker = watch("--port", str(other.getsockname()[1]))
-        assert worker.process.wait(20) == 2
+        assert worker.process.wait(START_SECONDS) == 2
     assert "WORKER_PORT: port" in worker.log.read_text()
 
 
