@@ -87,8 +87,11 @@ def test_it_starts_without_a_secret_and_before_redis_then_does_what_the_readme_s
     assert greeted["result"] == ["Hello, Ada!", "Hello, Ada!"]
     assert resized["result"]["width"] == 200
     assert emailed["result"]["sent"] is False
-    look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8001/readyz').status)"
-    assert docker("exec", worker, "python", "-c", look) == "200"
+    look = (
+        "from http.client import HTTPConnection; worker = HTTPConnection('127.0.0.1', 8001); "
+        "worker.request('GET', '/readyz'); print(worker.getresponse().status)"
+    )
+    wait_until(lambda: docker("exec", worker, "python", "-c", look) == "200", what="the worker to be ready")
     # The kernel gives orphans to the container's first process, the worker.
     api.wait_for(api.submit("orphan"))
     wait_until(lambda: "sleep" not in docker("exec", worker, "ps", "-eo", "comm"), what="the burial of the orphan")

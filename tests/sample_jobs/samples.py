@@ -213,6 +213,17 @@ def long(seconds: float) -> int:
     return run
 
 
+@job("held", attempts=3, timeout=60, retry_delay=0)
+def held(file: str) -> int:
+    """Go on until this file exists; return the number of the run."""
+    task = current_task()
+    assert task
+    run = int(task.connection.incr(f"test:runs:{task.id}"))
+    while not Path(file).exists():
+        time.sleep(0.01)
+    return run
+
+
 @job("deadly", attempts=3, retry_delay=0)
 def deadly() -> None:
     """Kill the worker, and with it all its processes."""

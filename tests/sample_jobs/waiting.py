@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import redis.asyncio
 
@@ -38,6 +39,22 @@ async def wait(seconds: float = 0, words: str = "") -> str | None:
     await asyncio.sleep(seconds)
     task = current_task()
     return task and task.id
+
+
+@job("held_nap", attempts=2, timeout=60, retry_delay=0, io_bound=True)
+def held_nap(file: str) -> None:
+    """Count the run in Redis; wait in a thread until this file exists."""
+    io_counted()
+    while not Path(file).exists():
+        time.sleep(0.01)
+
+
+@job("held_wait", attempts=2, timeout=60, retry_delay=0)
+async def held_wait(file: str) -> None:
+    """Count the run in Redis; wait in the event loop until this file exists."""
+    await asyncio.to_thread(io_counted)
+    while not Path(file).exists():  # noqa: ASYNC110, ASYNC240  what another process does; a look takes microseconds
+        await asyncio.sleep(0.01)
 
 
 def _seen(where: str) -> str:

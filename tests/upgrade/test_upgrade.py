@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from tests.conftest import ROOT, RedisServer, wait_until
+from tests.taskqueue.worker.stage import until_it_runs
 from tests.upgrade.record import HERE, checked_out, load
 from tests.upgrade.versions import Version, fill_without_worker, laid_out, submit, wait_for
 
@@ -94,7 +95,7 @@ def test_the_stored_jobs_of_the_last_version_run_on_this_one(version: Make, redi
     )
 
 
-def test_each_version_runs_what_the_other_has_queued(version: Make, last: Version) -> None:
+def test_each_version_runs_what_the_other_has_queued(version: Make, last: Version, redis: Redis) -> None:
     this = version(ROOT)
     this.start_web()
     last.start_web()
@@ -116,7 +117,8 @@ def test_each_version_runs_what_the_other_has_queued(version: Make, last: Versio
     last.post("/queues/low/resume")
     wait_for(last, of_this["on a paused queue"], "complete")
     later = submit(last, "long", {"seconds": 3})  # rolling out: a job goes over to the new worker
-    wait_for(this, later, "processing")
+    until_it_runs(redis, later)
+    assert this.status(later) == "processing"
     last.kill_worker()
     this.start_worker()
     wait_for(last, later, "complete")

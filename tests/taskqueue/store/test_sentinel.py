@@ -169,24 +169,25 @@ def test_jobs_go_on_after_sentinel_has_failed_over(
             lambda: succeeds(lambda: asked.info("replication")["master_link_status"] == "up"), what="the replica"
         )
     sentinels = [servers.start_sentinel(master) for _ in range(3)]
-    with Redis(port=sentinels[0]) as asked:
-        wait_until(
-            lambda: succeeds(lambda: _sees(asked, replicas=1, sentinels=2)),
-            what="the sentinels to know each other",
-        )
+    for sentinel in sentinels:
+        with Redis(port=sentinel) as asked:
+            wait_until(
+                lambda asked=asked: succeeds(lambda: _sees(asked, replicas=1, sentinels=2)),
+                what="the sentinels to know each other",
+            )
     hosts = ",".join(f"127.0.0.1:{port}" for port in sentinels)
     url = f"redis+sentinel://:{PASSWORD}@{hosts}/mymaster/0"
     queue = queue_at(url)
     worker(url)
     before = queue.submit("generic", {"number": 1})
     wait_until(lambda: queue.get(before.id).status == "complete", what="the first task")
-
+    with Redis(port=master, password="a/b") as asked:
+        asked.set("test:last", 1)
+        wait_until(lambda: asked.wait(1, 1000) == 1, what="the replica to have all until here")
     servers.processes[master].kill()
-    wait_until(lambda: succeeds(lambda: queue.submit("generic", {})), seconds=30, what="the new master")
+    wait_until(lambda: succeeds(lambda: queue.submit("generic", {})), what="the new master")
     after = queue.submit("generic", {"number": 2})
-    wait_until(
-        lambda: succeeds(lambda: queue.get(after.id).status == "complete"), seconds=30, what="the second task"
-    )
+    wait_until(lambda: succeeds(lambda: queue.get(after.id).status == "complete"), what="the second task")
     assert queue.get(before.id).result == {"number": 1}
     with Redis(port=replica, password="a/b") as asked:
         assert asked.info("replication")["role"] == "master"

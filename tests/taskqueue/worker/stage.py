@@ -45,6 +45,10 @@ class RunningWorker:
     def wait_until_it_works(self) -> None:
         wait_until(lambda: "works on" in self.log and self.horses(), what="the worker")
 
+    def wait_for_line(self, text: str, count: int = 1) -> None:
+        """Wait until the log has this text so many times: a worker logs an end after Redis has stored it."""
+        wait_until(lambda: self.log.count(text) >= count, what=f"the log to say {text!r}")
+
     def horses(self) -> list[int]:
         with suppress(OSError):
             children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -123,6 +127,11 @@ def until(queue: TaskQueue, task_id: str, *statuses: str, seconds: float = START
     began = time.monotonic()
     wait_until(lambda: queue.get(task_id).status in statuses, seconds, what=f"the task to be {statuses}")
     return time.monotonic() - began
+
+
+def until_it_runs(redis: Redis, task_id: str) -> None:
+    """Wait until the function of a job that counts its runs has begun: a claimed job is `processing` before."""
+    wait_until(lambda: redis.exists(f"test:runs:{task_id}"), what="the job to run")
 
 
 def places_of(redis: Redis, *task_ids: str) -> Mapping[str, list[str]]:

@@ -303,5 +303,6 @@ def test_an_idle_worker_runs_the_jobs_of_all_its_queues(
     for _ in range(20):
         for job_type, payload in (("week", {"of": "2026-11-23"}), ("generic", {}), ("flaky", {"failures": 0})):
             until(queue, queue.submit(job_type, payload).id, "complete")
+    worker.wait_for_line("complete in", 60)
     assert "dropped" not in worker.log
     assert redis.zcard("rq:wip:default") == 0

@@ -75,6 +75,7 @@ def test_a_job_in_another_queue_than_it_says_runs_once(start: Start, queue: Task
     worker = start()
     until(queue, task.id, "complete")
     assert registries_of(redis, task.id) == ["finished"]
+    worker.wait_for_line(f"Task {task.id} complete")
     assert "dropped" not in worker.log
 
 

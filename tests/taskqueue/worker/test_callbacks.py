@@ -254,7 +254,7 @@ def test_an_end_that_nobody_has_seen_is_found(
 
 
 def test_no_callback_is_lost_or_doubled_by_horses_that_are_killed(
-    start: Start, queue: TaskQueue, receiver: Receiver
+    start: Start, queue: TaskQueue, receiver: Receiver, redis: Redis
 ) -> None:
     worker = start("--horses", "2", **MAY_REACH)
     tasks = [queue.submit("counted", {}, SubmitOptions(callback_url=receiver.url)).id for _ in range(40)]
@@ -264,4 +264,6 @@ def test_no_callback_is_lost_or_doubled_by_horses_that_are_killed(
         time.sleep(0.05)
     for task in tasks:
         wait_until(lambda task=task: queue.get(task).callbacks, what="the callback")
+    # Nothing waits or runs that could queue another one.
+    wait_until(lambda: not redis.exists("rq:queue:default", "rq:wip:default"), what="the callbacks to be made")
     assert {len(queue.get(task).callbacks) for task in tasks} == {1}

@@ -34,8 +34,8 @@ def test_what_a_job_logs_and_prints_is_kept_for_each_attempt(queue: TaskQueue, r
 
 
 def test_a_line_can_be_read_while_the_job_runs(queue: TaskQueue, redis: Redis, start: Start) -> None:
-    start()
-    task = queue.submit("talkative", {"pause": 1.5})
+    start("--grace-seconds", "0")
+    task = queue.submit("talkative", {"pause": 60})
     wait_until(lambda: read_lines(redis, task.id), what="the first line")
     assert queue.get(task.id).status == "processing"
 
@@ -130,6 +130,6 @@ def test_a_job_that_configures_logging_silences_nothing_else(
         until(queue, task.id, "complete")
         lines = [line.line for line in read_lines(redis, task.id) if line.level == "WARNING"]
         assert lines == ["run 1", "run 2"]
-        assert f"Task {task.id} complete" in worker.log
+        worker.wait_for_line(f"Task {task.id} complete")
         assert sum("run 1" in line for line in worker.log.splitlines() if task.id[:8] in line) == 1
     assert f"Task {first.id} failed for good (attempt 1 of 1): ValueError: after {how}" in worker.log

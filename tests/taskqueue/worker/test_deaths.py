@@ -15,7 +15,7 @@ from redis import Redis
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from tests.conftest import SLACK, Figure, RedisServer, wait_until
-from tests.taskqueue.worker.stage import RunningWorker, is_gone, places_of, registries_of, until
+from tests.taskqueue.worker.stage import RunningWorker, is_gone, places_of, registries_of, until, until_it_runs
 
 Start = Callable[..., RunningWorker]
 QUEUES = ("high", "default", "low")
@@ -144,18 +144,19 @@ def test_a_horse_that_linux_kills_for_its_memory_is_settled_within_a_second(
 
 
 def test_jobs_of_an_io_process_that_linux_kills_for_its_memory_run_alone(
-    start: Start, queue: TaskQueue, figure: Figure, memory_group: Path
+    start: Start, queue: TaskQueue, redis: Redis, figure: Figure, memory_group: Path, tmp_path: Path
 ) -> None:
     worker = start()
     horses = set(worker.horses())
     until(queue, queue.submit("nap", {}).id, "complete")
     (process,) = set(worker.horses()) - horses
     (memory_group / "cgroup.procs").write_text(str(process))
-    others = [queue.submit("nap", {"seconds": 2}).id for _ in range(5)]
+    others = [queue.submit("held_nap", {"file": str(tmp_path / "go")}).id for _ in range(5)]
     for other in others:
-        until(queue, other, "processing")
+        until_it_runs(redis, other)
     hungry = queue.submit("io_hungry", {"mib": 2 * MEMORY_LIMIT_MIB})
     wait_until(lambda: is_gone(process), what="the I/O process to be killed")
+    (tmp_path / "go").touch()
     figure("I/O process ends (out of memory): its jobs have all ended", until(queue, hungry.id, "complete"))
     for other in others:
         until(queue, other, "complete", seconds=60)
@@ -202,7 +203,7 @@ def test_no_job_is_lost_by_kills_at_any_moment(
 
 def holder_of(queue: TaskQueue, redis: Redis, task_id: str, workers: dict[str, RunningWorker]) -> RunningWorker:
     """Wait until a task runs, and return its worker."""
-    wait_until(lambda: redis.get(f"test:runs:{task_id}"), what="the first run")
+    until_it_runs(redis, task_id)
     return workers[queue.get(task_id).worker or ""]
 
 
@@ -265,7 +266,7 @@ def test_what_a_horse_left_that_died_while_redis_was_away_is_told_when_redis_is_
 ) -> None:
     worker = start()
     task = queue.submit("long", {"seconds": 60}, SubmitOptions(attempts=1))
-    until(queue, task.id, "processing")
+    until_it_runs(redis, task.id)
     (horse,) = worker.horses()
     server.stop()
     os.kill(horse, signal.SIGKILL)

@@ -1,5 +1,6 @@
 """Groups of short jobs: claimed and settled together, and still as exact as single jobs when something dies."""
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,12 +12,33 @@ from redis import Redis
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.store.keys import decoded, job_key
-from tests.conftest import SLACK, Figure, wait_until
+from tests.conftest import ROOT, SLACK, Figure, project_with_samples, wait_until
 from tests.taskqueue.worker.stage import RunningWorker, places_of, until
 
 Start = Callable[..., RunningWorker]
 FIRST = 40  # jobs, after which a horse knows that the type is short
 EVERY = 37
+# Of a project whose limits are 20 times as long: a slow or busy machine forms groups with these, too.
+LONGER = {
+    "worker/short_types.py": ("SHORT_SECONDS = 0.001", "SHORT_SECONDS = 0.02"),
+    "worker/horse.py": ("\nGROUP_SECONDS = 0.005", "\nGROUP_SECONDS = 0.1"),
+    "worker/horse_process.py": ("LONG_IN_GROUP_SECONDS = 0.025", "LONG_IN_GROUP_SECONDS = 0.5"),
+    "store/lua/claim_group.lua": ("GROUP_MICROSECONDS = 5000", "GROUP_MICROSECONDS = 100000"),
+}
+
+
+@pytest.fixture(scope="module")
+def project(lasting_folder: Path) -> Path:
+    """The project's folder with the limits of LONGER."""
+    folder = project_with_samples(lasting_folder / "longer-groups", "generic.py")
+    package = folder / "taskqueue"
+    package.unlink()
+    shutil.copytree(ROOT / "taskqueue", package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, (limit, longer) in LONGER.items():
+        text = (package / name).read_text()
+        assert text.count(limit) == 1
+        (package / name).write_text(text.replace(limit, longer))
+    return folder
 
 
 @pytest.fixture

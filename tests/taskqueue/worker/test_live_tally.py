@@ -12,8 +12,8 @@ from tests.taskqueue.worker.stage import RunningWorker, until
 def test_counts_reach_redis_while_a_long_job_runs(
     start: Callable[..., RunningWorker], queue: TaskQueue, redis: Redis
 ) -> None:
-    start()
-    first, long = queue.submit("chatty", {"words": "x"}), queue.submit("long", {"seconds": 20})
+    start("--grace-seconds", "0")
+    first, long = queue.submit("chatty", {"words": "x"}), queue.submit("long", {"seconds": 60})
     until(queue, long.id, "processing")
     wait_until(lambda: redis.hget("tq:totals", "chatty:finished") == b"1", 7 * SLACK, what="the counts")
     assert queue.get(first.id).status == "complete"

@@ -21,7 +21,7 @@ from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.tasks.changes import changes_channel
 from taskqueue.worker.worker import Worker
 from tests.conftest import SLACK, Figure, RedisServer, wait_until
-from tests.taskqueue.worker.stage import RunningWorker, registries_of, until
+from tests.taskqueue.worker.stage import RunningWorker, registries_of, until, until_it_runs
 
 Start = Callable[..., RunningWorker]
 RQ = str(Path(sys.executable).parent / "rq")
@@ -53,6 +53,7 @@ def test_callbacks_that_are_registered_are_called(
     bad = jobs.enqueue(FAILS, **callbacks)
     dead = jobs.enqueue("taskqueue.call.exit", kwargs={"code": 3}, **callbacks)
     until(queue, dead.id, "failed")
+    wait_until(lambda: len(called(redis)) == 3, what="three callbacks")  # a process of its own calls the third
     stopped = jobs.enqueue("taskqueue.call.long", kwargs={"seconds": 60}, **callbacks)
     until(queue, stopped.id, "processing")
     send_stop_job_command(redis, stopped.id, JSONSerializer)
@@ -168,10 +169,10 @@ def test_a_unique_job_is_queued_once(start: Start, queue: TaskQueue, jobs: Queue
 def test_enqueue_in_and_enqueue_at_need_no_scheduler_beside_it(
     start: Start, queue: TaskQueue, jobs: Queue, redis: Redis
 ) -> None:
-    start()
     soon = jobs.enqueue_in(timedelta(seconds=1), GENERIC)
     at = jobs.enqueue_at(datetime.now(UTC) + timedelta(seconds=1), GENERIC)
     assert {soon.get_status(), at.get_status()} == {"scheduled"}
+    start()
     for job in (soon, at):
         until(queue, job.id, "complete")
 
@@ -191,11 +192,11 @@ def stock_worker(project: Path, server: RedisServer, tmp_path: Path) -> Iterator
 
 @pytest.mark.usefixtures("stock_worker")
 def test_a_stock_worker_serves_the_same_queues(start: Start, queue: TaskQueue, jobs: Queue, redis: Redis) -> None:
-    wait_until(lambda: redis.scard("rq:workers") == 1, what="the stock worker")
+    until(queue, queue.submit("generic", {}).id, "complete")  # so the stock worker takes jobs
     start()
     tasks = [queue.submit("long", {"seconds": 0.1}).id for _ in range(20)]
     later = [jobs.enqueue_in(timedelta(seconds=1), COUNTED).id for _ in range(20)]
-    wait_until(lambda: redis.zcard("rq:finished:default") == 40, 60, what="all jobs")
+    wait_until(lambda: redis.zcard("rq:finished:default") == 1 + 40, 60, what="all jobs")
     assert len({queue.get(task).worker for task in tasks}) == 2
     assert set(redis.mget(f"test:runs:{task}" for task in tasks + later)) == {b"1"}
 
@@ -244,12 +245,15 @@ def test_a_job_that_saves_itself_while_it_runs(
     assert Job.fetch(task.id, connection=redis, serializer=JSONSerializer).meta == {"note": "page 3"}
 
 
-def test_a_job_that_is_saved_by_somebody_else_while_it_runs(start: Start, queue: TaskQueue, redis: Redis) -> None:
-    task = queue.submit("long", {"seconds": 1})
+def test_a_job_that_is_saved_by_somebody_else_while_it_runs(
+    start: Start, queue: TaskQueue, redis: Redis, tmp_path: Path
+) -> None:
+    task = queue.submit("held", {"file": str(tmp_path / "go")})
     read_before = Job.fetch(task.id, connection=redis, serializer=JSONSerializer)
     start()
-    until(queue, task.id, "processing")
+    until_it_runs(redis, task.id)
     read_before.save()
+    (tmp_path / "go").touch()
     until(queue, task.id, "complete")
     assert registries_of(redis, task.id) == ["finished"]
 

@@ -113,6 +113,7 @@ def test_a_key_of_the_wrong_type_is_moved_aside_once(
     wait_until(lambda: redis.get(f"tq:aside:{key}") == b"y", what="the second value to be moved")
     assert b"string" in redis.hget("tq:aside", key)
     assert (worker.lives, worker.horses()) == (True, horses)
+    worker.wait_for_line(f"moved to tq:aside:{key}", 2)
     assert worker.log.count(f"moved to tq:aside:{key}") == 2
     assert "Traceback" not in worker.log
 
@@ -127,6 +128,7 @@ def test_a_result_that_cannot_be_stored_is_stored_once_its_key_is_moved(
     wait_until(lambda: redis.hget(Job.key_for(task.id), "status") == b"finished", what="the result")
     assert queue.get(task.id).result == {"n": 1}
     assert redis.zscore("rq:finished:default", task.id)
+    worker.wait_for_line(f"Task {task.id} complete")
     assert "Traceback" not in worker.log
 
 
@@ -167,6 +169,7 @@ def test_data_that_cannot_be_read_is_logged_without_an_error_of_the_log(
     redis.hset(Job.key_for(odd.id), "data", data)
     worker = start()
     until(queue, odd.id, "failed")
+    until(queue, queue.submit("generic", {}).id, "complete")  # the horse has written all about the odd one
     assert "Logging error" not in worker.log
     assert odd.id[:8] in worker.log
 
@@ -196,4 +199,5 @@ def test_an_odd_member_is_left_out(
     task = queue.submit("generic", {})
     until(queue, task.id, "complete")
     assert worker.lives
+    worker.wait_for_line("Schedule u cannot be read")
     assert worker.log.count("Schedule u cannot be read") == 1

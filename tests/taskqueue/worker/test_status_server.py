@@ -20,7 +20,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_worker
 from taskqueue.worker import status_server
-from tests.conftest import RedisServer, free_port, wait_until
+from tests.conftest import START_SECONDS, RedisServer, free_port, wait_until
 
 
 def get(port: int, address: str) -> tuple[int, str]:
@@ -118,11 +118,12 @@ def test_the_metrics_count_what_the_horses_have_run(watch: Watch, queue: TaskQue
     worker = watch()
     queue.submit("flaky", {"failures": 2})
     queue.submit("hopeless", {})
+    ended = (
+        'taskqueue_worker_attempts_total{outcome="complete",type="flaky"}',
+        'taskqueue_worker_attempts_total{outcome="failed",type="hopeless"}',
+    )
     wait_until(
-        lambda: (
-            worker.is_ready() and worker.metric('taskqueue_worker_attempts_total{outcome="complete",type="flaky"}')
-        ),
-        what="the task to be counted",
+        lambda: worker.is_ready() and all(worker.metric(name) for name in ended), what="the tasks to be counted"
     )
     assert worker.metric('taskqueue_worker_attempts_total{outcome="retried",type="flaky"}') == 2
     assert worker.metric('taskqueue_worker_attempts_total{outcome="failed",type="hopeless"}') == 1
@@ -154,8 +155,7 @@ def test_a_worker_without_redis_is_alive_and_not_ready(watch: Watch, own_redis: 
     own_redis.start()
     wait_until(worker.is_ready, what="the worker to be ready")
     own_redis.stop()
-    wait_until(lambda: worker.status("/readyz") == 503, what="the worker to miss Redis")
-    assert worker.get("/readyz") == (503, "Redis does not answer.\n")
+    wait_until(lambda: worker.get("/readyz") == (503, "Redis does not answer.\n"), what="the worker to miss Redis")
     assert worker.status("/healthz") == 200
     own_redis.start()
     wait_until(worker.is_ready, seconds=30, what="the worker to be ready again")
@@ -171,14 +171,17 @@ def test_while_rq_suspend_holds_it_is_not_ready(watch: Watch, redis: Redis) -> N
     wait_until(worker.is_ready, what="the worker to be ready")
 
 
-def test_a_worker_that_is_stopping_says_so_until_its_job_has_ended(watch: Watch, queue: TaskQueue) -> None:
+def test_a_worker_that_is_stopping_says_so_until_its_job_has_ended(
+    watch: Watch, queue: TaskQueue, tmp_path: Path
+) -> None:
     worker = watch()
-    task = queue.submit("long", {"seconds": 3})
+    task = queue.submit("held", {"file": str(tmp_path / "go")})
     wait_until(lambda: queue.get(task.id).status == "processing", what="the job to begin")
     wait_until(worker.is_ready, what="the worker to say so")
     worker.process.terminate()
     wait_until(lambda: worker.status("/readyz") == 503, what="that it says so")
     assert worker.get("/readyz")[1] == "The worker is stopping.\n"
+    (tmp_path / "go").touch()
     assert worker.process.wait(20) == 0
     assert queue.get(task.id).status == "complete"
     assert worker.status("/healthz") == 0
@@ -217,6 +220,7 @@ def test_it_is_started_again_when_it_has_died_and_ends_with_its_worker(watch: Wa
 def test_no_work_horse_holds_its_port(watch: Watch) -> None:
     worker = watch()
     wait_until(worker.is_ready, what="the worker to be ready")
+    wait_until(lambda: len(worker.children()) == 3, what="its processes")
     worker.process.send_signal(signal.SIGSTOP)  # so it starts no other status server
     assert len(worker.children()) == 3
     os.kill(worker.children()[0], signal.SIGKILL)
@@ -226,7 +230,7 @@ def test_no_work_horse_holds_its_port(watch: Watch) -> None:
 def test_a_port_that_is_taken_stops_the_start(watch: Watch) -> None:
     with socket.create_server(("", free_port())) as other:
         worker = watch("--port", str(other.getsockname()[1]))
-        assert worker.process.wait(20) == 2
+        assert worker.process.wait(START_SECONDS) == 2
     assert "WORKER_PORT: port" in worker.log.read_text()
 
 

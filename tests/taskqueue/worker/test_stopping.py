@@ -17,16 +17,18 @@ from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.store.connection import connect_for_requests
 from tests.conftest import SLACK, Figure, RedisServer, wait_until
-from tests.taskqueue.worker.stage import RunningWorker, is_gone, places_of, registries_of, until
+from tests.taskqueue.worker.stage import RunningWorker, is_gone, places_of, registries_of, until, until_it_runs
 
 Start = Callable[..., RunningWorker]
 
 
-def test_a_running_job_has_its_grace_time(start: Start, queue: TaskQueue) -> None:
+def test_a_running_job_has_its_grace_time(start: Start, queue: TaskQueue, redis: Redis, tmp_path: Path) -> None:
     worker = start()
-    task = queue.submit("long", {"seconds": 1})
-    until(queue, task.id, "processing")
+    task = queue.submit("held", {"file": str(tmp_path / "go")})
+    until_it_runs(redis, task.id)
     worker.process.terminate()
+    worker.wait_for_line("Stopping")
+    (tmp_path / "go").touch()
     assert worker.process.wait(20) == 0
     assert queue.get(task.id).status == "complete"
 
@@ -47,12 +49,16 @@ def test_after_the_grace_time_a_job_is_put_back_to_the_front_and_no_attempt_is_u
     assert registries_of(redis, task.id) == ["queued"]
 
 
-def test_a_signal_to_the_whole_group_ends_no_job(start: Start, queue: TaskQueue) -> None:
+def test_a_signal_to_the_whole_group_ends_no_job(
+    start: Start, queue: TaskQueue, redis: Redis, tmp_path: Path
+) -> None:
     """systemd sends a signal so, and so does `kill` with a process group."""
     worker = start()
-    task = queue.submit("long", {"seconds": 1}, SubmitOptions(attempts=1))
-    until(queue, task.id, "processing")
+    task = queue.submit("held", {"file": str(tmp_path / "go")}, SubmitOptions(attempts=1))
+    until_it_runs(redis, task.id)
     worker.send_signal(signal.SIGTERM)
+    worker.wait_for_line("Stopping")
+    (tmp_path / "go").touch()
     assert worker.process.wait(20) == 0
     assert queue.get(task.id).status == "complete"
 
@@ -145,7 +151,7 @@ def test_a_running_job_that_is_canceled_is_ended_at_the_next_heartbeat(
 ) -> None:
     worker = start()
     task = queue.submit("long", {"seconds": 30})
-    wait_until(lambda: redis.get(f"test:runs:{task.id}"), what="the run")
+    until_it_runs(redis, task.id)
     (horse,) = worker.horses()
     rq_job(redis, task.id).cancel()
     canceled_at = time.monotonic()
@@ -158,12 +164,13 @@ def test_a_running_job_that_is_canceled_is_ended_at_the_next_heartbeat(
 
 
 def test_a_job_that_is_deleted_while_it_runs_does_not_come_back(
-    start: Start, queue: TaskQueue, redis: Redis
+    start: Start, queue: TaskQueue, redis: Redis, tmp_path: Path
 ) -> None:
     worker = start()
-    task = queue.submit("long", {"seconds": 1})
-    until(queue, task.id, "processing")
+    task = queue.submit("held", {"file": str(tmp_path / "go")})
+    until_it_runs(redis, task.id)
     rq_job(redis, task.id).delete()
+    (tmp_path / "go").touch()
     wait_until(lambda: "dropped: finished" in worker.log, what="the result to be dropped")
     assert not redis.exists(Job.key_for(task.id))
     assert registries_of(redis, task.id) == []
@@ -175,7 +182,7 @@ def test_what_does_not_end_at_its_time_limit_is_killed_with_its_children(
     start()
     child_file = tmp_path / "child"
     task = queue.submit("stubborn", {"child_file": str(child_file)})
-    until(queue, task.id, "processing")
+    until(queue, task.id, "processing", "failed")
     seconds = until(queue, task.id, "failed") - 1
     figure("time limit swallowed, a child left behind: both ended after the limit", seconds)
     assert seconds < 2 * SLACK
@@ -188,7 +195,7 @@ def test_what_does_not_end_at_its_time_limit_is_killed_with_its_children(
 def test_what_loops_in_c_code_is_killed_at_its_time_limit(start: Start, queue: TaskQueue, figure: Figure) -> None:
     start()
     task = queue.submit("busy_in_c", {})
-    until(queue, task.id, "processing")
+    until(queue, task.id, "processing", "failed")
     seconds = until(queue, task.id, "failed") - 1
     figure("loop in C code: ended after the limit", seconds)
     assert seconds < 2 * SLACK
