@@ -124,7 +124,7 @@ def test_its_type_is_gone(
 ) -> None:
     task = queue.submit("hopeless", {})
     work()
-    monkeypatch.delitem(registered._by_name, "hopeless")
+    monkeypatch.delitem(registered, "hopeless")
     codes, told = explain(client, task.id)
     assert codes == ["error", "permanent", "unknown-task-type"]
     assert told["reasons"][-1]["message"].startswith("There is no task type 'hopeless' any more: ")
