@@ -109,7 +109,7 @@ def test_results_that_are_none(client: Client, queue: TaskQueue, work: Callable[
     for seconds in (0, 0.5):
         with pytest.raises(ResultTimeout, match="it is scheduled"):
             waiting.result(timeout=seconds)
-    assert 0.5 <= time.monotonic() - began < 3
+    assert 0.5 <= time.monotonic() - began < 30  # the task itself has a delay of 60 seconds
 
 
 def test_events_come_as_they_happen(client: Client, worker: Worker) -> None:
