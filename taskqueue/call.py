@@ -57,6 +57,7 @@ class Call:
 
     def __call__(self, /, *arguments: Json, **payload: Json) -> Json:
         """Run the job, and return its result as JSON values. Raises what `text` raises."""
+        _count_attempt()
         return json.loads(self.text(*arguments, **payload))
 
     def text(self, /, *arguments: Json, **payload: Json) -> str:
@@ -66,7 +67,15 @@ class Call:
         """
         name = self._job_type.name
         with span(f"run {name}", "CONSUMER", {"task.type": name}):
-            return self._run(arguments, payload)
+            try:
+                job_type, bound = self._job_type, self._bound(arguments, payload)
+                if self._has_hooks:
+                    return call_with_hooks(job_type.function, bound, job_type.signature.needs, self._result_text)
+                result = job_type.function(**bound)
+                return self._result_text(event_loop.run(result) if inspect.iscoroutine(result) else result)
+            except PermanentFailure:
+                _give_up()
+                raise
 
     async def awaited_text(self, /, *arguments: Json, **payload: Json) -> str:
         """Run a job whose function is a coroutine function, and return its result as JSON text.
@@ -84,18 +93,6 @@ class Call:
             except PermanentFailure:
                 _give_up()
                 raise
-
-    def _run(self, arguments: tuple[Json, ...], payload: dict[str, Json]) -> str:
-        _count_attempt()
-        try:
-            job_type, bound = self._job_type, self._bound(arguments, payload)
-            if self._has_hooks:
-                return call_with_hooks(job_type.function, bound, job_type.signature.needs, self._result_text)
-            result = job_type.function(**bound)
-            return self._result_text(event_loop.run(result) if inspect.iscoroutine(result) else result)
-        except PermanentFailure:
-            _give_up()
-            raise
 
     @property
     def _has_hooks(self) -> bool:

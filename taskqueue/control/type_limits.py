@@ -48,7 +48,7 @@ class TypeControl:
     def __init__(self, connection: Redis, job_types: JobTypes) -> None:
         self._connection = connection
         self._job_types = job_types
-        self._script = scripts.register(connection, "limits", "set_limits")
+        self._script = scripts.register(connection, "type_of", "limits", "set_limits")
 
     def all(self, sees: Callable[[str], bool] = lambda _: True) -> list[TypeLimits]:
         """Return the state of each job type for which `sees` is true, by name."""

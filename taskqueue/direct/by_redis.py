@@ -1,7 +1,6 @@
 """Sends tasks to Redis and waits for them: what all handles of a process share."""
 
 import asyncio
-import json
 import math
 import os
 import time
@@ -17,6 +16,7 @@ from taskqueue.direct.by_loop import LoopEvent, loop_script
 from taskqueue.direct.handle import TaskHandle, as_json
 from taskqueue.enqueue.batch import Batches
 from taskqueue.enqueue.batch_draft import BatchDraft, Queued
+from taskqueue.enqueue.job_fields import payload_text
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.enqueue.submission import Submission, accepted
@@ -31,8 +31,6 @@ from taskqueue.store.keys import ENDED
 from taskqueue.store.sentinel import SCHEMES as SENTINEL_SCHEMES
 from taskqueue.tasks.running import current_task
 from taskqueue.tasks.task import Task
-
-_encode = json.JSONEncoder().encode
 
 LOOK_SECONDS = 15.0  # a waiting coroutine reads its task so often, even if the subscription has told nothing
 
@@ -50,28 +48,39 @@ class ByRedis:
 
     # To submit
 
-    def submit(self, job_type: JobType, payload: Json, options: SubmitOptions | None) -> TaskHandle[Any]:
-        """Queue a task in one round trip. `Submitter.submit` says what it raises."""
-        self.check_size(job_type.name, payload)
-        with self.queue.prepared(job_type, payload, options or DEFAULT_OPTIONS) as submission:
-            return self.sent(job_type, submission)
+    def submit(
+        self, job_type: JobType, payload: Json, options: SubmitOptions | None, text: str | None = None
+    ) -> TaskHandle[Any]:
+        """Queue a task in one round trip. `Submitter.submit` says what it raises.
 
-    def sent(self, job_type: JobType, submission: Submission) -> TaskHandle[Any]:
+        `text`: what `payload_text` returns for the payload, if the caller has it.
+        """
+        with self.queue.span(job_type):
+            return self.sent(self._prepare(job_type, payload, options, text))
+
+    def sent(self, submission: Submission) -> TaskHandle[Any]:
         """Send a prepared task to Redis, and return its handle. Raises `UnknownParent`, `QueueUnavailable`."""
-        with redis_errors(submission.task.id):
-            answer = self.queue.submissions.send(submission)
-        return self.handle(accepted(submission, answer).task.id, job_type)
+        return self.handle(self.queue.submissions.submit(submission).task.id, submission.job_type)
 
-    async def asubmit(self, job_type: JobType, payload: Json, options: SubmitOptions | None) -> TaskHandle[Any]:
+    async def asubmit(
+        self, job_type: JobType, payload: Json, options: SubmitOptions | None, text: str | None = None
+    ) -> TaskHandle[Any]:
         """Queue a task in one round trip, by a connection of the running event loop."""
         if not self._url:
-            return await asyncio.to_thread(self.submit, job_type, payload, options)
-        self.check_size(job_type.name, payload)
-        with self.queue.prepared(job_type, payload, options or DEFAULT_OPTIONS) as submission:
-            with redis_errors(submission.task.id):
+            return await asyncio.to_thread(self.submit, job_type, payload, options, text)
+        with self.queue.span(job_type):
+            submission = self._prepare(job_type, payload, options, text)
+            with redis_errors(submission.id):
                 script = await loop_script(self._url)
                 answer = await script(submission.keys, submission.arguments)
             return self.handle(accepted(submission, answer).task.id, job_type)
+
+    def _prepare(
+        self, job_type: JobType, payload: Json, options: SubmitOptions | None, text: str | None
+    ) -> Submission:
+        text = text or payload_text(job_type.name, payload)
+        self.check_size(job_type.name, text)
+        return self.queue.prepare(job_type, payload, options or DEFAULT_OPTIONS, text=text)
 
     def handle(self, task_id: str, job_type: JobType | None) -> TaskHandle[Any]:
         """Return a task's handle, without asking Redis."""
@@ -86,10 +95,10 @@ class ByRedis:
         """Queue the tasks of a draft in one transaction. Raises `InvalidBatch`, `QueueUnavailable`."""
         return self.batches.submit(draft)
 
-    def check_size(self, task_type: str, payload: Json) -> None:
-        """Raise `InvalidPayload` for a payload of more than MAX_PAYLOAD_BYTES."""
+    def check_size(self, task_type: str, text: str) -> None:
+        """Raise `InvalidPayload` for a payload whose JSON text has more than MAX_PAYLOAD_BYTES."""
         limit = self.settings.max_payload_bytes
-        if len(_encode(payload)) > limit:
+        if len(text) > limit:  # it is ASCII
             message = (
                 f"It is larger than {limit:,} bytes (MAX_PAYLOAD_BYTES); store it as a file, and send its name"
             )

@@ -11,6 +11,7 @@ from taskqueue.direct.job_function import NewTask
 from taskqueue.direct.options import read_options
 from taskqueue.enqueue.batch import Batch
 from taskqueue.enqueue.batch_draft import Queued
+from taskqueue.enqueue.job_fields import payload_text
 from taskqueue.enqueue.options import TaskSpec
 from taskqueue.errors import InvalidBatch, InvalidOptions, InvalidPayload, PayloadError
 from taskqueue.jobtypes.registry import JobType
@@ -116,10 +117,10 @@ def _item(by_redis: ByRedis, task: NewTask[Any] | Item) -> dict[str, Json]:
     if not isinstance(task, NewTask):
         task_type = str(task.get("task_type", ""))
         discover_if_unknown(task_type)
-        payload = json_values(task_type, task.get("payload", {}))
-        by_redis.check_size(task_type, payload)
-        return {**task, "payload": payload}
-    by_redis.check_size(task.job_type.name, task.payload)
+        values, text = json_values(task_type, task.get("payload", {}))
+        by_redis.check_size(task_type, text)
+        return {**task, "payload": values}
+    by_redis.check_size(task.job_type.name, payload_text(task.job_type.name, task.payload))
     options: dict[str, Any] = dict(task.options)
     if "depends_on" in options:
         options["depends_on"] = [getattr(parent, "id", parent) for parent in options["depends_on"]]

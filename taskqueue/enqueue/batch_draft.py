@@ -113,7 +113,7 @@ class BatchDraft:
             job_type, task.payload, task, batch=self._list, created=self.created
         )
         command = self._submissions.command(submission)
-        return AcceptedItem(submission.task.id, submission.task.queue, task.depends_on, command)
+        return AcceptedItem(submission.id, submission.queue, task.depends_on, command)
 
     def look_for_parents(self, connection: Redis) -> None:
         """Refuse the tasks that depend on a task which does not exist. Raises the driver's errors."""
@@ -150,14 +150,15 @@ class BatchDraft:
         commands.append(packed("ZREMRANGEBYRANK", RECENT_BATCHES, 0, -MAX_RECENT - 1))
         if self._on_complete:
             commands.append(self._submissions.command(self._on_complete))
-            commands.append(packed("HSET", batch_key(self.id), "on_complete", self._on_complete.task.id))
+            commands.append(packed("HSET", batch_key(self.id), "on_complete", self._on_complete.id))
         return commands
 
     def ids(self, answers: Sequence[Any]) -> list[str | Refused]:
         """Return the ids of the queued tasks; `answers` are those of Redis to `commands`."""
         ids: dict[int, str | Refused] = {number: item.task_id for number, item in self.accepted.items()}
         for index, number in self._calls:
-            ids[number] = _id_or_refusal(answers[index])
+            if not isinstance(answers[index], bytes):  # a status: this task is queued
+                ids[number] = _id_or_refusal(answers[index])
         return list(ids.values())
 
     def answer(self, ids: Iterable[str | Refused]) -> Queued:
@@ -166,7 +167,7 @@ class BatchDraft:
         return Queued(
             batch_id=self.id,
             results=[results[number] for number in sorted(results)],
-            on_complete=self._on_complete.task.id if self._on_complete else None,
+            on_complete=self._on_complete.id if self._on_complete else None,
             queues=frozenset(item.queue for item in self.accepted.values()),
         )
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
-from uuid import uuid4
 
 from taskqueue.enqueue.job_fields import job_fields
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, BulkTask
 from taskqueue.enqueue.submission import Submissions, checked_data, trace_text
+from taskqueue.enqueue.task_id import new_task_id
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store import scripts
@@ -57,7 +57,7 @@ class JobTemplate:
         """Return one more task. Raises `InvalidPayload`."""
         data = checked_data(self._job_type, payload)
         delays = self._job_type.retry_delays.seconds(self._job_type.attempts - 1)
-        return PlainItem(str(uuid4()), data, str(delays), self)
+        return PlainItem(new_task_id(), data, str(delays), self)
 
     def count(self, number: int) -> bytes:
         """Return the command that counts so many submissions."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rq.job import JobStatus
-from rq.utils import utcformat
 
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
 from taskqueue.errors import InvalidPayload, PayloadError
@@ -18,13 +17,16 @@ from taskqueue.jobtypes.registry import JobType, system
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
 from taskqueue.store.keys import Field
+from taskqueue.store.times import rq_time
 
+QUEUED = JobStatus.QUEUED.value
 CALLBACK_TYPE = "tq-callback"  # run/builtin/callback.py
 COMPRESSED_FROM_BYTES = 1024  # RQ reads a job's data compressed or plain; a small payload is better plain
 
 Fields = dict[str, str | bytes | int]
 
-_encode = json.JSONEncoder(allow_nan=False).encode
+encode = json.JSONEncoder(allow_nan=False).encode
+"""Return JSON as it is stored: ASCII, and no NaN."""
 
 
 def job_fields(
@@ -38,7 +40,7 @@ def job_fields(
 ) -> Fields:
     """Return the hash of a task's job, as `rq.job.Job.to_dict` writes it, without the fields that RQ may miss.
 
-    `data` is what `payload_data` returns; `trace` is that of the request, if a request submits the task, and
+    `data` is what `job_data` returns; `trace` is that of the request, if a request submits the task, and
     `sent_by` the name of its key. The retry intervals are partly chance; all else follows from the arguments.
     """
     attempts = options.attempts or job_type.attempts
@@ -46,7 +48,7 @@ def job_fields(
         name=job_type.name,
         queue=options.queue or job_type.queue,
         data=data,
-        created=utcformat(created),
+        created=rq_time(created),
         timeout=options.timeout or job_type.timeout,
         attempts=attempts,
         retry_intervals=job_type.retry_delays.seconds(attempts - 1),
@@ -89,7 +91,7 @@ def _plain_fields(
         "enqueued_at": created,
         "data": data,
         "origin": queue,
-        "status": JobStatus.QUEUED.value,
+        "status": QUEUED,
         "description": name,  # RQ's own default repeats the arguments, in logs and on pages
         "timeout": timeout,
         "result_ttl": settings.result_ttl_seconds,
@@ -118,20 +120,28 @@ def callback_fields(
     """
     job_type = system[CALLBACK_TYPE]
     options = DEFAULT_OPTIONS.model_copy(update={"queue": queue})
-    data = payload_data(job_type.name, {"task_id": task_id})
+    data = job_data(job_type.name, payload_text(job_type.name, {"task_id": task_id}))
     fields = job_fields(job_type, options, data, created, settings, trace)
     del fields["created_at"], fields["enqueued_at"]
     texts = {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in fields.items()}
     return {Field.CALLBACK_URL: url, Field.CALLBACK: json.dumps(texts)}
 
 
-def payload_data(job_type: str, payload: Json) -> bytes:
-    """Return RQ's data of a job: function, instance (always null here), positional and keyword arguments.
+def payload_text(job_type: str, payload: Json) -> str:
+    """Return a payload as the JSON text that is stored.
 
     Raises `InvalidPayload` for a number that JSON cannot express (1e999 is read as infinity).
     """
     try:
-        data = _encode((function_name(job_type), None, (), payload)).encode()
+        return encode(payload)
     except ValueError:
         raise InvalidPayload(job_type, [PayloadError("", "A number in it is too large")]) from None
+
+
+def job_data(job_type: str, payload: str) -> bytes:
+    """Return RQ's data of a job: function, instance (always null here), positional and keyword arguments.
+
+    `payload`: the keyword arguments, what `payload_text` returns.
+    """
+    data = f'["{function_name(job_type)}", null, [], {payload}]'.encode()
     return zlib.compress(data) if len(data) >= COMPRESSED_FROM_BYTES else data

@@ -1,7 +1,6 @@
 """Submits a task, and reads one back."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from taskqueue.enqueue.idempotency import IdempotencyKey
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
-from taskqueue.enqueue.submission import Accepted, Submission, Submissions, accepted
+from taskqueue.enqueue.submission import Accepted, Submission, Submissions
 from taskqueue.errors import UnknownTask
 from taskqueue.jobtypes.registry import JobType, JobTypes, system
 from taskqueue.jobtypes.signature import Json
@@ -81,26 +80,30 @@ class TaskQueue:
     def _accept(
         self, job_type: JobType, payload: Json, options: SubmitOptions, idempotency: IdempotencyKey | None = None
     ) -> Accepted:
-        with (
-            self.prepared(job_type, payload, options, idempotency) as submission,
-            redis_errors(submission.task.id),
-        ):
-            answer = self.submissions.send(submission)
-        outcome = accepted(submission, answer)
+        with self.span(job_type):
+            outcome = self.submissions.submit(self.prepare(job_type, payload, options, idempotency))
         return replace(outcome, task=self.get(outcome.task.id)) if outcome.outcome == "duplicate" else outcome
 
-    @contextmanager
-    def prepared(
-        self, job_type: JobType, payload: Json, options: SubmitOptions, idempotency: IdempotencyKey | None = None
-    ) -> Iterator[Submission]:
-        """Validate a task, and yield the submission to send inside the span that the task's trace belongs to.
+    def span(self, job_type: JobType) -> AbstractContextManager[None]:
+        """Return the span in which a task is prepared and sent: the task's trace belongs to it."""
+        return span(f"enqueue {job_type.name}", "PRODUCER", {"task.type": job_type.name})
 
-        Raises `UnknownQueue`, `InvalidPayload`.
+    def prepare(
+        self,
+        job_type: JobType,
+        payload: Json,
+        options: SubmitOptions,
+        idempotency: IdempotencyKey | None = None,
+        text: str | None = None,
+    ) -> Submission:
+        """Validate a task, and return the submission to send inside the same span.
+
+        `text`: what `payload_text` returns for the payload, if the caller has it. Raises `UnknownQueue`,
+        `InvalidPayload`.
         """
-        with span(f"enqueue {job_type.name}", "PRODUCER", {"task.type": job_type.name}):
-            submission = self.submissions.prepare(job_type, payload, options, idempotency=idempotency)
-            attribute("task.id", submission.task.id)
-            yield submission
+        submission = self.submissions.prepare(job_type, payload, options, idempotency=idempotency, text=text)
+        attribute("task.id", submission.id)
+        return submission
 
     def get(self, task_id: str) -> Task:
         """Return the task of this id, in one round trip (two while it is scheduled).

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError, WatchError
 
 from taskqueue.enqueue.schedule import Schedule
-from taskqueue.enqueue.submission import Submission, Submissions, accepted
+from taskqueue.enqueue.submission import Submission, Submissions
 from taskqueue.errors import InvalidPayload, InvalidScheduleName, TooManySchedules, UnknownSchedule
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
@@ -139,8 +139,7 @@ class Schedules:
     def run(self, name: str) -> Task:
         """Queue a schedule's task now, besides its times. Raises `UnknownSchedule`, and what submitting raises."""
         run = submission(self._submissions, self._job_types, name, self.get(name).schedule)
-        with redis_errors(run.task.id):
-            task = accepted(run, self._submissions.send(run)).task
+        task = self._submissions.submit(run).task
         with suppress(RedisError):  # the task is queued, whatever becomes of this note
             self._connection.hset(schedule_key(name), mapping=ran(task))
         return task

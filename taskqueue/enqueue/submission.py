@@ -2,26 +2,30 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
-from uuid import uuid4
+from itertools import chain
+from typing import Any, Literal, NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
+from redis.exceptions import RedisError
 from rq.job import JobStatus
 
 from taskqueue.enqueue.field_index import with_index
 from taskqueue.enqueue.idempotency import RECORD_SECONDS, IdempotencyKey
-from taskqueue.enqueue.job_fields import callback_fields, job_fields, payload_data
+from taskqueue.enqueue.job_fields import callback_fields, job_data, job_fields, payload_text
 from taskqueue.enqueue.options import SubmitOptions
+from taskqueue.enqueue.task_id import new_task_id
 from taskqueue.errors import IdempotencyMismatch, RelayReplaced, StillProcessing, UnknownParent, UnknownQueue
 from taskqueue.jobtypes.registry import JobType
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
+from taskqueue.store.connection import unavailable
 from taskqueue.store.keys import (
     INDEX,
     QUEUES,
     STATUSES,
     Field,
+    Status,
     dedupe_key,
     job_key,
     queue_key,
@@ -38,14 +42,38 @@ from taskqueue.telemetry.trace import current_sender, current_trace
 DEDUPE_SECONDS = 30 * 86_400  # after the time at which the task may begin
 
 
-@dataclass(frozen=True)
-class Submission:
-    """A validated task: the call of enqueue.lua that queues it, and the task as its submitter sees it."""
+class Submission(NamedTuple):
+    """A validated task: the call of enqueue.lua that queues it, and what its submitter may ask about it."""
 
-    task: Task
+    id: str
+    job_type: JobType
+    payload: Json
     options: SubmitOptions
+    queue: str
+    status: Status
+    created_at: datetime
+    sent_by: str
     keys: list[str]
     arguments: list[Word]
+
+    @property
+    def task(self) -> Task:
+        """The task as its submitter sees it: made when it is asked for, so that Redis has the call sooner."""
+        options = self.options
+        return Task(
+            id=self.id,
+            type=self.job_type.name,
+            status=self.status,
+            queue=self.queue,
+            payload=self.job_type.shown(self.payload),
+            created_at=self.created_at,
+            scheduled_for=options.due(self.created_at),
+            expires_at=options.expires(self.created_at),
+            attempts=options.attempts or self.job_type.attempts,
+            depends_on=options.depends_on,
+            tags=options.tags,
+            sent_by=self.sent_by or None,
+        )
 
 
 @dataclass(frozen=True)
@@ -78,60 +106,60 @@ class Submissions:
         task_id: str = "",
         trace: str | None = None,
         relay: tuple[str, str] | None = None,
+        text: str | None = None,
     ) -> Submission:
         """Validate a task, and return the call that queues it.
 
         `deferred`: the task waits until some code releases it. `batch`: the key of the list that the task's id is
         added to. `completes`: the id of the batch that the task is the on_complete of. `task_id`, `trace`: of a
         task that was submitted to an outbox earlier; `relay`: the key and the token of the lock of its relay.
+        `text`: what `payload_text` returns for the payload, if the caller has it.
         Raises `UnknownQueue`, `InvalidPayload`.
         """
         queue = self.queue_of(job_type, options)
-        data = checked_data(job_type, payload)
+        data = checked_data(job_type, payload, text)
         if job_type.index:
             options = with_index(job_type, payload, options)
         created = created or datetime.now(UTC)
         due = options.due(created)
+        status: Status = "scheduled" if due else "deferred" if deferred else "queued"
+        task_id = task_id or new_task_id()
         sender = current_sender.get()
-        task = Task(
-            id=task_id or str(uuid4()),
-            type=job_type.name,
-            status="scheduled" if due else "deferred" if deferred else "queued",
-            queue=queue,
-            payload=job_type.shown(payload),
-            created_at=created,
-            scheduled_for=due,
-            expires_at=options.expires(created),
-            attempts=options.attempts or job_type.attempts,
-            depends_on=options.depends_on,
-            tags=options.tags,
-            sent_by=sender or None,
-        )
         trace = trace_text() if trace is None else trace
         fields = job_fields(job_type, options, data, created, self.settings, trace, sender)
         if completes:
             fields[Field.BATCH] = completes
         if options.callback_url:
-            fields |= callback_fields(task.id, options.callback_url, queue, created, self.settings, trace)
-        words = _script_options(task, options, idempotency)
+            fields |= callback_fields(task_id, options.callback_url, queue, created, self.settings, trace)
+        words = _script_options(job_type, options, created, due, idempotency)
         if deferred:
             words += ("held", 1)
         if batch:
             words += ("batch", batch)
         if relay:
             words += ("relay", relay[0], "relay_token", relay[1])
-        arguments: list[Word] = [task.id, microseconds(created), len(words), *words]
-        for field, value in fields.items():
-            arguments += (field, value)
+        arguments: list[Word] = [task_id, microseconds(created), len(words), *words]
+        arguments += chain.from_iterable(fields.items())
         keys = [
-            job_key(task.id),
+            job_key(task_id),
             queue_key(queue),
             QUEUES,
             INDEX,
-            type_index_key(task.type),
-            *[tag_index_key(tag) for tag in task.tags],
+            type_index_key(job_type.name),
+            *[tag_index_key(tag) for tag in options.tags],
         ]
-        return Submission(task, options, keys, arguments)
+        return Submission(task_id, job_type, payload, options, queue, status, created, sender, keys, arguments)
+
+    def submit(self, submission: Submission) -> Accepted:
+        """Queue a task now.
+
+        Raises what `accepted` raises; `QueueUnavailable` if Redis did not acknowledge the task.
+        """
+        try:
+            answer = self.send(submission)
+        except RedisError as error:
+            raise unavailable(error, submission.id) from error
+        return accepted(submission, answer)
 
     def send(self, submission: Submission, pipeline: Pipeline | None = None) -> Any:
         """Run the script, now or in a pipeline; `accepted` reads its answer. Raises the driver's errors."""
@@ -157,10 +185,10 @@ class Submissions:
         return name
 
 
-def checked_data(job_type: JobType, payload: Json) -> bytes:
-    """Return RQ's data of a job whose payload fits its type. Raises `InvalidPayload`."""
+def checked_data(job_type: JobType, payload: Json, text: str | None = None) -> bytes:
+    """Return RQ's data of a job whose payload fits its type; `text` is the payload's. Raises `InvalidPayload`."""
     job_type.arguments(payload)
-    return payload_data(job_type.name, payload)
+    return job_data(job_type.name, text or payload_text(job_type.name, payload))
 
 
 def trace_text() -> str:
@@ -169,11 +197,17 @@ def trace_text() -> str:
     return trace.text() if trace else ""
 
 
-def _script_options(task: Task, options: SubmitOptions, idempotency: IdempotencyKey | None) -> list[Word]:
+def _script_options(
+    job_type: JobType,
+    options: SubmitOptions,
+    created: datetime,
+    due: datetime | None,
+    idempotency: IdempotencyKey | None,
+) -> list[Word]:
     """Return the options of enqueue.lua, name by name with their values; none for a plain task."""
     words: list[Word] = []
-    if task.scheduled_for:
-        words += ("due", f"{task.scheduled_for.timestamp():.3f}")
+    if due:
+        words += ("due", f"{due.timestamp():.3f}")
     if options.priority == "front":
         words += ("front", 1)
     for parent in options.depends_on:
@@ -181,8 +215,8 @@ def _script_options(task: Task, options: SubmitOptions, idempotency: Idempotency
     if options.allow_failure:
         words += ("allow_failure", 1)
     if options.dedupe:
-        until = (task.scheduled_for or task.created_at) - task.created_at
-        words += ("dedupe", dedupe_key(task.type, options.dedupe))
+        until = (due or created) - created
+        words += ("dedupe", dedupe_key(job_type.name, options.dedupe))
         words += ("dedupe_seconds", DEDUPE_SECONDS + int(until.total_seconds()))
     if options.callback_url:
         words += ("callback", 1)
@@ -192,18 +226,19 @@ def _script_options(task: Task, options: SubmitOptions, idempotency: Idempotency
     return words
 
 
-def accepted(submission: Submission, answer: list[bytes]) -> Accepted:
+def accepted(submission: Submission, answer: bytes | list[bytes]) -> Accepted:
     """Read the answer of enqueue.lua. Of a duplicate's task only the id is known.
 
     Raises `UnknownParent`, `IdempotencyMismatch`, `StillProcessing`, `RelayReplaced`.
     """
+    if answer == b"queued":
+        return Accepted(submission.task, "new")
+    if isinstance(answer, bytes):
+        return Accepted(_with_status(submission.task, answer), "new")
     outcome, status, task_id, created, blocked_by = answer
     match outcome:
-        case b"new" if status == b"queued":
-            return Accepted(submission.task, "new")
         case b"new":
-            task = replace(submission.task, status=STATUSES[JobStatus(status.decode())])
-            return Accepted(task, "new", blocked_by.decode() or None)
+            return Accepted(_with_status(submission.task, status), "new", blocked_by.decode())
         case b"repeated":
             return Accepted(_as_first_answered(submission, task_id, status, created), "repeated")
         case b"duplicate":
@@ -217,13 +252,16 @@ def accepted(submission: Submission, answer: list[bytes]) -> Accepted:
     raise IdempotencyMismatch
 
 
+def _with_status(task: Task, status: bytes) -> Task:
+    return replace(task, status=STATUSES[JobStatus(status.decode())])
+
+
 def _as_first_answered(submission: Submission, task_id: bytes, status: bytes, created: bytes) -> Task:
     """Return the task as it was answered when the first request with this idempotency key came."""
     created_at = EPOCH + int(created) * MICROSECOND
     return replace(
-        submission.task,
+        _with_status(submission.task, status),
         id=task_id.decode(),
-        status=STATUSES[JobStatus(status.decode())],
         created_at=created_at,
         scheduled_for=submission.options.due(created_at),
         expires_at=submission.options.expires(created_at),

@@ -24,9 +24,9 @@ def registered_type(function_name: str) -> JobType:
     """
     name = job_type_name(function_name)
     if name != function_name:
-        for types in (registered, system):
-            if name in types:
-                return types[name]
+        job_type = registered.get(name) or system.get(name)
+        if job_type:
+            return job_type
     for job_type in registered.values():
         if job_type.path == function_name:
             return job_type

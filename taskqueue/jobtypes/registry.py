@@ -104,6 +104,9 @@ class JobTypes(Mapping[str, JobType]):
         except KeyError:
             raise UnknownJobType(name, sorted(self)) from None
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name  # Mapping's own catches an error for a name that is missing
+
     def __getitem__(self, name: str) -> JobType:
         return self._by_name[name]
 

@@ -28,8 +28,6 @@ class RetryDelays:
         A third of each delay is random: jobs that failed together, because one server was away, do not all
         return to it in the same second.
         """
-        return [round(self._longest_wait(retry) * random.uniform(2 / 3, 1)) for retry in range(retries)]  # noqa: S311  no secret
-
-    def _longest_wait(self, retry: int) -> float:
         # After 64 doublings every delay is at its maximum; the float would overflow long after that.
-        return min(self.longest, self.first * 1.5 * GROWTH ** min(retry, 64))
+        longest = [min(self.longest, self.first * 1.5 * GROWTH ** min(retry, 64)) for retry in range(retries)]
+        return [round(delay * (2 + random.random()) / 3) for delay in longest]  # noqa: S311  no secret

@@ -55,7 +55,7 @@ class Signature:
 
         Raises `pydantic.ValidationError`; `payload_errors` describes it without the values.
         """
-        model = self._model.model_validate(payload)
+        model: BaseModel = self._model.__pydantic_validator__.validate_python(payload)
         # Not by attribute: a field may be called `model_extra`.
         return model.__dict__ | (model.__pydantic_extra__ or {})
 

@@ -122,7 +122,7 @@ class Relay:
             self._postpone(row, error)
             return None
 
-    def _send(self, submissions: Sequence[Submission]) -> list[list[bytes] | ResponseError]:
+    def _send(self, submissions: Sequence[Submission]) -> list[bytes | list[bytes] | ResponseError]:
         """Send tasks to Redis in one round trip, and return the answer for each. Raises the driver's errors."""
         if not submissions:
             return []

@@ -90,6 +90,6 @@ def _last_that_fits(sizes: Iterable[Sequence[int]]) -> int:
 
 
 def aware(time: Any) -> datetime:
-    """Return a time with its zone: SQLite and MySQL keep none, and hold UTC."""
+    """Return a time in UTC: SQLite and MySQL keep no zone, PostgreSQL answers in that of the session."""
     moment: datetime = time
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

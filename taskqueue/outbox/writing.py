@@ -1,6 +1,5 @@
 """Writes tasks into the outbox, in the transaction of the caller: they exist if it commits, and only then."""
 
-import json
 from collections.abc import Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -12,6 +11,7 @@ from taskqueue.direct.by_redis import ByRedis, current
 from taskqueue.direct.handle import TaskHandle
 from taskqueue.direct.job_function import NewTask
 from taskqueue.direct.options import read_options
+from taskqueue.enqueue.job_fields import payload_text
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.submission import trace_text
 from taskqueue.outbox.following import handle_of
@@ -78,15 +78,17 @@ async def asubmit_many(database: AsyncDatabase, tasks: Iterable[NewTask[R]]) -> 
 def _row(by_redis: ByRedis, task: NewTask[Any]) -> dict[str, Any]:
     """Return the row of a task that is valid now. Raises `InvalidPayload`, `InvalidOptions`, `UnknownQueue`."""
     options = read_options(SubmitOptions, task.options)
-    by_redis.check_size(task.job_type.name, task.payload)
-    with by_redis.queue.prepared(task.job_type, task.payload, options) as submission:
+    text = payload_text(task.job_type.name, task.payload)
+    by_redis.check_size(task.job_type.name, text)
+    with by_redis.queue.span(task.job_type):
+        submission = by_redis.queue.prepare(task.job_type, task.payload, options, text=text)
         return {
-            "id": submission.task.id,
+            "id": submission.id,
             "task_type": task.job_type.name,
-            "payload": json.dumps(task.payload),
+            "payload": text,
             "options": options.model_dump_json(exclude_unset=True),
             "trace": trace_text(),
-            "created_at": submission.task.created_at,
+            "created_at": submission.created_at,
         }
 
 

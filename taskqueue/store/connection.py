@@ -91,23 +91,29 @@ def _connect(to: str | Redis, **options: Any) -> Redis:
 
 @contextmanager
 def redis_errors(task_id: str | None = None) -> Iterator[None]:
-    """Turn the driver's errors into `QueueUnavailable` with a clear message; the driver's error is its cause.
+    """Turn the driver's errors into `QueueUnavailable`, as `unavailable` says; the driver's error is its cause."""
+    try:
+        yield
+    except RedisError as error:
+        raise unavailable(error, task_id) from error
+
+
+def unavailable(error: RedisError, task_id: str | None = None) -> QueueUnavailable:
+    """Return an error of the driver as `QueueUnavailable`, with a clear message.
 
     `task_id`: the task that is being queued. The error has it unless Redis has answered with an error: then
     enqueue.lua has queued nothing.
     """
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise QueueUnavailable("Redis is full and takes no more.") from error
-    except ReadOnlyError as error:
-        raise QueueUnavailable("This Redis is a read-only replica.") from error
-    except (RedisConnectionError, RedisTimeoutError) as error:
-        raise QueueUnavailable("Redis did not answer.", task_id) from error
-    except ResponseError as error:
-        raise QueueUnavailable(f"Redis refused: {error}") from error
-    except RedisError as error:
-        raise QueueUnavailable(f"Redis refused: {error}", task_id) from error
+    match error:
+        case OutOfMemoryError():
+            return QueueUnavailable("Redis is full and takes no more.")
+        case ReadOnlyError():
+            return QueueUnavailable("This Redis is a read-only replica.")
+        case RedisConnectionError() | RedisTimeoutError():
+            return QueueUnavailable("Redis did not answer.", task_id)
+        case ResponseError():
+            return QueueUnavailable(f"Redis refused: {error}")
+    return QueueUnavailable(f"Redis refused: {error}", task_id)
 
 
 def wait_for_redis(url: str, before_try: Callable[[], object] = lambda: None) -> None:

@@ -6,9 +6,14 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
+def rq_time(time: datetime) -> str:
+    """Return a time in UTC as RQ writes it: "2026-11-24T10:43:05.120000Z"."""
+    return time.isoformat(timespec="microseconds")[:26] + "Z"
+
+
 def rq_now() -> str:
-    """Return the current time as RQ writes it: "2026-11-24T10:43:05.120000Z"."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    """Return the current time as RQ writes it."""
+    return rq_time(datetime.now(UTC))
 
 
 def microseconds(time: datetime) -> int:

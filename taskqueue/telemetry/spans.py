@@ -14,6 +14,7 @@ from taskqueue.telemetry.trace import Trace, current_trace
 
 log = logging.getLogger(__name__)
 
+NO_SPAN = nullcontext()
 Kind = Literal["SERVER", "PRODUCER", "CONSUMER"]
 
 
@@ -43,7 +44,7 @@ def are_sent() -> bool:
 def span(name: str, kind: Kind, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:
     """Return a context manager for a span, a child of the current trace and itself the current trace meanwhile."""
     provider = _provider()
-    return nullcontext() if provider is None else _span(provider, name, kind, attributes)
+    return NO_SPAN if provider is None else _span(provider, name, kind, attributes)
 
 
 @contextmanager

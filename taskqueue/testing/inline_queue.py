@@ -146,8 +146,8 @@ class _Inline(ByRedis):
         super().__init__(connection, settings)
         self.work = InlineWork(connection, settings)
 
-    def sent(self, job_type: JobType, submission: Submission) -> TaskHandle[Any]:
-        handle = super().sent(job_type, submission)
+    def sent(self, submission: Submission) -> TaskHandle[Any]:
+        handle = super().sent(submission)
         self._run()
         return handle
 

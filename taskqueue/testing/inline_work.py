@@ -102,7 +102,7 @@ class InlineWork:
             channel,
             self._connection,
             self._settle_and_claim,
-            ArmedClaim(self._connection, self._settle_and_claim, self._settings.queues, token),
+            ArmedClaim(self._connection, self._settle_and_claim.claimant, self._settings.queues, token),
             self._settings,
             NAME,
             self._by_rq,

@@ -1,15 +1,17 @@
 """A claim that waits in Redis until a queue holds a job: the job starts as soon as one process of ours has woken.
 
 For each queue a connection sends two commands in one packet: `BLMOVE <queue> tq:bell:<queue> LEFT RIGHT`, which
-blocks until the queue holds a job and takes it; and the call of settle_and_claim.lua, which Redis keeps till then.
-That call puts the job back to the front of its queue, and claims in the usual way. So a job wakes one work-horse,
-whatever the number of those that wait.
+blocks until the queue holds a job, and takes it; and the call of armed_claim.lua, which Redis keeps till then.
+That call claims the job if it is a plain one. Any other job it puts back to the front of its queue, and answers
+that the process must make the whole claim itself. So a job wakes one work-horse, however many wait.
 
 The execution's id for the claim is in a key of its own (not in the worker's hash: that would come back when Redis
 has forgotten the worker). The call that claims a job removes the id, so that the calls that wait on the other
-connections claim nothing: they only put back what the bell has taken.
+connections claim nothing: they only put back what the bell has taken. What the bell has taken for a process that
+Redis has lost in that moment, move_due.lua puts back within a second.
 """
 
+import hashlib
 import selectors
 import socket
 import time
@@ -20,10 +22,10 @@ from redis.connection import Connection
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from taskqueue.store.keys import armed_key, bell_key, queue_key
+from taskqueue.store import scripts
+from taskqueue.store.keys import SUSPENDED, armed_key, bell_key, decoded, queue_key, worker_executions_key
 from taskqueue.store.transaction import packed
-from taskqueue.worker.horse_channel import is_of_claim
-from taskqueue.worker.settle_and_claim import Answer, SettleAndClaim, answer_of
+from taskqueue.worker.settle_and_claim import Claimant, Claimed
 from taskqueue.worker.sockets import socket_of
 
 BLOCK_SECONDS = 10  # of one wait; then the next one begins
@@ -31,21 +33,27 @@ ARMED_SECONDS = 60  # for so long the id is kept; each wait that ends without a 
 SILENCE_SECONDS = BLOCK_SECONDS + 5  # without an answer: the connection is dead, though nobody has closed it
 FALSE_ALARMS = 3  # rings without a job, after which each one is followed by a pause
 PAUSE_SECONDS = 0.05
+SCRIPT = scripts.source("rq_time", "type_of", "armed_claim")
+DIGEST = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 class ArmedClaim:
     """The claim of one process, which waits in Redis while the process has nothing to begin."""
 
-    def __init__(self, redis: Redis, settle_and_claim: SettleAndClaim, queues: Sequence[str], token: str) -> None:
+    def __init__(self, redis: Redis, claimant: Claimant, queues: Sequence[str], token: str) -> None:
+        """`queues`: the most important first. `token`: names this process, in the id's key."""
         self._redis = redis
         self.queues = queues
         self._key = armed_key(token)
-        call = settle_and_claim.armed_call(token)
-        self._packets = {
-            name: packed("BLMOVE", queue_key(name), bell_key(name), "LEFT", "RIGHT", BLOCK_SECONDS) + call
-            for name in queues
-        }
+        self._packets = {}  # by queue: what is sent to wait
+        for place, name in enumerate(queues):
+            queue, bell = queue_key(name), bell_key(name)
+            keys = (queue, bell, worker_executions_key(claimant.worker), self._key, SUSPENDED)
+            more_important = [queue_key(other) for other in queues[:place]]
+            call = ("EVALSHA", DIGEST, len(keys) + place, *keys, *more_important, *claimant, name)
+            self._packets[name] = packed("BLMOVE", queue, bell, "LEFT", "RIGHT", BLOCK_SECONDS) + packed(*call)
         self._claim = ""
+        self._is_interrupted_by: socket.socket | None = None
         self._others_at = float("-inf")  # on the monotonic clock: when only jobs of the other kind waited
         self._heard_at = 0.0  # on the monotonic clock: when Redis has answered last
         self._connections: dict[str, Connection] = {}  # by queue; ours alone: no pool's work at each wait
@@ -59,46 +67,47 @@ class ArmedClaim:
         for name in list(self._waiting):
             if self._connections[name].can_read(0):
                 self._read(name)  # it has rung while this process was not armed
+        if not self._registered:  # Redis may be new, or another one
+            self._redis.script_load(SCRIPT)
         self._redis.set(self._key, claim, ex=ARMED_SECONDS)
         for name in self.queues:
             if name not in self._waiting and name not in muted:
                 self._send(name)
 
-    def wait(self, interrupt: socket.socket) -> Answer | None:
-        """Return what Redis has claimed since `arm`, or that only jobs of the other kind wait.
+    def wait(self, interrupt: socket.socket) -> Claimed | None:
+        """Return the job that Redis has claimed since `arm`.
 
-        Returns None if `interrupt` can be read: then `wait` may be called again; or if no claim is allowed. Unless
-        a job was claimed, `disarm` ends the claim. Raises the driver's errors.
+        Returns None if `interrupt`, always the same socket, can be read: then `wait` may be called again; or if
+        the process must make the whole claim itself. Unless a job was claimed, `disarm` ends the claim. Raises the
+        driver's errors.
         """
-        self._selector.register(interrupt, selectors.EVENT_READ, None)
-        try:
-            return self._wait()
-        finally:
-            self._selector.unregister(interrupt)
-
-    def _wait(self) -> Answer | None:
+        if not self._is_interrupted_by:
+            self._is_interrupted_by = interrupt
+            self._selector.register(interrupt, selectors.EVENT_READ, None)
         false_alarms = 0
         while True:
-            answers = self._selector.select(max(0.0, self._heard_at + SILENCE_SECONDS - time.monotonic()))
-            if not answers:
+            ready = self._selector.select(max(0.0, self._heard_at + SILENCE_SECONDS - time.monotonic()))
+            if not ready:
                 if self._waiting:
                     raise RedisTimeoutError("no answer to a wait that should have ended")
                 self._heard_at = time.monotonic()  # all queues are muted
-            for ready, _ in answers:
-                name = ready.data
+            for key, _ in ready:
+                name = key.data
                 if name is None:
                     return None
                 has_rung, answer = self._read(name)
-                self._heard_at = time.monotonic()
-                if answer.claim == "claimed" and is_of_claim(answer.jobs[0].execution, self._claim):
-                    return answer
-                if answer.claim in ("disarmed", "suspended"):
-                    return None
-                if answer.claim == "others" and has_rung:
-                    # Only twice in a row: the process that can take the job may just have been about to.
-                    others_at, self._others_at = self._others_at, time.monotonic()
-                    if self._others_at - others_at < PAUSE_SECONDS:
+                if isinstance(answer, Claimed):
+                    if answer.execution == self._claim:
                         return answer
+                elif answer == b"look":
+                    self._claim = ""  # Redis has removed it
+                    return None
+                self._heard_at = time.monotonic()
+                if answer == b"others" and has_rung:
+                    # Only twice in a row: the process that can take the job may just have been about to.
+                    others_at, self._others_at = self._others_at, self._heard_at
+                    if self._others_at - others_at < PAUSE_SECONDS:
+                        return None
                     has_rung = False
                 false_alarms += has_rung
                 if false_alarms > FALSE_ALARMS:
@@ -106,8 +115,8 @@ class ArmedClaim:
                 self._send(name)
 
     def disarm(self) -> bool:
-        """Let nothing more be claimed; return whether nothing has been. Raises the driver's errors."""
-        return bool(self._redis.delete(self._key))
+        """Let nothing more be claimed; return whether surely nothing was. Raises the driver's errors."""
+        return bool(self._claim and self._redis.delete(self._key))
 
     def close(self) -> None:
         """Close the connections; `arm` opens them again."""
@@ -130,12 +139,16 @@ class ArmedClaim:
         connection.send_packed_command([self._packets[name]])
         self._waiting.add(name)
 
-    def _read(self, name: str) -> tuple[bool, Answer]:
-        """Return whether a queue has rung, and what the call behind the bell answered."""
+    def _read(self, name: str) -> "tuple[bool, Claimed | bytes]":
+        """Return whether a queue has rung, and what armed_claim.lua has answered behind the bell."""
         connection = self._connections[name]
         self._waiting.discard(name)
         try:
             moved = connection.read_response()
-        except ResponseError:  # the key holds another type of value: the call behind the bell moves it aside
+        except ResponseError:  # the key holds another type of value: the whole claim moves it aside
             moved = b""
-        return moved is not None, answer_of(connection.read_response())
+        answer = connection.read_response()
+        if isinstance(answer, bytes):
+            return moved is not None, answer
+        job, execution, fields = answer
+        return True, Claimed(decoded(job), execution.decode(), dict(zip(fields[::2], fields[1::2], strict=True)))

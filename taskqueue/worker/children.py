@@ -112,7 +112,7 @@ class Children:
             connect_for_requests(self._connection), channel.send_refusal, kind
         )
         bells = connect_for_requests(self._connection)
-        return settle_and_claim, ArmedClaim(bells, settle_and_claim, self._worker.queue_names(), token)
+        return settle_and_claim, ArmedClaim(bells, settle_and_claim.claimant, self._worker.queue_names(), token)
 
     def _prepare(self) -> Redis:
         """Make this process a child of the worker, and return its connection."""

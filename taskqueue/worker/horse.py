@@ -110,11 +110,11 @@ class Horse:
         outcomes: list[Outcome] = []
         armed: tuple[str, Answer] | None = None  # what Redis has claimed while the horse slept
         while True:
-            self._keep_house()
             if armed:
                 claim, answer = armed
                 armed = None
             else:
+                self._keep_house()
                 claim = "" if self._stopping() or self._jobs_left <= 0 else self._next_claim()
                 answer = self._settle(outcomes, claim)
             outcomes = []
@@ -220,14 +220,11 @@ class Horse:
         self._channel.write(State(Phase.ARMED, claim))
         try:
             self._armed_claim.arm(claim, muted)
-            answer = self._armed_claim.wait(self._channel.horse_end)
-            if answer and answer.claim == "claimed":
+            if claimed := self._armed_claim.wait(self._channel.horse_end):
                 if reports:  # else the worker need not wake up for it
                     self._channel.send(AWAKE)
-                return claim, answer
-            is_unused = self._armed_claim.disarm()
-            if answer and is_unused:  # only jobs of the other kind wait
-                return claim, answer
+                return claim, Answer([], "claimed", [claimed])
+            self._armed_claim.disarm()
         except RedisError:
             self._armed_claim.close()
         self._channel.send(AWAKE)
@@ -259,8 +256,8 @@ class Horse:
             if not self._announce(claimed, claim, origin, began, 0.0):
                 return None
             return self._outcomes.unreadable(claimed, began)
-        if without_place := self._without_place(job, execution, began):
-            return without_place
+        if self._callback_places and (put_off := self._without_place(job, execution, began)):
+            return put_off
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
         if not self._announce(claimed, claim, job.origin, began, deadline):
             return None

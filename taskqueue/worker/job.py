@@ -32,6 +32,7 @@ FRESH_OF_RQ = FRESH_OF_A_KEY | {b"number_of_retries"}
 MAX_RETRY_SECONDS = 10 * 365 * 86_400
 DEFAULT_TIMEOUT_SECONDS = 180  # RQ's, for a job without a timeout
 DATE_LENGTH = len("2026-11-24T10:43:05.120000Z")
+_read_json = json.JSONDecoder().raw_decode
 
 
 class RegisteredJob(Job):
@@ -193,8 +194,10 @@ class ClaimedJob(RegisteredJob):
         job.origin = raw[b"origin"].decode()
         job.timeout, job.result_ttl = int(raw[b"timeout"]), int(result_ttl) if result_ttl else None
         data = raw[b"data"]
-        plain = data if data.startswith(b"[") else zlib.decompress(data)
-        job._func_name, job._instance, job._args, job._kwargs = json.loads(plain.decode())
+        text = (data if data.startswith(b"[") else zlib.decompress(data)).decode()
+        (job._func_name, job._instance, job._args, job._kwargs), end = _read_json(text)
+        if end != len(text):
+            raise ValueError("there is something behind the job's data")
         return job
 
     def __getattr__(self, name: str) -> Any:
@@ -217,8 +220,8 @@ class ClaimedJob(RegisteredJob):
     @property
     def func(self) -> Call:
         """The job type's function, as `RegisteredJob` finds it; a fresh job has no callbacks to check."""
-        name = self.func_name or ""
-        if self.is_fresh and self.instance is None and name.startswith(CALL_PREFIX):
+        name = self._func_name if self.is_fresh and self._instance is None else None
+        if isinstance(name, str) and name.startswith(CALL_PREFIX):
             return registered_call(name)
         return super().func
 

@@ -31,7 +31,7 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
 Kind = Literal["any", "io", "cpu"]
 LOOK_THROUGH = 200  # jobs of each queue, for one of the kind that a process may claim
 SCRIPT = scripts.source(
-    "wrong_types", "callback", "limits", "turn", "settle", "claim", "claim_group", "settle_and_claim"
+    "wrong_types", "callback", "type_of", "limits", "turn", "settle", "claim", "claim_group", "settle_and_claim"
 )
 WHOLE = ("EVAL", SCRIPT)
 BY_DIGEST = ("EVALSHA", hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest())
@@ -70,6 +70,17 @@ class Outcome(NamedTuple):
         ]  # fmt: skip
 
 
+class Claimant(NamedTuple):
+    """Who claims, as the scripts take it."""
+
+    prefix: str
+    worker: str
+    lease_seconds: int
+    kind: Kind
+    io_types: str  # ",email,tq-callback,"
+    release: str  # "": none
+
+
 class Claimed(NamedTuple):
     """A job that settle_and_claim.lua has claimed."""
 
@@ -78,7 +89,7 @@ class Claimed(NamedTuple):
     fields: dict[bytes, bytes]  # the job's hash as it was before the claim
 
 
-ClaimAnswer = Literal["claimed", "empty", "others", "suspended", "skipped", "disarmed"]
+ClaimAnswer = Literal["claimed", "empty", "others", "suspended", "skipped"]
 
 
 class Answer(NamedTuple):
@@ -145,12 +156,12 @@ class SettleAndClaim:
         release: str | None = None,
     ) -> None:
         """`kind`: which jobs the process claims: all, those of the `io_types`, or all others."""
-        self._release = release or ""
         self._note_refusal = note_refusal  # called with what Redis says when it refuses the script
         self._wire = connection.connection_pool.get_connection()  # ours alone: no pool's work at each call
         keys = [worker_key(worker), *(queue_key(name) for name in queues)]
         names = f",{','.join(sorted(io_types))}," if io_types else ""
-        self._constant = [len(keys), *keys, RQ_KEY_PREFIX, worker, lease_seconds, kind, names]
+        self.claimant = Claimant(RQ_KEY_PREFIX, worker, lease_seconds, kind, names, release or "")
+        self._constant = [len(keys), *keys, *self.claimant]
 
     def __call__(
         self,
@@ -181,7 +192,7 @@ class SettleAndClaim:
         wait_seconds = FIRST_WAIT_SECONDS
         while True:
             try:
-                turn = (look, rq_now(), claim, most, short, again, self._release)
+                turn = (look, rq_now(), claim, most, short, again)
                 call = packed(*script, *self._constant, *turn, *after)
                 if not self._wire.is_connected:
                     self._wire.connect()  # with Sentinel, to the master as it is now
@@ -201,10 +212,6 @@ class SettleAndClaim:
                     log.warning("Redis does not answer (%s); trying again in %.1f s", error, wait_seconds)
                 time.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
-
-    def armed_call(self, token: str) -> bytes:
-        """Return the call that claims one job later, when Redis runs it: see armed_claim.py."""
-        return packed(*BY_DIGEST, *self._constant, LOOK_THROUGH, "", f"@{token}", 1, "", "", self._release)
 
 
 def answer_of(response: Any) -> Answer:

@@ -167,7 +167,7 @@ class Process:
         )
         self.wire = Wire(self._settle_and_claim._wire)
         self._settle_and_claim._wire = self.wire
-        self._armed = ArmedClaim(self._connection, self._settle_and_claim, QUEUES, name)
+        self._armed = ArmedClaim(self._connection, self._settle_and_claim.claimant, QUEUES, name)
         self.bells = Bells(self._armed._selector)
         self._armed._selector = self.bells  # type: ignore[assignment]  # has what ArmedClaim calls
         self._interrupt, self._other_end = socket.socketpair()
@@ -219,10 +219,8 @@ class Process:
         """Do what a process does that has nothing to do."""
         try:
             self._armed.arm(call.claim, ())
-            answer = self._armed.wait(self._interrupt)
-            if answer and answer.claim == "claimed":
-                return answer
-            # "others" may come or not before the process is woken; so the process asks again in both cases.
+            if claimed := self._armed.wait(self._interrupt):
+                return Answer([], "claimed", [claimed])
             self._armed.disarm()
         except RedisError:
             self._armed.close()

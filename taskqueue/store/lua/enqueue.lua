@@ -26,7 +26,8 @@
 --            relay_token      the token of the relay that calls
 -- then     field, value, field, value …: the job's hash
 --
--- Returns {outcome, status, id, created, blocked_by}
+-- Returns the status of the job, which is written; or, if there is more to say, as of few tasks,
+-- {outcome, status, id, created, blocked_by}
 --   outcome     new; duplicate: the task `id` has the same dedupe key; repeated: as the record has it; other: the
 --               record has another fingerprint; processing: the record has no answer yet; unknown: the parent `id`
 --               does not exist; lost: the relay has lost its lock. Only new jobs are written, and the records of
@@ -35,10 +36,10 @@
 --               again; or ''
 local id, created, option_count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local prefix = KEYS[3]:sub(1, -8) -- before ":queues"
-local origin = KEYS[2]:sub(#prefix + 8) -- behind "rq:queue:"
+local origin = KEYS[2]:sub(#KEYS[3] + 1) -- behind "rq:queue:", which is as long as "rq:queues"
 
 local known = redis.call('EXISTS', KEYS[1]) == 1
-if known then return { 'new', redis.call('HGET', KEYS[1], 'status'), id, created, '' } end
+if known then return redis.call('HGET', KEYS[1], 'status') end
 
 local option, parents = {}, {}
 for i = 4, 3 + option_count, 2 do
@@ -48,7 +49,7 @@ end
 if option.relay then
     if redis.call('GET', option.relay) ~= option.relay_token then return { 'lost', '', '', '', '' } end
     -- It was queued, and its job has ended and expired since: the relay died before it deleted the row.
-    if redis.call('ZSCORE', 'tq:outbox:sent', id) then return { 'new', 'queued', id, created, '' } end
+    if redis.call('ZSCORE', 'tq:outbox:sent', id) then return 'queued' end
 end
 
 local function note_sent() -- in the same step as the job: relay.py removes the mark when the row is deleted
@@ -89,14 +90,6 @@ for _, parent in ipairs(parents) do
     if of ~= 'finished' and not (of == 'failed' and option.allow_failure) then
         status = 'deferred'
         if ENDED[of] then blocked_by = parent end
-    end
-end
-
-local function count_submission() -- for telemetry/series.py. A statistic that fails keeps no task from its queue.
-    local minute = ('tq:minute:%d'):format(created / 60000000)
-    local type = KEYS[5]:sub(15) -- behind "tq:index:type:"
-    if redis.pcall('HINCRBY', minute, type .. ':' .. origin .. ':submitted', 1) == 1 then
-        redis.pcall('EXPIRE', minute, 21600) -- MINUTES_KEPT_SECONDS
     end
 end
 
@@ -141,5 +134,11 @@ if not done then -- Redis does not undo what it has done: take back what would a
     local message = type(error_of_redis) == 'table' and error_of_redis.err or tostring(error_of_redis)
     error({ err = (message:gsub('^user_script:%d+: ', '')) }) -- Lua's pcall puts the place in the script before it
 end
-count_submission()
-return { 'new', status, id, created, blocked_by }
+
+-- For telemetry/series.py. A statistic that fails keeps no task from its queue.
+local minute = ('tq:minute:%d'):format(created / 60000000)
+local job_type = KEYS[5]:sub(15) -- behind "tq:index:type:"
+if redis.pcall('HINCRBY', minute, job_type .. ':' .. origin .. ':submitted', 1) == 1 then
+    redis.pcall('EXPIRE', minute, 21600) -- MINUTES_KEPT_SECONDS
+end
+return blocked_by == '' and status or { 'new', status, id, created, blocked_by }

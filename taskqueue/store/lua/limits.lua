@@ -1,5 +1,5 @@
 -- The limits of a job type, for all workers together: how many of its jobs run at the same time, and how many begin
--- in a period; and the pause of a job type. Loaded before the scripts that call limits_of() or type_of().
+-- in a period; and the pause of a job type. Loaded before the scripts that call limits_of().
 --
 --   tq:limits                set of the job types that have limits, had some, or were paused
 --   tq:limit:<type>          hash: concurrency; count and seconds. What is missing is not limited. paused: since when
@@ -12,13 +12,6 @@
 -- A job that is popped while there is no free place goes to `held`, and so does each job that comes after it, so
 -- that their order stays. Each end of a job, and release_limits.lua each second, moves as many on as there are
 -- places: no worker has to poll.
-
--- Returns the name of the job type, as far as the job's description tells it: our API writes the name, RQ's own
--- enqueue the call. It is '' if somebody has written a description in words.
-local function type_of(description)
-    local call = description:match('^[^(]*')
-    return call:match('^taskqueue%.call%.(.*)$') or call
-end
 
 local function limits_of(job_type, prefix, now, rq_now)
     local MOST_RELEASED = 1000 -- in one call: a limit may have been removed

@@ -1,4 +1,4 @@
--- Pauses a job type, resumes it, or changes its limits while it runs. Loaded behind limits.lua.
+-- Pauses a job type, resumes it, or changes its limits while it runs. Loaded behind type_of.lua and limits.lua.
 --
 -- KEYS[1]  tq:limits
 -- KEYS[2]  tq:paused    besides the names of paused queues, it has for claim.lua: "type:<type>", a paused type;

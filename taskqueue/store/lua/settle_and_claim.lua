@@ -1,5 +1,5 @@
 -- Settles the jobs that a process of a worker has run, and claims the next ones, in a single round trip.
--- Loaded behind wrong_types.lua, callback.lua, limits.lua, turn.lua, settle.lua, claim.lua and
+-- Loaded behind wrong_types.lua, callback.lua, type_of.lua, limits.lua, turn.lua, settle.lua, claim.lua and
 -- claim_group.lua, whose functions it calls.
 --
 -- Either all of it happens or, where Redis refuses writes, nothing does: at every moment a job is in one of the
@@ -13,18 +13,16 @@
 -- ARGV[3]   lease                        seconds until a job whose worker is silent is given to another worker
 -- ARGV[4]   kind                         any: claim every job; io: only jobs of `io_types`; cpu: only the others
 -- ARGV[5]   io_types                     names of job types: ",email,tq-callback,"
--- ARGV[6]   look                         how many jobs of each queue to look through for one of the kind
--- ARGV[7]   rq_now                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z; '' in a call that waits
--- ARGV[8]   claim                        the execution's id for the next job; '': claim nothing; @<token>: the call has
---                                        waited in Redis behind a BLMOVE, which has moved a job to tq:bell:<queue>.
---                                        The id is in the key tq:armed:<token>: without that key the process does
---                                        not wait for a job any more
--- ARGV[9]   most                         how many jobs to claim at most
--- ARGV[10]  short                        job types, and how many microseconds each takes: ",noop:40,week:210,".
+-- ARGV[6]   release                      the worker's RELEASE; '': it has none
+-- ARGV[7]   look                         how many jobs of each queue to look through for one of the kind
+-- ARGV[8]   rq_now                       now, as RQ writes it: 2026-11-24T10:43:05.120000Z
+-- ARGV[9]   claim                        the execution's id for the next job; '': claim nothing
+-- ARGV[10]  most                         how many jobs to claim at most
+-- ARGV[11]  short                        job types, and how many microseconds each takes: ",noop:40,week:210,".
 --                                        '': claim any jobs, which all begin at once. Else: claim one job, of any
 --                                        type; or a group of several that are all of these types
--- ARGV[11]  again                        '1': this call is sent again, because its answer was lost
--- ARGV[12]  release                      the worker's RELEASE; '': it has none
+-- ARGV[12]  again                        '1': this call is sent again, because its answer was lost; or armed_claim.lua
+--                                        may have claimed a job already
 -- and, for each outcome, the number of its fields and the fields:
 --    1  outcome       finished, failed, stopped, retried, postponed, returned
 --    2  job           the job's id
@@ -54,8 +52,7 @@
 --            'canceled': somebody asked to cancel the job, so it is canceled instead of the outcome;
 --            'dependents': other jobs wait for it, so nothing was done: RQ's own code must settle it
 --   claimed  'claimed'; 'empty': no job waits; 'others': jobs of the other kind wait, but none of ours was found;
---            'suspended': `rq suspend` holds; 'skipped': no claim was asked for, or 'dependents' came before it;
---            'disarmed': the process does not wait for a job any more
+--            'suspended': `rq suspend` holds; 'skipped': no claim was asked for, or 'dependents' came before it
 --   jobs     job, execution, fields; job, execution, fields …: what was claimed
 --            execution: `claim` for one job, <claim>-1, <claim>-2 … for several that begin at once, <claim>.1,
 --            <claim>.2 … for a group
@@ -86,20 +83,11 @@ function undo()
     end
 end
 
-local ARMED_SECONDS = 60 -- worker/armed_claim.py
-local armed -- the key that has the claim
-local is_armed = claim:sub(1, 1) == '@'
-if is_armed or again == '1' then -- what a bell has taken goes back to the front of its queue, in its order
+if again == '1' then -- what a bell has taken goes back to the front of its queue, in its order
     for i = 2, #KEYS do
         local bell = 'tq:bell:' .. KEYS[i]:sub(#prefix + 8)
         while type(redis.pcall('LMOVE', bell, KEYS[i], 'RIGHT', 'LEFT')) == 'string' do end
     end
-end
-if is_armed then
-    armed = 'tq:armed:' .. claim:sub(2)
-    claim = redis.call('GET', armed)
-    if not claim then return { settled, 'disarmed', {}, moved_aside } end
-    rq_now = rq_time(tonumber(time[1]), tonumber(time[2]))
 end
 local has_dependents = settle_all()
 if claim == '' or has_dependents then return { settled, 'skipped', {}, moved_aside } end
@@ -131,6 +119,5 @@ end
 local queues = open_queues()
 if not queues then return { settled, 'suspended', {}, moved_aside } end
 local others_wait = claim_jobs(queues)
-if armed then redis.call('EXPIRE', armed, #claimed > 0 and 0 or ARMED_SECONDS) end
 if #claimed > 0 then return { settled, 'claimed', claimed, moved_aside } end
 return { settled, others_wait and 'others' or 'empty', {}, moved_aside }

@@ -6,7 +6,7 @@ One thread makes one turn after the other. While it waits for Redis, the runs go
 import logging
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from taskqueue.worker.io_process.run import HARD_LIMIT_SECONDS, Run
 from taskqueue.worker.job import ClaimedJob
 from taskqueue.worker.job_log import JobLog
 from taskqueue.worker.outcomes import Outcomes
-from taskqueue.worker.settle_and_claim import Answer, Claimed, Outcome, SettleAndClaim
+from taskqueue.worker.settle_and_claim import Claimed, Outcome, SettleAndClaim
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class Turns:
                 self._armed = claim
                 self._armed_claim.arm(claim, self._muted or ())
             self._waits_in_redis = True
-            answer = self._armed_claim.wait(self._interrupted) if self._news.empty() else None
+            claimed = self._armed_claim.wait(self._interrupted) if self._news.empty() else None
         except RedisError:
             self._armed_claim.close()
             return self._disarm()
@@ -205,19 +205,14 @@ class Turns:
         has_news = not self._news.empty()
         with suppress(BlockingIOError):
             self._interrupted.recv(65536)
-        if answer and answer.claim == "claimed":
+        if claimed:
             self._armed = ""
             self._awake()
-            return self._take_claimed(answer)
-        if answer:  # only jobs of the other kind wait
-            return self._disarm(IDLE_OTHERS)
+            return self._take_claimed([claimed])
         return [] if has_news else self._disarm()
 
-    def _disarm(self, why: bytes = AWAKE) -> list[Run]:
-        """End the claim that waits in Redis; return the run of a job that it has got just now.
-
-        `why`: what the process does then, if the claim has got no job.
-        """
+    def _disarm(self) -> list[Run]:
+        """End the claim that waits in Redis; return the run of a job that it has got just now."""
         armed, self._armed = self._armed, ""
         self._awake()
         try:
@@ -228,8 +223,6 @@ class Turns:
         if not is_unused:
             return self._turn(1, armed)
         self._channel.write_claim("")
-        if why != AWAKE:
-            self._sleep(why)
         return []
 
     def _awake(self) -> None:
@@ -260,15 +253,15 @@ class Turns:
             self._note_settled(outcome, settled)
             self._channel.write_phase(slot, Phase.RESTING)
             self._free.append(slot)
-        runs = self._take_claimed(answer)
+        runs = self._take_claimed(answer.jobs)
         if answer.claim == "suspended":
             self._sleep(SUSPENDED)
         elif answer.claim in ("empty", "others"):
             self._sleep(IDLE if answer.claim == "empty" else IDLE_OTHERS)
         return runs
 
-    def _take_claimed(self, answer: Answer) -> list[Run]:
-        runs = [run for each in answer.jobs if (run := self._run_of(each))]
+    def _take_claimed(self, jobs: Sequence[Claimed]) -> list[Run]:
+        runs = [run for each in jobs if (run := self._run_of(each))]
         self._channel.write_claim(self._armed)
         return runs
 

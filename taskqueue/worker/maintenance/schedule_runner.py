@@ -68,7 +68,7 @@ class ScheduleRunner:
                 self._connection.zadd(SCHEDULES, {member: "+inf"})
                 return
         for run in runs:
-            log.info("Schedule %s: task %s is queued", name, run.task.id, extra=about(run.task.id))
+            log.info("Schedule %s: task %s is queued", name, run.id, extra=about(run.id))
 
     def _runs(self, stored: StoredSchedule, times: int) -> tuple[list[Submission], str]:
         """Return the tasks to queue for so many due times, and the error if there is one."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -50,6 +51,19 @@ def test_a_transaction_that_commits_late_is_not_overlooked(
         assert queued(redis, "high") == [first]
     move_all(relaying)
     assert queued(redis, "high") == [first, late]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_task_is_as_old_as_it_is_whatever_the_time_zone_of_the_database(
+    engine: sa.Engine, redis: Redis, relay: MakeRelay
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER DATABASE shop SET timezone = 'Asia/Tokyo'")
+    engine.dispose()  # a session keeps the zone that it began with
+    (task_id,) = submit(engine)
+    move_all(relay())
+    created = redis.hget(f"rq:job:{task_id}", "created_at") or b""
+    assert abs(datetime.fromisoformat(created.decode()) - datetime.now(UTC)) < timedelta(hours=1)
 
 
 def test_a_batch_is_one_round_trip(engine: sa.Engine, redis: Redis, relay: MakeRelay) -> None:
