@@ -29,7 +29,7 @@ from taskqueue.settings import Settings, process_connection, process_settings, p
 from taskqueue.store.connection import connect_for_bulk, connect_for_worker, redis_errors
 from taskqueue.store.keys import ENDED
 from taskqueue.store.sentinel import SCHEMES as SENTINEL_SCHEMES
-from taskqueue.tasks.running import current_task
+from taskqueue.tasks.running import running_job
 from taskqueue.tasks.task import Task
 
 LOOK_SECONDS = 15.0  # a waiting coroutine reads its task so often, even if the subscription has told nothing
@@ -170,9 +170,9 @@ def current() -> ByRedis:
     """Return what submits here: in a job over the worker's connection, elsewhere over the process's own."""
     if _Given.instead:
         return _Given.instead
-    task = current_task()
-    if task:
-        return _of(task.connection, process_settings(), "")
+    job = running_job()
+    if job:
+        return _of(job.connection, process_settings(), "")
     return _of(process_connection(), process_settings(), process_url())
 
 

@@ -146,7 +146,7 @@ class Submissions:
             QUEUES,
             INDEX,
             type_index_key(job_type.name),
-            *[tag_index_key(tag) for tag in options.tags],
+            *map(tag_index_key, options.tags),
         ]
         return Submission(task_id, job_type, payload, options, queue, status, created, sender, keys, arguments)
 

@@ -29,5 +29,7 @@ class RetryDelays:
         return to it in the same second.
         """
         # After 64 doublings every delay is at its maximum; the float would overflow long after that.
-        longest = [min(self.longest, self.first * 1.5 * GROWTH ** min(retry, 64)) for retry in range(retries)]
-        return [round(delay * (2 + random.random()) / 3) for delay in longest]  # noqa: S311  no secret
+        return [
+            round(min(self.longest, self.first * 1.5 * GROWTH ** min(retry, 64)) * (2 + random.random()) / 3)  # noqa: S311  no secret
+            for retry in range(retries)
+        ]
