@@ -79,6 +79,8 @@ class Program:
         while self._wait(0) is None:
             self._process.terminate()  # the second SIGTERM makes a worker put its jobs back
             self._wait(PATIENCE_SECONDS)
+        if self._stop_requested:
+            return
         self._process = subprocess.Popen(self._command)  # noqa: S603  what the developer asked for
         if self._stop_requested:
             self._process.terminate()

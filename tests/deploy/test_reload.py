@@ -15,11 +15,12 @@ from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.programs.reload import take_snapshot
 from taskqueue.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import ROOT, wait_until
 from tests.deploy.conftest import JOB_TYPE, RELOAD_SECONDS, Web, edit
 
 RELOAD = (sys.executable, "taskqueue/programs/reload.py", "--watch", "jobs,taskqueue,web")
 REFUSAL = "The new code does not start; the old code goes on."
+STARTED = "A process has read all of its code and has started"
 
 
 def test_a_worker_starts_again_with_changed_code_and_waits_while_it_is_broken(
@@ -34,8 +35,8 @@ def test_a_worker_starts_again_with_changed_code_and_waits_while_it_is_broken(
     edit(file, "@job", "@@job")
     report = "reload: the program has ended (exit code 1); it starts when the code changes again"
     wait_until(lambda: report in (tmp_path / "log").read_text(), RELOAD_SECONDS, what="the end of the broken code")
-    edit(file, "@@job", "@job")
-    edit(file, "return payload", 'return {"code": "new"}')
+    fixed = file.read_text().replace("@@job", "@job")
+    file.write_text(fixed.replace("return payload", 'return {"code": "new"}'))
     task = queue.submit("generic", {})
     wait_until(lambda: queue.get(task.id).result == {"code": "new"}, RELOAD_SECONDS, what="the fixed code")
 
@@ -43,6 +44,33 @@ def test_a_worker_starts_again_with_changed_code_and_waits_while_it_is_broken(
     assert worker.wait(30) == 0
     assert redis.scard("rq:workers") == 0
     assert "reload: jobs/generic.py changed" in (tmp_path / "log").read_text()
+
+
+STOPS_WHEN_TOLD = """
+import pathlib, signal, sys, time
+def stop(*_):
+    pathlib.Path("stopping").touch()
+    while not pathlib.Path("may-stop").exists(): time.sleep(0.02)
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
+print("started", flush=True)
+while True: time.sleep(1)
+"""
+
+
+def test_a_program_that_is_asked_to_stop_while_it_restarts_is_not_started_again(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(STOPS_WHEN_TOLD)
+    reload = [sys.executable, ROOT / "taskqueue" / "programs" / "reload.py", sys.executable, "program.py"]
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        running = subprocess.Popen(reload, cwd=tmp_path, stdout=out)
+    wait_until(lambda: "started" in log.read_text(), what="the program")
+    (tmp_path / "other.py").touch()
+    wait_until((tmp_path / "stopping").exists, what="the restart")
+    running.terminate()
+    (tmp_path / "may-stop").touch()
+    assert running.wait(30) == 0
+    assert log.read_text().count("started") == 1
 
 
 def test_gunicorn_takes_a_new_job_type(env: pytest.MonkeyPatch, editable_project: Path) -> None:
@@ -57,9 +85,16 @@ def test_gunicorn_takes_a_new_job_type(env: pytest.MonkeyPatch, editable_project
 
 @pytest.fixture
 def web(env: pytest.MonkeyPatch, editable_project: Path) -> Iterator[Web]:
+    """Run a server of two processes; both have started: neither still reads the code that a test will break."""
     env.setenv("WEB_PROCESSES", "2")
+    started = "worker.has_started[0] = 1"
+    edit(
+        editable_project / "taskqueue" / "web" / "gunicorn_conf.py",
+        started,
+        f'{started}\n    print("{STARTED}", flush=True)',
+    )
     server = Web(editable_project, *RELOAD)
-    wait_until(server.answers, RELOAD_SECONDS, what="the web server")
+    wait_until(lambda: server.log().count(STARTED) == 2, RELOAD_SECONDS, what="both processes")
     yield server
     server.stop()
 
@@ -95,9 +130,10 @@ def test_a_process_that_dies_while_the_code_is_broken_does_not_end_the_web_serve
     os.kill(process, signal.SIGKILL)
     wait_until(lambda: web.log().count("exited with code 3") > refused, RELOAD_SECONDS, what="its replacement")
     assert web.answers()
+    started, ended = web.log().count(STARTED), web.log().count("Worker exiting")
     file.write_text(good)
-    ended = web.log().count("Worker exiting")
-    wait_until(lambda: web.log().count("Worker exiting") > ended, RELOAD_SECONDS, what="the fixed code")
+    wait_until(lambda: web.log().count(STARTED) >= started + 2, RELOAD_SECONDS, what="the fixed code")
+    wait_until(lambda: web.log().count("Worker exiting") > ended, RELOAD_SECONDS, what="the end of the old code")
     assert web.answers()
 
 

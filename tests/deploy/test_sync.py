@@ -15,7 +15,7 @@ from redis import Redis
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import SLACK, wait_until
 from tests.deploy.conftest import JOB_TYPE, RELOAD_SECONDS, Web, command_of, edit
 
 # What kindling runs instead of a command that it cannot signal.
@@ -23,7 +23,7 @@ WRAPPER = (
     "while true; do {command} & PID=$!; echo $PID > app-pid; wait $PID;"
     ' echo "Process exited, restarting..."; sleep 1; done'
 )
-BUSY_SECONDS = 10  # a quiet machine needs less than 2, of which the wrapper sleeps one
+BUSY_SECONDS = 10 * SLACK  # a quiet machine needs less than 2, of which the wrapper sleeps one
 NEW_VIEW = '    app.add_url_rule("/own", view_func=lambda: {"view": "new"})\n    return app'
 
 

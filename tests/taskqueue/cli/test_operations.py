@@ -1,6 +1,7 @@
 """What the command line knows besides single tasks: searches, failures, bulk, pauses, schedules, changes."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,17 @@ from redis import Redis
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.telemetry.changes import person
-from tests.taskqueue.cli.stage import KEY, SECRET, Run, json_of
+from tests.taskqueue.cli.stage import KEY, SECRET, Done, Run, json_of
 from tests.taskqueue.cli.test_refusals import error_line
+
+
+def in_one_minute(ask: Callable[[], tuple[Done, Done]]) -> tuple[Done, Done]:
+    """Return the answer; ask again if a minute has begun meanwhile, with which a series moves on."""
+    while True:
+        minute = time.time() // 60
+        answer = ask()
+        if time.time() // 60 == minute:
+            return answer
 
 
 def test_submit_has_all_options_of_http(run: Run, redis: Redis) -> None:
@@ -91,7 +101,9 @@ def test_both_ways_print_the_same(
         ("parents", scheduled.id),
     ):
         for form in ((), ("--json",)):
-            over_redis, over_http = here(*form, *command), here("--url", api, *form, *command)
+            over_redis, over_http = in_one_minute(
+                lambda words=(*form, *command): (here(*words), here("--url", api, *words))
+            )
             assert over_http == over_redis, command
             assert over_redis.code == 0
 

@@ -1,7 +1,11 @@
 """`watch` prints the same over Redis and over HTTP, also where the connection breaks."""
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -10,12 +14,13 @@ from taskqueue.cli.by_http import HttpOperations
 from taskqueue.cli.by_redis import RedisOperations
 from taskqueue.cli.operations import Operations
 from taskqueue.client import Client
+from taskqueue.control.operations import Operations as TaskOperations
 from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.errors import UnknownTask
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.tasks.log_lines import LogLine, write_lines
-from tests.conftest import wait_until
+from tests.conftest import START_SECONDS, wait_until
 from tests.taskqueue.cli.stage import SECRET, Run, breaking
 from tests.taskqueue.worker.stage import RunningWorker
 
@@ -80,10 +85,31 @@ def test_over_http_it_looks_as_over_redis(
     assert f"{task.id}  talkative  complete\n" in over_http.out
 
 
-def test_progress_is_a_bar(run: Run, worker: Callable[[], RunningWorker]) -> None:
+@contextmanager
+def shown_by(project: Path, file: Path, *arguments: str, code: int = 0) -> Iterator[Callable[[], str]]:
+    """Run a command as a process that ends with `code`; yield a function that returns its output until now."""
+    command = [sys.executable, "-m", "taskqueue", *arguments]
+    with file.open("w") as out:
+        process = subprocess.Popen(command, cwd=project, stdout=out)
+    try:
+        yield file.read_text
+        assert process.wait(START_SECONDS) == code
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.usefixtures("run")
+def test_progress_is_a_bar(
+    queue: TaskQueue, redis: Redis, worker: Callable[[], RunningWorker], project: Path, tmp_path: Path
+) -> None:
     worker()
-    shown = run("submit", "steps", '{"count": 1, "pause": 1}', "--watch").out
-    assert f"steps processing [{'#' * 30}] 1/1 step 1\n" in shown
+    submit = ("submit", "steps", '{"count": 1, "pause": 60}', "--watch")
+    with shown_by(project, tmp_path / "shown", *submit, code=1) as shown:
+        line = f"steps processing [{'#' * 30}] 1/1 step 1\n"
+        wait_until(lambda: line in shown(), what="the bar")
+        (task_id,) = redis.zrange("tq:index", 0, -1)
+        TaskOperations(redis, 60).cancel(task_id.decode())
 
 
 def test_a_program_is_told_the_end_alone(run: Run, queue: TaskQueue, work: Callable[..., str]) -> None:
@@ -121,7 +147,7 @@ def test_a_web_server_that_stays_away_is_told(
     here: Run, api: str, env: pytest.MonkeyPatch, queue: TaskQueue, work: Callable[..., str]
 ) -> None:
     env.setenv("TASK_QUEUE_KEY", SECRET)
-    env.setattr("taskqueue.client.following.OUTAGE_SECONDS", 0.3)
+    env.setattr("taskqueue.client.following.OUTAGE_SECONDS", 1.5)
     task = queue.submit("generic", {})
     work()
     with breaking(api, [60]) as (proxy, received):
@@ -141,18 +167,14 @@ def test_a_job_cannot_give_commands_to_the_terminal(
     assert "\N{REPLACEMENT CHARACTER}]0;pwned\N{REPLACEMENT CHARACTER}" in done.out
 
 
+@pytest.mark.usefixtures("run")
 def test_while_a_task_waits_the_reason_is_shown(
-    run: Run, queue: TaskQueue, redis: Redis, work: Callable[..., str]
+    queue: TaskQueue, work: Callable[..., str], project: Path, tmp_path: Path
 ) -> None:
     task = queue.submit("generic", {})
-
-    def work_when_it_is_followed() -> None:
-        wait_until(lambda: redis.pubsub_numsub(f"tq:task:{task.id}")[0][1], what="the subscription")
-        work()  # a worker takes a second to start
-
-    with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(work_when_it_is_followed)
-        done = run("watch", task.id)
-        working.result()
-    assert done.out.startswith("generic queued\ngeneric queued: No worker takes tasks from the queue 'default'.")
-    assert (done.code, f"{task.id}  generic  complete" in done.out) == (0, True)
+    with shown_by(project, tmp_path / "shown", "watch", task.id) as shown:
+        wait_until(lambda: "No worker takes" in shown(), what="the reason")
+        work()
+    reason = "generic queued: No worker takes tasks from the queue 'default'."
+    assert shown().startswith(f"generic queued\n{reason}")
+    assert f"{task.id}  generic  complete" in shown()

@@ -54,7 +54,7 @@ def test_waiting_ends_in_time(api: str) -> None:
                 await client.get("nope")
         return took
 
-    assert 0.3 <= asyncio.run(program()) < 3
+    assert 0.3 <= asyncio.run(program()) < 30  # the task itself has a delay of 60 seconds
 
 
 def test_it_retries_as_the_other_client(proxy: FailingProxy) -> None:

@@ -57,7 +57,8 @@ def test_a_task_is_submitted_and_its_result_comes_without_polling(
     worker()
     handle = client.submit("long", {"seconds": 0.3}, tags=["a", "b"], queue="high")
     with caplog.at_level(logging.INFO, logger="httpx"):
-        assert handle.result(timeout=20) == 1
+        # Nearer to the end of its time it connects again after each event: see `Deadline`.
+        assert handle.result(timeout=120) == 1
     asked = [record.getMessage() for record in caplog.records if record.name == "httpx"]
     assert asked == [f'HTTP Request: GET {client.url}/tasks/{handle.id}/events "HTTP/1.1 200 OK"']
     task = handle.refresh()
@@ -109,7 +110,7 @@ def test_results_that_are_none(client: Client, queue: TaskQueue, work: Callable[
     for seconds in (0, 0.5):
         with pytest.raises(ResultTimeout, match="it is scheduled"):
             waiting.result(timeout=seconds)
-    assert 0.5 <= time.monotonic() - began < 3
+    assert 0.5 <= time.monotonic() - began < 30  # the task itself has a delay of 60 seconds
 
 
 def test_events_come_as_they_happen(client: Client, worker: Worker) -> None:

@@ -103,6 +103,7 @@ def test_relays_that_are_killed_at_random_lose_nothing_and_queue_nothing_twice(
     chance = random.Random(4)
     committed: list[str] = []
     killed: set[int] = set()
+    wait_until(lambda: relays(*workers), what="the first relay")
     for _ in range(40):
         with engine.connect() as connection, connection.begin() as transaction:
             tasks = outbox.submit_many(connection, [samples.flaky.task(0) for _ in range(chance.randint(1, 20))])

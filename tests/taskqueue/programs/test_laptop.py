@@ -64,6 +64,10 @@ class Running:
         wait_until(lambda: f"ready: {self.address} " in self.log(), what="ready")
         return self
 
+    def wait_until_the_worker_works(self) -> None:
+        """Return when the worker has started: "ready" speaks of the web server only."""
+        wait_until(lambda: "works on" in self.log(), what="the worker")
+
     def children(self) -> dict[str, int]:
         """Return the process id of each part, by its name."""
         listed = subprocess.run(
@@ -105,6 +109,11 @@ def processes_of(*sessions: int) -> list[str]:
         ["ps", "-o", "args=", "--sid", ",".join(map(str, sessions))], capture_output=True, text=True, check=False
     )
     return [line for line in listed.stdout.splitlines() if "<defunct>" not in line]
+
+
+def wait_until_nothing_is_left(parts: dict[str, int]) -> None:
+    """Return when no process of the parts runs: one that was sent SIGKILL ends a moment later."""
+    wait_until(lambda: not processes_of(*parts.values()), what="the end of all processes of the parts")
 
 
 @pytest.fixture
@@ -185,7 +194,7 @@ def test_everything_runs_until_it_is_asked_to_stop_and_nothing_is_left(
     wait_until(lambda: running.get(f"/tasks/{task['id']}")["status"] == "complete", what="the task")
     running.process.send_signal(number)
     assert running.process.wait(40) == 0
-    assert processes_of(*parts.values()) == []
+    wait_until_nothing_is_left(parts)
     assert "worker  | " in running.log()
     assert "web     | " in running.log()
 
@@ -197,7 +206,7 @@ def test_the_death_of_one_part_stops_everything_and_says_so(make_run: MakeRun, p
     os.kill(parts[part], signal.SIGKILL)
     assert running.process.wait(40) == 1
     assert f"make run: {part} has ended (signal SIGKILL)" in running.log()
-    assert processes_of(*parts.values()) == []
+    wait_until_nothing_is_left(parts)
 
 
 def test_a_task_that_was_queued_before_the_end_is_done_after_the_next_start(make_run: MakeRun) -> None:
@@ -227,7 +236,7 @@ def test_nothing_is_left_when_it_is_killed(make_run: MakeRun) -> None:
     running = make_run().wait_until_ready()
     parts = running.children()
     running.process.kill()
-    wait_until(lambda: not processes_of(*parts.values()), what="the parts' end")
+    wait_until_nothing_is_left(parts)
 
 
 def test_a_redis_that_outlives_it_keeps_its_data_to_itself(make_run: MakeRun) -> None:
@@ -256,12 +265,13 @@ def test_a_second_ctrl_c_stops_at_once_and_redis_still_writes_its_data(
     wait_until(lambda: not processes_of(parts["web"]), what="the web server's end")
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(5 * SLACK) == 0
-    assert processes_of(*parts.values()) == []
+    wait_until_nothing_is_left(parts)
     assert "bye bye" in (tmp_path / "redis.log").read_text()
 
 
 def test_a_second_sigterm_hurries_nobody(make_run: MakeRun) -> None:
     running = make_run().wait_until_ready()
+    running.wait_until_the_worker_works()
     parts = running.children()
     os.kill(parts["worker"], signal.SIGSTOP)
     running.process.terminate()
@@ -320,6 +330,7 @@ def test_a_second_shell_finds_the_redis_and_it_has_the_same_port_after_the_next_
     for redis_port in (0, free_port()):  # the second start would try another
         running = make_run(redis_port=redis_port).wait_until_ready()
         urls.append((tmp_path / "var" / "redis.url").read_text().strip())
+        running.wait_until_the_worker_works()
         queues = taskqueue("--json", "queues")
         assert [row["workers"] for row in json.loads(queues.stdout)] == [1, 1, 1], queues.stderr
         rq = Path(sys.executable).with_name("rq")
@@ -385,6 +396,8 @@ def test_a_terminal_is_shown_the_addresses_and_a_line_to_try(make_run: MakeRun, 
     running = make_run(stdout=their_end, NO_COLOR=no_color)
     os.close(their_end)
     shown = read_until(our_end, "Ctrl-C stops everything")
+    if label not in shown:
+        shown += read_until(our_end, label)
     for part in (
         f"{running.address}/docs",
         f"{running.address}/rq",
@@ -404,6 +417,7 @@ def test_a_terminal_is_shown_the_addresses_and_a_line_to_try(make_run: MakeRun, 
 def test_a_file_is_written_one_plain_line_instead(make_run: MakeRun) -> None:
     running = make_run().wait_until_ready()
     address = running.address
+    running.wait_until_the_worker_works()
     ready_line = f"\nready: {address}  docs: {address}/docs  dashboard: {address}/rq  redis: redis://127.0.0.1:"
     assert ready_line in running.log()
     assert "curl" not in running.log()
@@ -421,7 +435,7 @@ def test_nothing_is_left_when_the_terminal_is_closed(make_run: MakeRun) -> None:
     os.close(our_end)
     running.process.send_signal(signal.SIGHUP)
     assert running.process.wait(20) == 0
-    assert processes_of(*parts.values()) == []
+    wait_until_nothing_is_left(parts)
 
 
 def test_bytes_that_are_no_text_pass_as_they_are(tmp_path: Path) -> None:

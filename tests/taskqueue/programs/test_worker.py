@@ -95,7 +95,7 @@ def test_an_idle_worker_stops_when_it_is_asked(
     worker = start(TASK_QUEUE_URL=settings.redis_url)
     wait_until(lambda: redis.scard("rq:workers") == 1, what="the worker")
     worker.send_signal(number)
-    assert worker.wait(10) == 0
+    assert worker.wait(20) == 0
     assert "has stopped" in log_of(tmp_path)
     assert redis.scard("rq:workers") == 0
 

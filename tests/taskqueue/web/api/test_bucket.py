@@ -83,7 +83,7 @@ def test_a_bucket_that_refuses_is_a_warning_of_readyz_that_does_not_name_it(
 def test_a_folder_that_takes_files_is_no_warning(settings: Settings, tmp_path: Path, job_types: JobTypes) -> None:
     with_files = replace(settings, files_url=f"file://{tmp_path}/files")
     client = create_app(with_files, job_types).test_client()
-    assert client.get("/readyz").get_json() == {"status": "ok"}
+    wait_until(lambda: client.get("/readyz").get_json() == {"status": "ok"}, what="the look at the folder")
     assert client.get("/files/.probe").status_code == 404
 
 

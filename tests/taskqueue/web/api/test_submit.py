@@ -1,6 +1,6 @@
 """`POST /tasks`: waiting for the result, and the warnings of the 202."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,16 +18,27 @@ from tests.taskqueue.worker.stage import RunningWorker
 Work = Callable[..., str]
 
 
+@pytest.fixture
+def worker(redis: Redis, settings: Settings, project: Path, tmp_path: Path) -> Iterator[RunningWorker]:
+    worker = RunningWorker(project, tmp_path / "log", settings.redis_url)
+    worker.wait_until_it_works()
+    yield worker
+    worker.stop()
+
+
 @pytest.mark.parametrize(("task_type", "status"), [("generic", "complete"), ("hopeless", "failed")])
-def test_who_waits_gets_the_result(app: Flask, redis: Redis, work: Work, task_type: str, status: str) -> None:
+def test_who_waits_gets_the_result(
+    app: Flask, redis: Redis, worker: RunningWorker, task_type: str, status: str
+) -> None:
     def ask() -> TestResponse:
         return app.test_client().post(f"/tasks?task_type={task_type}", json={}, headers={"Prefer": "wait=20"})
 
+    app.test_client().post("/queues/default/pause")
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(ask)
-        wait_until(lambda: redis.llen("rq:queue:default"), what="the task")
-        work()
-        response = answer.result(20)
+        wait_until(lambda: redis.zcard("tq:index"), what="the task")
+        app.test_client().post("/queues/default/resume")
+        response = answer.result(60)
     task = response.get_json()
     assert (response.status_code, task["status"]) == (200, status)
     assert response.headers["Preference-Applied"] == "wait=20"
@@ -40,15 +51,9 @@ def test_what_has_not_ended_in_time_is_a_202(client: FlaskClient) -> None:
     assert response.get_json()["status"] == "queued"
 
 
-def test_what_was_waited_for_is_shown_as_it_is_then(
-    client: FlaskClient, settings: Settings, project: Path, tmp_path: Path
-) -> None:
-    worker = RunningWorker(project, tmp_path / "log", settings.redis_url)
-    try:
-        worker.wait_until_it_works()
-        task = client.post("/tasks?task_type=later", json={}, headers={"Prefer": "wait=2"}).get_json()
-    finally:
-        worker.stop()
+@pytest.mark.usefixtures("worker")
+def test_what_was_waited_for_is_shown_as_it_is_then(client: FlaskClient) -> None:
+    task = client.post("/tasks?task_type=later", json={}, headers={"Prefer": "wait=4"}).get_json()
     assert (task["status"], task["attempt"]) == ("scheduled", 1)
     assert task["error"]["message"] == "come back in an hour"
 

@@ -2,10 +2,15 @@
 
 from contextlib import suppress
 
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 
 from tests.conftest import wait_until
 
@@ -25,24 +30,35 @@ class Operator:
         self.clicks = 0
 
     def clicks_on(self, css: str) -> None:
-        element = self.browser.find_element(By.CSS_SELECTOR, css)
-        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
-        self.clicks += 1
+        self._clicks(By.CSS_SELECTOR, css)
 
     def clicks_text(self, text: str) -> None:
-        path = f"//main//*[self::a or self::button][normalize-space()='{text}']"
-        element = self.browser.find_element(By.XPATH, path)
-        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
-        self.clicks += 1
+        self._clicks(By.XPATH, f"//main//*[self::a or self::button][normalize-space()='{text}']")
 
     def goes_to(self, page: str) -> None:
-        self.browser.find_element(By.XPATH, f"//header//nav/a[normalize-space()='{page}']").click()
+        self._clicks(By.XPATH, f"//header//nav/a[normalize-space()='{page}']")
+
+    def _clicks(self, by: str, selector: str) -> None:
+        """Click an element, when it has come; the page's script may replace it just before."""
+
+        def is_clicked() -> bool:
+            with suppress(NoSuchElementException, StaleElementReferenceException):
+                element = self.browser.find_element(by, selector)
+                self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+                element.click()
+                return True
+            return False
+
+        wait_until(is_clicked, what=selector)
         self.clicks += 1
 
+    def finds(self, name: str) -> WebElement:
+        """Return the element with this id, when it has come."""
+        wait_until(lambda: self.browser.find_elements(By.ID, name), what=name)
+        return self.browser.find_element(By.ID, name)
+
     def searches(self, text: str) -> None:
-        field = self.browser.find_element(By.ID, "q")
+        field = self.finds("q")
         field.clear()
         field.send_keys(text, Keys.ENTER)
         wait_until(lambda: "q=" in self.browser.current_url, what="the search")

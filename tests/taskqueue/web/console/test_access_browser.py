@@ -90,6 +90,7 @@ def test_the_keyboard_does_what_the_mouse_does(operator: Operator, incident: dic
     operator.opens()
     press(operator, "g", "t")
     wait_until(lambda: operator.browser.current_url.endswith("/tasks"), what="the page Tasks")
+    operator.finds("q")
     press(operator, "/")
     assert operator.browser.switch_to.active_element.get_attribute("id") == "q"
     press(operator, "status:failed type:hopeless", Keys.ENTER)
@@ -107,6 +108,9 @@ def test_the_keyboard_does_what_the_mouse_does(operator: Operator, incident: dic
     press(operator, "g", "n")
     assert "/tasks/" in operator.browser.current_url
     operator.clicks_on("[data-keys-switch]")
+    press(operator, "g", "q")
+    wait_until(lambda: operator.browser.current_url.endswith("/queues"), what="the page Queues")
+    assert "/tasks/" in operator.browser.execute_script("return document.referrer")  # "g n" led nowhere
 
 
 def test_the_theme_can_be_chosen_and_stays(operator: Operator) -> None:
@@ -117,10 +121,10 @@ def test_the_theme_can_be_chosen_and_stays(operator: Operator) -> None:
 
     seen = []
     for _ in range(3):
-        operator.browser.find_element(By.CSS_SELECTOR, "button[data-theme]").click()
+        operator.clicks_on("button[data-theme]")
         seen.append(theme())
     assert sorted(seen) == ["auto", "dark", "light"]
-    operator.browser.find_element(By.CSS_SELECTOR, "button[data-theme]").click()
+    operator.clicks_on("button[data-theme]")
     chosen = theme()
     operator.opens("/queues")
     assert theme() == chosen
@@ -132,16 +136,15 @@ def test_without_scripts_one_can_look_filter_requeue_cancel_and_pause(
 ) -> None:
     operator.browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     operator.opens("/tasks")
-    field = operator.browser.find_element(By.ID, "q")
-    field.send_keys("customer:4711", Keys.ENTER)
+    operator.finds("q").send_keys("customer:4711", Keys.ENTER)
     operator.sees(incident["failed"][:8])
-    operator.browser.find_element(By.XPATH, f"//a[normalize-space()='{incident['failed'][:8]}']").click()
-    operator.browser.find_element(By.XPATH, "//button[text()='Send again']").click()
+    operator.clicks_text(incident["failed"][:8])
+    operator.clicks_text("Send again")
     operator.sees("It is queued again")
-    operator.browser.find_element(By.XPATH, "//button[text()='Cancel']").click()
+    operator.clicks_text("Cancel")
     operator.sees("It is canceled")
     assert queue.get(incident["failed"]).status == "canceled"
     operator.browser.get(f"{operator.address}/queues")
-    operator.browser.find_element(By.CSS_SELECTOR, "button[aria-label='Pause low']").click()
+    operator.clicks_on("button[aria-label='Pause low']")
     operator.sees("The queue low is paused")
     assert redis.smembers("tq:paused") == {b"low"}

@@ -6,7 +6,6 @@ Typing a search is no click.
 from collections.abc import Callable
 
 from redis import Redis
-from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
 from taskqueue.enqueue.options import SubmitOptions
@@ -147,7 +146,7 @@ def test_recover_gently_after_an_outage(operator: Operator, incident: dict[str, 
     operator.opens()
     operator.goes_to("Failures")
     operator.clicks_on("a[aria-label^='Send all again of hopeless']")
-    Select(operator.browser.find_element(By.ID, "rate")).select_by_value("5")
+    Select(operator.finds("rate")).select_by_value("5")
     operator.clicks_text("Send again 2")
     operator.sees("5 a second")
     operator.clicks_text("Undo")

@@ -4,7 +4,7 @@ import json
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,12 @@ from urllib.parse import quote
 import pytest
 from flask import Flask
 from redis import Redis
+from selenium.common.exceptions import (
+    ElementNotInteractableException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
@@ -42,8 +48,15 @@ def policy(browser: Chrome, *, obeyed: bool) -> Iterator[None]:
     browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": False})
 
 
+def body_of(browser: Chrome) -> str:
+    """Return what the page shows; "" while another one takes its place."""
+    with suppress(WebDriverException):  # Chromium has several words for a page that is gone
+        return browser.find_element(By.TAG_NAME, "body").text
+    return ""
+
+
 def shows(browser: Chrome, text: str) -> Callable[[], bool]:
-    return lambda: text in browser.find_element(By.TAG_NAME, "body").text
+    return lambda: text in body_of(browser)
 
 
 def errors(browser: Chrome) -> list[str]:
@@ -52,8 +65,15 @@ def errors(browser: Chrome) -> list[str]:
 
 
 def press(browser: Chrome, button: str, *, confirm: bool = False) -> None:
-    wait_until(lambda: browser.find_element(By.CSS_SELECTOR, button).is_displayed(), what=button)
-    browser.find_element(By.CSS_SELECTOR, button).click()
+    """Press a button, when it is shown; the page's script may replace it just before."""
+
+    def is_pressed() -> bool:
+        with suppress(NoSuchElementException, StaleElementReferenceException, ElementNotInteractableException):
+            browser.find_element(By.CSS_SELECTOR, button).click()
+            return True
+        return False
+
+    wait_until(is_pressed, what=button)
     if confirm:
         wait_until(
             lambda: browser.find_element(By.ID, "confirmation-modal-yes").is_displayed(), what="the question"
@@ -75,7 +95,7 @@ def test_an_operator_finds_a_failure_and_sends_it_again(
     work()
     browser.get(f"{site}/0/view/job/{task.id}")
     wait_until(shows(browser, "finished"), what="the job")
-    assert '"attempt": 1' in browser.find_element(By.TAG_NAME, "body").text  # all its attempts were given back
+    wait_until(shows(browser, '"attempt": 1'), what="that all its attempts were given back")
     assert errors(browser) == []
 
 
@@ -111,7 +131,9 @@ def test_an_operator_sees_that_redis_is_away_and_when_it_is_back(
         own_redis.stop()
         wait_until(shows(browser, "Redis did not answer. This page is out of date."), what="the notice")
         own_redis.start()
-        wait_until(lambda: not shows(browser, "Redis did not answer")(), what="the end of the notice")
+        wait_until(
+            lambda: (text := body_of(browser)) and "Redis did not answer" not in text, what="the end of the notice"
+        )
         browser.get("about:blank")
 
 

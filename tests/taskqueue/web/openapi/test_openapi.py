@@ -11,7 +11,6 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
@@ -19,6 +18,7 @@ from taskqueue.settings.api_keys import new_key
 from taskqueue.web.dashboard import PREFIX
 from taskqueue.web.openapi.address import PARAMETER as RULE_PARAMETER
 from taskqueue.web.openapi.example import payload_example
+from tests.conftest import wait_until
 from tests.taskqueue.web.conftest import problem, served
 from web import create_app
 
@@ -271,9 +271,11 @@ class TestThePage:
     ) -> None:
         with served(app) as site:
             browser.get(f"{site}/docs")
-            WebDriverWait(browser, 20).until(lambda page: page.find_elements(By.CLASS_NAME, "opblock"))
-            shown = browser.find_elements(By.CLASS_NAME, "opblock-summary-path")
-            assert len(shown) == sum(len(methods) for methods in document["paths"].values())
+            addresses = sum(len(methods) for methods in document["paths"].values())
+            wait_until(
+                lambda: len(browser.find_elements(By.CLASS_NAME, "opblock-summary-path")) == addresses,
+                what="every address",
+            )
             assert [
                 line["message"] for line in browser.get_log("browser")
             ] == []  # such as a refusal of its policy
