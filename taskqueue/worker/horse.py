@@ -14,7 +14,7 @@ from rq.job import _current_job
 from taskqueue.enqueue.job_fields import CALLBACK_TYPE
 from taskqueue.hooks import registry as hooks
 from taskqueue.settings import Settings
-from taskqueue.tasks.put_off import CALLBACK_PLACE
+from taskqueue.tasks.put_off import CALLBACK_PLACE, PutOff
 from taskqueue.telemetry.trace import Trace, current_sender, current_trace, sender_of
 from taskqueue.worker.armed_claim import ArmedClaim
 from taskqueue.worker.by_rq import ByRQ
@@ -256,8 +256,9 @@ class Horse:
             if not self._announce(claimed, claim, origin, began, 0.0):
                 return None
             return self._outcomes.unreadable(claimed, began)
-        if self._callback_places and (put_off := self._without_place(job, execution, began)):
-            return put_off
+        places = self._callback_places
+        if places and job.type_name == CALLBACK_TYPE and (put_off := self._without_place(job, places, began)):
+            return self._outcomes.postponed(job, execution, began, PUT_OFF_SECONDS, put_off)
         deadline = time.monotonic() + limit + HARD_LIMIT_SECONDS if limit > 0 else 0.0
         if not self._announce(claimed, claim, job.origin, began, deadline):
             return None
@@ -287,8 +288,8 @@ class Horse:
         finally:
             _current_job.reset(token)
             self._outcomes.count_wait(job, claimed.fields, began)  # here, so that the job begins sooner
-            if self._callback_places and job.type_name == CALLBACK_TYPE:
-                self._callback_places.release()
+            if places and job.type_name == CALLBACK_TYPE:
+                places.release()
         return self._outcomes.finished(job, execution, began, text)
 
     def _announce(self, claimed: Claimed, claim: str, origin: str, began: float, deadline: float) -> bool:
@@ -298,14 +299,10 @@ class Horse:
         )
         return not self._channel.group_over  # looked up after the write: see HorseProcess.end_long_group
 
-    def _without_place(self, job: ClaimedJob, execution: str, began: float) -> Outcome | None:
-        """Return an outcome that puts off a callback for which this worker has no place; otherwise None."""
-        if self._callback_places is None or job.type_name != CALLBACK_TYPE:
-            return None
+    def _without_place(self, job: ClaimedJob, places: CallbackPlaces, began: float) -> PutOff | None:
+        """Return how a callback is put off for which this worker has no place; None: it has one."""
         put_off = put_off_again(job.put_off, job.attempt, CALLBACK_PLACE, began)
-        if put_off is None or self._callback_places.take(self._connection, began - put_off.since):
-            return None
-        return self._outcomes.postponed(job, execution, began, PUT_OFF_SECONDS, put_off)
+        return None if put_off is None or places.take(self._connection, began - put_off.since) else put_off
 
 
 def _never() -> bool:
