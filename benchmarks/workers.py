@@ -20,6 +20,7 @@ from systems import (
     ROOT,
     SERVERS,
     STOCK_RQ,
+    System,
     install,
     server_program,
 )
@@ -29,28 +30,41 @@ RESULTS = ROOT / "benchmarks" / "results"
 WORKERS = 2
 LATENCY_SECONDS = 5
 LATENCY_ROUNDS = 5
+PEERS_SECONDS = 2
+PEERS_ROUNDS = 3
 HORSES = (1, 2, 4, 8)
 WAITING = (1_000, 10_000, 100_000, 1_000_000)
 
 
 def beside_peers(server: Server) -> dict[str, dict[str, float]]:
-    """Measure each system: throughput, Redis's time for each job, latency, memory and processor time when idle."""
-    figures = {}
+    """Measure each system: throughput, Redis's time for each job, memory and processor time when idle, latency.
+
+    The latencies are medians of rounds, in which all systems take turns: what a single pass
+    finds differs by half from minute to minute.
+    """
+    systems: list[System] = []
+    figures: dict[str, dict[str, float]] = {}
     for system in (PROJECT, AS_IT_COMES, BARE_LOOP, *PEERS):
         if not install(system):
             print(f"{system.name}: its packages cannot be installed; left out", flush=True)
             continue
+        systems.append(system)
         command = system.command()
-        print(f"{system.name:<26} ", end="", flush=True)
         drained = drain(system, [command] * WORKERS, server, jobs=system.jobs)
-        delay = latency(system, command, server, LATENCY_SECONDS)
         quiet = idle(system, [command], server)
-        figures[system.name] = {**drained._asdict(), **delay._asdict(), **quiet._asdict()}
+        figures[system.name] = {**drained._asdict(), **quiet._asdict()}
         print(
-            f"{drained.rate:>7,.0f} jobs/s   latency {delay.p50:7.2f} ms, p99 {delay.p99:7.2f}"
-            f"   {quiet.memory_mib:5.0f} MiB   idle {quiet.cpu_percent:5.2f} %",
+            f"{system.name:<26} {drained.rate:>7,.0f} jobs/s   {quiet.memory_mib:5.0f} MiB"
+            f"   idle {quiet.cpu_percent:5.2f} %",
             flush=True,
         )
+    rounds: dict[str, list[Latency]] = {system.name: [] for system in systems}
+    for _ in range(PEERS_ROUNDS):
+        for system in systems:
+            rounds[system.name].append(latency(system, system.command(), server, PEERS_SECONDS))
+    for name, these in rounds.items():
+        figures[name] |= {"p50": median(each.p50 for each in these), "p99": median(each.p99 for each in these)}
+        print(f"{name:<26} latency {figures[name]['p50']:.2f} ms, p99 {figures[name]['p99']:.2f}", flush=True)
     return figures
 
 
@@ -129,7 +143,8 @@ def report(results: dict[str, Any]) -> str:
             "",
             f"No-op jobs, {WORKERS} workers. Each worker runs one job at a time, except ours as it comes (a horse"
             " for each core) and the asynchronous ones (arq, taskiq, SAQ). Drain: waiting jobs run a second."
-            " Latency: from the call that queues a job to its first line, with one idle worker. Memory (PSS) and"
+            " Latency: from the call that queues a job to its first line, with one idle worker"
+            " (medians of rounds in which all take turns). Memory (PSS) and"
             " idle: one idle worker. Redis: its processor time for each job.",
             "",
             table(
