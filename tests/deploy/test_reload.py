@@ -54,7 +54,7 @@ def stop(*_):
     sys.exit()
 signal.signal(signal.SIGTERM, stop)
 print("started", flush=True)
-while True: time.sleep(1)
+while True: signal.pause()
 """
 
 
