@@ -40,9 +40,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "taskqueue worke
     except (InvalidSetting, InvalidJobType) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    # Before the worker has horses, SIGTERM can end it at once. It needs a handler: as a container's first process
-    # it gets no signal without one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):  # a container's first process gets no signal without a handler
+        signal.signal(number, _end)
     status_server = StatusServer(options.port)
     try:
         status_server.keep()
@@ -65,14 +64,20 @@ def main(arguments: Sequence[str] | None = None, program: str = "taskqueue worke
             status_server=status_server,
         )
         worker.work(burst=options.burst)
-    except KeyboardInterrupt:
-        return 0
     except InvalidSetting as error:
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_USAGE
     finally:
         status_server.stop()
     return 0
+
+
+def _end(*_: object) -> None:
+    """End at once, for a signal that comes before the worker has horses; the status server ends with this process.
+
+    It raises nothing: Python drops what a handler raises if the signal comes while the process forks.
+    """
+    os._exit(0)
 
 
 def _parser(program: str, settings: Settings) -> argparse.ArgumentParser:

@@ -213,9 +213,11 @@ def test_the_worker_answers_its_probe_on_its_port_before_redis_comes(deploy: Dep
     try:
         url = f"http://127.0.0.1:{port}{made['spec']['deployment']['healthCheck']['path']}"
         wait_until(lambda: status_of(url) == 200, what="the probe to be answered")
-    finally:
         worker.terminate()
         assert worker.wait(30) == 0
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 def status_of(url: str) -> int:

@@ -14,7 +14,7 @@ from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.settings import Settings
 from taskqueue.store.connection import connect_for_requests
-from tests.conftest import RedisServer, wait_until
+from tests.conftest import RedisServer, free_port, wait_until
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -98,6 +98,21 @@ def test_an_idle_worker_stops_when_it_is_asked(
     assert worker.wait(20) == 0
     assert "has stopped" in log_of(tmp_path)
     assert redis.scard("rq:workers") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_while_the_worker_forks_ends_it(project: Path, number: signal.Signals) -> None:
+    """It forks the process that serves its status, and then waits for a Redis that never comes."""
+    program = (
+        "import os, sys, taskqueue.programs.worker as worker;"
+        f"os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), {number.value}));"
+        f"sys.exit(worker.main(['--port', '{free_port()}']))"
+    )
+    env = os.environ | {"TASK_QUEUE_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=project, env=env, capture_output=True, text=True, timeout=20
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_worker_that_is_asked_to_stop_finishes_its_job(
