@@ -40,9 +40,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "taskqueue worke
     except (InvalidSetting, InvalidJobType) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    for number in (signal.SIGTERM, signal.SIGINT):  # a container's first process gets no signal without a handler
-        signal.signal(number, _end)
     status_server = StatusServer(options.port)
+    _end_on_signals(status_server)
     try:
         status_server.keep()
     except (OSError, OverflowError) as error:
@@ -72,12 +71,21 @@ def main(arguments: Sequence[str] | None = None, program: str = "taskqueue worke
     return 0
 
 
-def _end(*_: object) -> None:
-    """End at once, for a signal that comes before the worker has horses; the status server ends with this process.
+def _end_on_signals(status_server: StatusServer) -> None:
+    """Let a signal that comes before the worker has horses end it at once.
 
-    It raises nothing: Python drops what a handler raises if the signal comes while the process forks.
+    It needs a handler: a container's first process gets no signal without one. The handler raises nothing: Python
+    drops what it raises if the signal comes while the process forks.
     """
-    os._exit(0)
+
+    def end(*_: object) -> None:
+        try:
+            status_server.stop()
+        finally:
+            os._exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def _parser(program: str, settings: Settings) -> argparse.ArgumentParser:
