@@ -25,7 +25,7 @@ from taskqueue.enqueue.queue import TaskQueue
 from taskqueue.jobtypes.discovery import discover
 from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.programs.redis_server import redis_command
-from taskqueue.settings import Settings, process_settings
+from taskqueue.settings import Settings, connect
 from taskqueue.store.connection import connect_for_requests
 from taskqueue.telemetry.trace import current_trace
 
@@ -185,9 +185,9 @@ def redis(shared_redis: RedisServer) -> Iterator[Redis]:
 def env(redis: Redis, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The environment with TASK_QUEUE_URL set to the test's Redis: `env.setenv("SMTP_URL", …)` for more."""
     monkeypatch.setenv("TASK_QUEUE_URL", shared_redis.url)
-    process_settings.cache_clear()
+    connect()
     yield monkeypatch
-    process_settings.cache_clear()
+    connect()
 
 
 @pytest.fixture

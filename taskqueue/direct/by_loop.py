@@ -4,7 +4,7 @@ Where many coroutines submit, this takes less than half the time of a thread tha
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,8 +17,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from taskqueue.store import scripts
 from taskqueue.store.connection import REQUEST_TIMEOUT_SECONDS
-from taskqueue.store.scripts import Word
-from taskqueue.store.transaction import packed
+from taskqueue.store.scripts import ScriptCall
 
 MAX_CONNECTIONS = 20  # of one loop; other coroutines wait for one of them
 WAIT_SECONDS = 20.0  # for one of them
@@ -38,28 +37,27 @@ class LoopScript:
             health_check_interval=30,
         )
         self._script = Redis(connection_pool=self._pool).register_script(scripts.source("enqueue"))
-        self._by_digest = ("EVALSHA", self._script.sha)
         self._closing = self._close_at_end()
 
-    async def __call__(self, keys: Sequence[str], arguments: Sequence[Word]) -> Any:
+    async def __call__(self, call: ScriptCall) -> Any:
         """Return the script's answer. Raises the driver's errors."""
         was_lost = False
         try:
-            return await self._send(packed(*self._by_digest, len(keys), *keys, *arguments))
+            return await self._send(call.packed(self._script.sha))
         except (NoScriptError, RedisConnectionError) as error:  # Redis has restarted, or has closed the connection
             was_lost = isinstance(error, RedisConnectionError)
         try:
-            return await self._script(keys=keys, args=arguments)  # it may be sent twice
+            return await self._script(keys=call.keys, args=call.arguments)  # it may be sent twice
         except ResponseError as error:
             if was_lost:  # the first call may have been executed, so this error is not the whole truth
                 raise RedisConnectionError(f"an answer was lost, then Redis refused: {error}") from error
             raise
 
-    async def _send(self, call: bytes) -> Any:
+    async def _send(self, words: bytes) -> Any:
         """Send a packed command without redis-py's bookkeeping, and return the answer."""
         connection = await self._pool.get_connection()
         try:
-            await connection.send_packed_command([call])
+            await connection.send_packed_command([words])
             return await connection.read_response()
         except asyncio.CancelledError:
             await connection.disconnect(

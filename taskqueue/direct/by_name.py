@@ -9,10 +9,10 @@ from typing_extensions import Unpack
 from taskqueue.direct.by_redis import current
 from taskqueue.direct.handle import TaskHandle
 from taskqueue.direct.options import TaskOptions, read_options
-from taskqueue.enqueue.job_fields import encode
 from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.errors import InvalidPayload, InvalidSetting, PayloadError
 from taskqueue.jobtypes.discovery import discover
+from taskqueue.jobtypes.json_text import encode
 from taskqueue.jobtypes.registry import JobType, registered
 from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings, process_settings
@@ -38,7 +38,7 @@ def submit(task_type: str, payload: Json, **options: Unpack[TaskOptions]) -> str
     Raises `UnknownJobType`, `UnknownQueue`, `InvalidPayload`, `InvalidOptions`, `UnknownParent`, and then nothing
     is queued; `QueueUnavailable` if Redis did not acknowledge the task.
     """
-    job_type = find(task_type)
+    job_type = registered.get(task_type) or find(task_type)
     values, text = json_values(task_type, payload)
     return current().submit(job_type, values, _read(options), text).id
 
@@ -88,6 +88,9 @@ def json_values(task_type: str, payload: Any) -> tuple[Json, str]:
     """Return the payload as it would arrive over HTTP, and its text. Raises `InvalidPayload`."""
     try:
         text = encode(payload)
+        return _decode(text)[0], text
     except (TypeError, ValueError) as error:
-        raise InvalidPayload(task_type, [PayloadError("", str(error))]) from None
-    return _decode(text)[0], text
+        message = str(error)
+    except RecursionError:
+        message = "It contains itself, or is nested too deeply"
+    raise InvalidPayload(task_type, [PayloadError("", message)])

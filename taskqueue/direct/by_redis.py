@@ -19,18 +19,19 @@ from taskqueue.enqueue.batch_draft import BatchDraft, Queued
 from taskqueue.enqueue.job_fields import payload_text
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
 from taskqueue.enqueue.queue import TaskQueue
-from taskqueue.enqueue.submission import Submission, accepted
+from taskqueue.enqueue.submission import Submission, accepted_id
 from taskqueue.errors import InvalidPayload, PayloadError
 from taskqueue.jobtypes.registry import JobType, registered
 from taskqueue.jobtypes.signature import Json
 from taskqueue.monitor.result_waiter import wait_for_end
 from taskqueue.monitor.subscriptions import Subscriptions
-from taskqueue.settings import Settings, process_connection, process_settings, process_url
+from taskqueue.settings import Settings, process_settings, process_target
 from taskqueue.store.connection import connect_for_bulk, connect_for_worker, redis_errors
 from taskqueue.store.keys import ENDED
 from taskqueue.store.sentinel import SCHEMES as SENTINEL_SCHEMES
 from taskqueue.tasks.running import running_job
 from taskqueue.tasks.task import Task
+from taskqueue.telemetry.spans import attribute
 
 LOOK_SECONDS = 15.0  # a waiting coroutine reads its task so often, even if the subscription has told nothing
 
@@ -60,7 +61,8 @@ class ByRedis:
 
     def sent(self, submission: Submission) -> TaskHandle[Any]:
         """Send a prepared task to Redis, and return its handle. Raises `UnknownParent`, `QueueUnavailable`."""
-        return self.handle(self.queue.submissions.submit(submission).task.id, submission.job_type)
+        answer = self.queue.submissions.send(submission)
+        return self.handle(accepted_id(submission, answer), submission.job_type)
 
     async def asubmit(
         self, job_type: JobType, payload: Json, options: SubmitOptions | None, text: str | None = None
@@ -70,17 +72,18 @@ class ByRedis:
             return await asyncio.to_thread(self.submit, job_type, payload, options, text)
         with self.queue.span(job_type):
             submission = self._prepare(job_type, payload, options, text)
+            attribute("task.id", submission.id)
             with redis_errors(submission.id):
                 script = await loop_script(self._url)
-                answer = await script(submission.keys, submission.arguments)
-            return self.handle(accepted(submission, answer).task.id, job_type)
+                answer = await script(submission.call)
+            return self.handle(accepted_id(submission, answer), job_type)
 
     def _prepare(
         self, job_type: JobType, payload: Json, options: SubmitOptions | None, text: str | None
     ) -> Submission:
         text = text or payload_text(job_type.name, payload)
         self.check_size(job_type.name, text)
-        return self.queue.prepare(job_type, payload, options or DEFAULT_OPTIONS, text=text)
+        return self.queue.submissions.prepare(job_type, payload, options or DEFAULT_OPTIONS, text=text)
 
     def handle(self, task_id: str, job_type: JobType | None) -> TaskHandle[Any]:
         """Return a task's handle, without asking Redis."""
@@ -173,7 +176,7 @@ def current() -> ByRedis:
     job = running_job()
     if job:
         return _of(job.connection, process_settings(), "")
-    return _of(process_connection(), process_settings(), process_url())
+    return _of(*process_target())
 
 
 def replace_current(instead: ByRedis | None) -> None:

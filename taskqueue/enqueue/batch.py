@@ -22,7 +22,7 @@ from taskqueue.jobtypes.registry import JobTypes
 from taskqueue.jobtypes.signature import Json
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import RECENT_BATCHES, STATUSES, Status, batch_key, batch_tasks_key, decoded
-from taskqueue.store.scripts import FastScript
+from taskqueue.store.scripts import Call, FastScript
 from taskqueue.store.transaction import packed, transact
 
 ID = re.compile(r"[0-9a-f]{32}")
@@ -157,7 +157,7 @@ class Batches:
 
     def _begin(self, idempotency: IdempotencyKey) -> str | None:
         """Return the id of the batch that the same request made earlier; None for the first request."""
-        record = self._begin_script([idempotency.record], [idempotency.fingerprint, PROCESSING_SECONDS])
+        record = self._begin_script(Call([idempotency.record], [idempotency.fingerprint, PROCESSING_SECONDS]))
         if not record:
             return None
         fingerprint, outcome, batch_id = (value.decode() for value in record)

@@ -11,6 +11,7 @@ from rq.job import JobStatus
 
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
 from taskqueue.errors import InvalidPayload, PayloadError
+from taskqueue.jobtypes.json_text import encode
 from taskqueue.jobtypes.names import function_name
 from taskqueue.jobtypes.registry import JobType, system
 from taskqueue.jobtypes.signature import Json
@@ -23,9 +24,6 @@ CALLBACK_TYPE = "tq-callback"  # run/builtin/callback.py
 COMPRESSED_FROM_BYTES = 1024  # RQ reads a job's data compressed or plain; a small payload is better plain
 
 Fields = dict[str, str | bytes | int]
-
-encode = json.JSONEncoder(allow_nan=False).encode
-"""Return JSON as it is stored: ASCII, and no NaN."""
 
 
 def job_fields(
@@ -42,12 +40,14 @@ def job_fields(
     `data` is what `job_data` returns; `trace` is that of the request, if a request submits the task, and
     `sent_by` the name of its key. The retry intervals are partly chance; all else follows from the arguments.
     """
+    shared = shared_fields(job_type, options, settings)
+    return shared | own_fields(job_type, options, data, created, trace, sent_by)
+
+
+def shared_fields(job_type: JobType, options: SubmitOptions, settings: Settings) -> Fields:
+    """Return the fields that all tasks of a job type have in common, as far as their options are the same."""
     attempts = options.attempts or job_type.attempts
-    time = rq_time(created)
     fields: Fields = {
-        "created_at": time,
-        "enqueued_at": time,
-        "data": data,
         "origin": options.queue or job_type.queue,
         "status": QUEUED,
         "description": job_type.name,  # RQ's own default repeats the arguments, in logs and on pages
@@ -55,15 +55,29 @@ def job_fields(
         "result_ttl": settings.result_ttl_seconds,
         "failure_ttl": settings.failure_ttl_seconds,
         "retries_left": attempts - 1,
-        "retry_intervals": str(job_type.retry_delays.seconds(attempts - 1)),  # this is JSON, too
         Field.ATTEMPTS: attempts,
+    }
+    if job_type.limits:
+        fields[Field.LIMITED] = job_type.name
+    return fields
+
+
+def own_fields(
+    job_type: JobType, options: SubmitOptions, data: bytes, created: datetime, trace: str, sent_by: str
+) -> Fields:
+    """Return the fields of a task's job that no other one has, or not all."""
+    time = rq_time(created)
+    retries = (options.attempts or job_type.attempts) - 1
+    fields: Fields = {
+        "created_at": time,
+        "enqueued_at": time,
+        "data": data,
+        "retry_intervals": str(job_type.retry_delays.seconds(retries)),  # this is JSON, too
     }
     if trace:
         fields[Field.TRACE] = trace
     if sent_by:
         fields[Field.BY] = sent_by
-    if job_type.limits:
-        fields[Field.LIMITED] = job_type.name
     if options is not DEFAULT_OPTIONS:
         _add_options(fields, options, created)
     return fields
@@ -112,12 +126,16 @@ def callback_fields(
 def payload_text(job_type: str, payload: Json) -> str:
     """Return a payload as the JSON text that is stored.
 
-    Raises `InvalidPayload` for a number that JSON cannot express (1e999 is read as infinity).
+    Raises `InvalidPayload` for a number that JSON cannot express (1e999 is read as infinity), and for values that
+    are nested too deeply.
     """
     try:
         return encode(payload)
     except ValueError:
-        raise InvalidPayload(job_type, [PayloadError("", "A number in it is too large")]) from None
+        message = "A number in it is too large"
+    except RecursionError:
+        message = "It is nested too deeply"
+    raise InvalidPayload(job_type, [PayloadError("", message)])
 
 
 def job_data(job_type: str, payload: str) -> bytes:

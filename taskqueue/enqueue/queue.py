@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from taskqueue.enqueue.idempotency import IdempotencyKey
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
-from taskqueue.enqueue.submission import Accepted, Submission, Submissions
+from taskqueue.enqueue.submission import Accepted, Submissions
 from taskqueue.errors import UnknownTask
 from taskqueue.jobtypes.registry import JobType, JobTypes, system
 from taskqueue.jobtypes.signature import Json
@@ -27,7 +27,7 @@ from taskqueue.store.transaction import packed
 from taskqueue.tasks.log_lines import StoredLine, stored_lines
 from taskqueue.tasks.shown_job import ShownJob
 from taskqueue.tasks.task import Task, read_task
-from taskqueue.telemetry.spans import attribute, span
+from taskqueue.telemetry.spans import span
 
 MAX_CALLBACKS = 10  # are read; a task that is requeued has one more for each end
 MAX_ERRORS = 100  # of a task's failed attempts are read, the latest ones
@@ -81,29 +81,13 @@ class TaskQueue:
         self, job_type: JobType, payload: Json, options: SubmitOptions, idempotency: IdempotencyKey | None = None
     ) -> Accepted:
         with self.span(job_type):
-            outcome = self.submissions.submit(self.prepare(job_type, payload, options, idempotency))
+            submission = self.submissions.prepare(job_type, payload, options, idempotency=idempotency)
+            outcome = self.submissions.submit(submission)
         return replace(outcome, task=self.get(outcome.task.id)) if outcome.outcome == "duplicate" else outcome
 
     def span(self, job_type: JobType) -> AbstractContextManager[None]:
         """Return the span in which a task is prepared and sent: the task's trace belongs to it."""
         return span(f"enqueue {job_type.name}", "PRODUCER", {"task.type": job_type.name})
-
-    def prepare(
-        self,
-        job_type: JobType,
-        payload: Json,
-        options: SubmitOptions,
-        idempotency: IdempotencyKey | None = None,
-        text: str | None = None,
-    ) -> Submission:
-        """Validate a task, and return the submission to send inside the same span.
-
-        `text`: what `payload_text` returns for the payload, if the caller has it. Raises `UnknownQueue`,
-        `InvalidPayload`.
-        """
-        submission = self.submissions.prepare(job_type, payload, options, idempotency=idempotency, text=text)
-        attribute("task.id", submission.id)
-        return submission
 
     def get(self, task_id: str) -> Task:
         """Return the task of this id, in one round trip (two while it is scheduled).

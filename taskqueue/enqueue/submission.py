@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.job import JobStatus
 
+from taskqueue.enqueue.enqueue_call import Alike, EnqueueCall
 from taskqueue.enqueue.field_index import with_index
 from taskqueue.enqueue.idempotency import RECORD_SECONDS, IdempotencyKey
-from taskqueue.enqueue.job_fields import callback_fields, job_data, job_fields, payload_text
+from taskqueue.enqueue.job_fields import callback_fields, job_data, own_fields, payload_text
 from taskqueue.enqueue.options import DEFAULT_OPTIONS, SubmitOptions
 from taskqueue.enqueue.task_id import new_task_id
 from taskqueue.errors import IdempotencyMismatch, RelayReplaced, StillProcessing, UnknownParent, UnknownQueue
@@ -21,22 +21,17 @@ from taskqueue.jobtypes.signature import Json
 from taskqueue.settings import Settings
 from taskqueue.store.connection import unavailable
 from taskqueue.store.keys import (
-    INDEX,
-    QUEUES,
     STATUSES,
     Field,
     Status,
     dedupe_key,
-    job_key,
-    queue_key,
-    tag_index_key,
-    type_index_key,
 )
 from taskqueue.store.scripts import FastScript, Word
 from taskqueue.store.shared_connection import SharedConnection
 from taskqueue.store.times import EPOCH, MICROSECOND, microseconds
 from taskqueue.store.transaction import packed
 from taskqueue.tasks.task import Task
+from taskqueue.telemetry.spans import attribute
 from taskqueue.telemetry.trace import current_sender, current_trace
 
 DEDUPE_SECONDS = 30 * 86_400  # after the time at which the task may begin
@@ -53,8 +48,7 @@ class Submission(NamedTuple):
     status: Status
     created_at: datetime
     sent_by: str
-    keys: list[str]
-    arguments: list[Word]
+    call: EnqueueCall
 
     @property
     def task(self) -> Task:
@@ -91,6 +85,7 @@ class Submissions:
     def __init__(self, connection: Redis, settings: Settings, shared: SharedConnection | None = None) -> None:
         self.settings = settings
         self._script = FastScript(connection, "enqueue", shared=shared)
+        self._alike: dict[str, Alike] = {}  # plain tasks, by job type
 
     def prepare(
         self,
@@ -121,52 +116,61 @@ class Submissions:
         if job_type.index:
             options = with_index(job_type, payload, options)
         created = created or datetime.now(UTC)
-        due = options.due(created)
-        status: Status = "scheduled" if due else "deferred" if deferred else "queued"
         task_id = task_id or new_task_id()
         sender = current_sender.get()
         trace = trace_text() if trace is None else trace
-        fields = job_fields(job_type, options, data, created, self.settings, trace, sender)
+        fields = own_fields(job_type, options, data, created, trace, sender)
+        status: Status = "deferred" if deferred else "queued"
+        words: list[Word] = []
+        if options is not DEFAULT_OPTIONS:
+            if due := options.due(created):
+                status = "scheduled"
+            words += _script_options(job_type, options, created, due)
+            if options.callback_url:
+                fields |= callback_fields(task_id, options.callback_url, queue, created, self.settings, trace)
         if completes:
             fields[Field.BATCH] = completes
-        if options.callback_url:
-            fields |= callback_fields(task_id, options.callback_url, queue, created, self.settings, trace)
-        is_plain = options is DEFAULT_OPTIONS and not idempotency
-        words = [] if is_plain else _script_options(job_type, options, created, due, idempotency)
+        if idempotency:
+            words += ("record", idempotency.record, "fingerprint", idempotency.fingerprint)
+            words += ("record_seconds", RECORD_SECONDS)
         if deferred:
             words += ("held", 1)
         if batch:
             words += ("batch", batch)
         if relay:
             words += ("relay", relay[0], "relay_token", relay[1])
-        arguments: list[Word] = [task_id, microseconds(created), len(words), *words]
-        arguments += chain.from_iterable(fields.items())
-        keys = [
-            job_key(task_id),
-            queue_key(queue),
-            QUEUES,
-            INDEX,
-            type_index_key(job_type.name),
-            *map(tag_index_key, options.tags),
-        ]
-        return Submission(task_id, job_type, payload, options, queue, status, created, sender, keys, arguments)
+        is_plain = options is DEFAULT_OPTIONS and not words
+        alike = self._alike_of(job_type) if is_plain else Alike(job_type, options, queue, self.settings)
+        call = EnqueueCall(task_id, microseconds(created), words, alike, fields, is_plain)
+        return Submission(task_id, job_type, payload, options, queue, status, created, sender, call)
+
+    def _alike_of(self, job_type: JobType) -> Alike:
+        """Return what the plain tasks of a job type have in common, which is made once."""
+        alike = self._alike.get(job_type.name)
+        if alike is None or alike.job_type is not job_type:
+            alike = Alike(job_type, DEFAULT_OPTIONS, job_type.queue, self.settings)
+            self._alike[job_type.name] = alike
+        return alike
 
     def submit(self, submission: Submission) -> Accepted:
-        """Queue a task now.
+        """Queue a task now, inside the span in which it was prepared.
 
         Raises what `accepted` raises; `QueueUnavailable` if Redis did not acknowledge the task.
         """
+        return accepted(submission, self.send(submission))
+
+    def send(self, submission: Submission) -> bytes | list[bytes]:
+        """Run the script, and return its answer, which `accepted` reads. Raises `QueueUnavailable`."""
+        attribute("task.id", submission.id)
         try:
-            answer = self.send(submission)
+            answer: bytes | list[bytes] = self._script(submission.call)
         except RedisError as error:
             raise unavailable(error, submission.id) from error
-        return accepted(submission, answer)
+        return answer
 
-    def send(self, submission: Submission, pipeline: Pipeline | None = None) -> Any:
-        """Run the script, now or in a pipeline; `accepted` reads its answer. Raises the driver's errors."""
-        if pipeline is not None:
-            return self._script.registered(keys=submission.keys, args=submission.arguments, client=pipeline)
-        return self._script(submission.keys, submission.arguments)
+    def add_to(self, pipeline: Pipeline, submission: Submission) -> None:
+        """Run the script in a pipeline."""
+        self._script.registered(keys=submission.call.keys, args=submission.call.arguments, client=pipeline)
 
     @property
     def load(self) -> bytes:
@@ -175,8 +179,7 @@ class Submissions:
 
     def command(self, submission: Submission) -> bytes:
         """Return the submission as one packed command, for a transaction of many (store/transaction.py)."""
-        keys = submission.keys
-        return packed("EVALSHA", self._script.registered.sha, len(keys), *keys, *submission.arguments)
+        return submission.call.packed(self._script.registered.sha)
 
     def queue_of(self, job_type: JobType, options: SubmitOptions) -> str:
         """Return the name of the queue that a task will wait in. Raises `UnknownQueue`."""
@@ -203,9 +206,8 @@ def _script_options(
     options: SubmitOptions,
     created: datetime,
     due: datetime | None,
-    idempotency: IdempotencyKey | None,
 ) -> list[Word]:
-    """Return the options of enqueue.lua, name by name with their values; none for a plain task."""
+    """Return a task's options as those of enqueue.lua, name by name with their values."""
     words: list[Word] = []
     if due:
         words += ("due", f"{due.timestamp():.3f}")
@@ -221,10 +223,12 @@ def _script_options(
         words += ("dedupe_seconds", DEDUPE_SECONDS + int(until.total_seconds()))
     if options.callback_url:
         words += ("callback", 1)
-    if idempotency:
-        words += ("record", idempotency.record, "fingerprint", idempotency.fingerprint)
-        words += ("record_seconds", RECORD_SECONDS)
     return words
+
+
+def accepted_id(submission: Submission, answer: bytes | list[bytes]) -> str:
+    """Return the id of the task that enqueue.lua has answered. Raises what `accepted` raises."""
+    return submission.id if answer == b"queued" else accepted(submission, answer).task.id
 
 
 def accepted(submission: Submission, answer: bytes | list[bytes]) -> Accepted:

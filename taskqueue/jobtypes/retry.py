@@ -28,8 +28,8 @@ class RetryDelays:
         A third of each delay is random: jobs that failed together, because one server was away, do not all
         return to it in the same second.
         """
-        # After 64 doublings every delay is at its maximum; the float would overflow long after that.
-        return [
-            round(min(self.longest, self.first * 1.5 * GROWTH ** min(retry, 64)) * (2 + random.random()) / 3)  # noqa: S311  no secret
-            for retry in range(retries)
-        ]
+        delays, most = [], self.first * 1.5
+        for _ in range(retries):
+            delays.append(round(min(self.longest, most) * (2 + random.random()) / 3))  # noqa: S311  no secret
+            most *= GROWTH
+        return delays

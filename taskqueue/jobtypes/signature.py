@@ -13,9 +13,9 @@ from pydantic_core import to_jsonable_python
 
 from taskqueue.errors import PayloadError
 from taskqueue.hooks.needs import Needs
+from taskqueue.jobtypes.json_text import encode
 from taskqueue.jobtypes.revealing import revealed
 
-_encode = json.JSONEncoder(allow_nan=False).encode  # JSON has no NaN or Infinity
 NO_SUCH_FIELD = "There is no such field; take it out"
 Json = Any  # what `json.loads` returns; every more exact type is tedious to use
 WITH_JSON_FORM = "str, int, float, bool, date, a list or dict of these, a dataclass, a TypedDict, a pydantic model"
@@ -86,14 +86,14 @@ class Signature:
 
     def result_value(self, result: Json) -> Any:
         """Return a stored result in the type that the function returns; raises `pydantic.ValidationError`."""
-        return result if self._result is None else self._result.validate_json(_encode(result))
+        return result if self._result is None else self._result.validate_json(encode(result))
 
     @staticmethod
     def result_text(value: Any) -> str:
         """Return a function's return value as JSON text. Raises ValueError, TypeError if it has no JSON form."""
         # It need not match the return annotation: any value with a JSON form is a result.
         plain = to_jsonable_python(value, inf_nan_mode="constants")
-        text = _encode(plain)
+        text = encode(plain)
         if "\\ud" in text:  # perhaps half of a surrogate pair
             _refuse_surrogates(plain)
         return text

@@ -16,6 +16,7 @@ from taskqueue.enqueue.options import SubmitOptions
 from taskqueue.enqueue.submission import trace_text
 from taskqueue.outbox.following import handle_of
 from taskqueue.outbox.schema import own_table
+from taskqueue.telemetry.spans import attribute
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,7 +82,8 @@ def _row(by_redis: ByRedis, task: NewTask[Any]) -> dict[str, Any]:
     text = payload_text(task.job_type.name, task.payload)
     by_redis.check_size(task.job_type.name, text)
     with by_redis.queue.span(task.job_type):
-        submission = by_redis.queue.prepare(task.job_type, task.payload, options, text=text)
+        submission = by_redis.queue.submissions.prepare(task.job_type, task.payload, options, text=text)
+        attribute("task.id", submission.id)
         return {
             "id": submission.id,
             "task_type": task.job_type.name,

@@ -1,6 +1,6 @@
 """The environment variables, read once when a program starts, into frozen objects."""
 
-from taskqueue.settings.process import connect, process_connection, process_settings, process_url
+from taskqueue.settings.process import connect, process_connection, process_settings, process_target
 from taskqueue.settings.settings import DAY_SECONDS, MIB, Settings
 from taskqueue.settings.variables import (
     ALL_BELOW,
@@ -26,7 +26,7 @@ __all__ = [
     "one_of",
     "process_connection",
     "process_settings",
-    "process_url",
+    "process_target",
     "redis_url",
     "text",
     "url",

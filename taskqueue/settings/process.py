@@ -43,6 +43,7 @@ def set_process(settings: Settings | None, connection: Redis | None) -> None:
     """Set the settings and the connection of this process; None: from the environment."""
     _Given.settings, _Given.connection = settings, connection
     process_settings.cache_clear()
+    process_target.cache_clear()
 
 
 @cache
@@ -56,9 +57,11 @@ def process_connection() -> Redis:
     return _Given.connection or _made(process_settings().redis_url)
 
 
-def process_url() -> str:
-    """Return the URL behind `process_connection`; "" if `connect` was given a connection."""
-    return "" if _Given.connection else process_settings().redis_url
+@cache
+def process_target() -> tuple[Redis, Settings, str]:
+    """Return where this process submits: its connection, its settings, and the URL; "": `connect` got no URL."""
+    settings = process_settings()
+    return process_connection(), settings, "" if _Given.connection else settings.redis_url
 
 
 @cache

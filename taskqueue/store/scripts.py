@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.resources import files as package_files
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from redis import Redis
 from redis.commands.core import Script as RegisteredScript
@@ -26,6 +26,32 @@ def register(connection: Redis, *names: str) -> RegisteredScript:
     return connection.register_script(source(*names))
 
 
+class ScriptCall(Protocol):
+    """A call of a script."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """KEYS."""
+
+    @property
+    def arguments(self) -> Sequence[Word]:
+        """ARGV."""
+
+    def packed(self, digest: str) -> bytes:
+        """Return the call in the form in which Redis reads it. `digest`: the script's name in Redis."""
+
+
+class Call(NamedTuple):
+    """A call of a script by its words."""
+
+    keys: Sequence[str]
+    arguments: Sequence[Word]
+
+    def packed(self, digest: str) -> bytes:
+        """Return the call in the form in which Redis reads it."""
+        return packed("EVALSHA", digest, len(self.keys), *self.keys, *self.arguments)
+
+
 class FastScript:
     """A script on a connection pool, called without redis-py's bookkeeping. It must be safe to send twice.
 
@@ -38,33 +64,33 @@ class FastScript:
         self._pool = connection.connection_pool
         self._shared = shared
 
-    def __call__(self, keys: Sequence[str], arguments: Sequence[Word]) -> Any:
+    def __call__(self, call: ScriptCall) -> Any:
         """Return the script's answer. Raises the driver's errors."""
         was_lost = False
-        call = packed("EVALSHA", self.registered.sha, len(keys), *keys, *arguments)
+        words = call.packed(self.registered.sha)
         try:
-            if self._shared and len(call) <= MAX_CALL_BYTES:
-                return _one(self._shared.ask(call))
-            return self._alone(call)
+            if self._shared and len(words) <= MAX_CALL_BYTES:
+                return _one(self._shared.ask(words))
+            return self._alone(words)
         except (NoScriptError, RedisConnectionError) as error:
             # Redis has restarted, or has closed the connection: redis-py's own call below tries again.
             was_lost = isinstance(error, RedisConnectionError)
         except NotSent as error:
             raise error.__cause__ or error from None
         try:
-            return self.registered(keys=keys, args=arguments)
+            return self.registered(keys=call.keys, args=call.arguments)
         except ResponseError as error:
             if was_lost:  # the first call may have been executed, so this error is not the whole truth
                 raise RedisConnectionError(f"an answer was lost, then Redis refused: {error}") from error
             raise
 
-    def _alone(self, call: bytes) -> Any:
+    def _alone(self, words: bytes) -> Any:
         try:
             connection = self._pool.get_connection()
         except RedisConnectionError as error:
             raise NotSent from error
         try:
-            connection.send_packed_command([call])
+            connection.send_packed_command([words])
             return connection.read_response()
         finally:
             self._pool.release(connection)

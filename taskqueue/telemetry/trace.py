@@ -14,7 +14,7 @@ from taskqueue.store.keys import Field, decoded
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-FIELD = Field.TRACE.encode()
+TRACE_FIELD, SENDER_FIELD = Field.TRACE.encode(), Field.BY.encode()
 
 
 class Trace(NamedTuple):
@@ -35,7 +35,7 @@ class Trace(NamedTuple):
     @classmethod
     def of_job(cls, stored: Mapping[bytes, bytes]) -> Self | None:
         """Return the trace that a job's hash has, or None."""
-        text = stored.get(FIELD)
+        text = stored.get(TRACE_FIELD)
         if text is None:
             return None
         request_id, _, traceparent = text.decode(errors="replace").partition(" ")
@@ -57,7 +57,8 @@ current_sender: ContextVar[str] = ContextVar("current_sender", default="")
 
 def sender_of(stored: Mapping[bytes, bytes]) -> str:
     """Return who sent the job of this hash; "": nobody known."""
-    return decoded(stored.get(Field.BY.encode(), b""))
+    sender = stored.get(SENDER_FIELD)
+    return decoded(sender) if sender else ""
 
 
 current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)

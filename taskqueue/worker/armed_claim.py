@@ -26,7 +26,7 @@ from taskqueue.store import scripts
 from taskqueue.store.keys import PAUSED, SUSPENDED, armed_key, bell_key, decoded, queue_key, worker_executions_key
 from taskqueue.store.transaction import packed
 from taskqueue.worker.settle_and_claim import Claimant, Claimed
-from taskqueue.worker.sockets import socket_of
+from taskqueue.worker.sockets import Answers, socket_of
 
 BLOCK_SECONDS = 10  # of one wait; then the next one begins
 ARMED_SECONDS = 60  # for so long the id is kept; each wait that ends without a job keeps it for longer
@@ -60,6 +60,7 @@ class ArmedClaim:
         self._waiting = set[str]()  # the queues whose connection awaits an answer
         self._selector = selectors.DefaultSelector()
         self._registered: dict[str, int] = {}  # by queue: the socket that the selector has
+        self._answers: dict[str, Answers] = {}  # by queue: what comes on this socket
 
     def arm(self, claim: str, muted: Collection[str]) -> None:
         """Let Redis claim a job under `claim` when a queue that is not muted holds one. Raises Redis errors."""
@@ -134,21 +135,22 @@ class ArmedClaim:
         elif not connection.is_connected:
             connection.connect()
         if name not in self._registered:
-            self._registered[name] = socket_of(connection)
+            self._registered[name], self._answers[name] = socket_of(connection), Answers(connection)
             self._selector.register(self._registered[name], selectors.EVENT_READ, name)
         connection.send_packed_command([self._packets[name]])
         self._waiting.add(name)
 
     def _read(self, name: str) -> "tuple[bool, Claimed | bytes]":
         """Return whether a queue has rung, and what armed_claim.lua has answered behind the bell."""
-        connection = self._connections[name]
         self._waiting.discard(name)
-        try:
-            moved = connection.read_response()
-        except ResponseError:  # the key holds another type of value: the whole claim moves it aside
-            moved = b""
-        answer = connection.read_response()
+        answers = self._answers[name]
+        moved, answer = answers.read(), answers.read()
+        # An error has rung, too: the key holds another type of value, which the whole claim moves aside.
+        has_rung = moved is not None
         if isinstance(answer, bytes):
-            return moved is not None, answer
+            return has_rung, answer
+        if isinstance(answer, ResponseError):
+            raise answer
         job, execution, fields = answer
-        return True, Claimed(decoded(job), execution.decode(), dict(zip(fields[::2], fields[1::2], strict=True)))
+        words = iter(fields)
+        return has_rung, Claimed(decoded(job), execution.decode(), dict(zip(words, words, strict=True)))

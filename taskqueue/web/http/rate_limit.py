@@ -21,7 +21,7 @@ from taskqueue.settings.api_keys import ApiKey
 from taskqueue.settings.quota import Quota
 from taskqueue.store.connection import redis_errors
 from taskqueue.store.keys import calls_key
-from taskqueue.store.scripts import FastScript
+from taskqueue.store.scripts import Call, FastScript
 from taskqueue.web.http.access import caller
 from taskqueue.web.http.client_network import network_of
 from taskqueue.web.http.endpoint import endpoint_of
@@ -75,7 +75,7 @@ class Quotas:
                 return self._allowed(share)
         with redis_errors():  # outside of the lock: other callers need not wait
             arguments = [self.quota.calls, self.quota.window_seconds, self._share_calls]
-            given, left, wait = self._script([calls_key(caller)], arguments)
+            given, left, wait = self._script(Call([calls_key(caller)], arguments))
         with self._lock:
             if not given:
                 share.refused_until = now + float(wait)

@@ -90,7 +90,7 @@ class ScheduleRunner:
     ) -> None:
         key = schedule_key(stored.name)
         for run in runs:
-            self._submissions.send(run, pipeline)
+            self._submissions.add_to(pipeline, run)
         if runs:
             pipeline.hset(key, mapping=ran(runs[-1].task))
             pipeline.hincrby(key, "runs", len(runs))

@@ -54,6 +54,14 @@ def test_what_a_job_queues_is_validated(
 
 
 @pytest.mark.usefixtures("env", "job_types")
+def test_a_payload_that_contains_itself_is_refused() -> None:
+    payload: dict[str, Any] = {"name": "Ada"}
+    payload["again"] = payload
+    with pytest.raises(InvalidPayload, match="It contains itself, or is nested too deeply"):
+        submit("generic", payload)
+
+
+@pytest.mark.usefixtures("env", "job_types")
 def test_outside_of_a_job_a_task_is_queued_and_its_handle_found_by_its_id(
     client: FlaskClient, work: Callable[..., str]
 ) -> None:

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.store.connection import connect_for_requests
-from taskqueue.store.scripts import FastScript
+from taskqueue.store.scripts import Call, FastScript
 from taskqueue.store.shared_connection import MAX_LEADERS, TRUSTED_SECONDS, NotSent, SharedConnection
 from taskqueue.store.transaction import packed
 from tests.conftest import ROOT, RedisServer, wait_until
@@ -149,12 +149,12 @@ def test_a_script_is_sent_again_on_a_connection_that_redis_has_just_closed(
 ) -> None:
     connection = connect_for_requests(own_redis.url)
     script = FastScript(connection, "quota", shared=SharedConnection(connection.connection_pool))
-    arguments = [10, 60, 1]
-    assert script(["tq:calls:x"], arguments)[0] == 1  # it is not known to Redis, and sent whole
+    call = Call(["tq:calls:x"], [10, 60, 1])
+    assert script(call)[0] == 1  # it is not known to Redis, and sent whole
     redis.client_kill_filter(_type="normal", skipme=True)
-    assert script(["tq:calls:x"], arguments)[0] == 1
+    assert script(call)[0] == 1
     redis.script_flush()
-    assert script(["tq:calls:x"], arguments)[0] == 1
+    assert script(call)[0] == 1
 
 
 GREENLETS = """
