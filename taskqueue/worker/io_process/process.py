@@ -80,6 +80,7 @@ class IOProcess:
     def _make_turns(self) -> None:
         try:
             self._turns.run(self._runs.begin)
+            self._runs.wait_for_hooks(give_up=lambda: self._channel.hurry)
         except BaseException as error:  # noqa: BLE001  `run` raises it
             self._error = error
         self._is_done = True

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from contextvars import Context
 from functools import cache, partial
-from threading import Thread, get_ident, main_thread
+from threading import Thread, current_thread, get_ident, main_thread
 from typing import Any, NamedTuple
 
 from rq.job import _current_job
@@ -28,6 +28,7 @@ from taskqueue.worker.settle_and_claim import Outcome
 
 HARD_LIMIT_SECONDS = 1.5  # after its time limit, a run that has swallowed the exception is settled all the same
 STOP_SECONDS = 0.4  # so long has a run to end that is to be stopped
+HOOKS_LOOK_SECONDS = 0.1  # how often the end of the process looks whether it must hurry
 
 
 class Stopped(BaseException):
@@ -101,6 +102,7 @@ class Runs:
         self._report = report
         self._threads = Threads()
         self._of_task: dict[Task[None], Run] = {}
+        self._calling_hooks: set[Thread] = set()
 
     def begin(self, runs: Iterable[Run]) -> None:
         """Begin these runs."""
@@ -238,6 +240,16 @@ class Runs:
         def call() -> None:
             self._outcomes.call_failure_hooks(run.job, error, nullcontext())
             self._report(run, outcome)
+            self._calling_hooks.discard(current_thread())
 
         context = run.context.copy()
-        Thread(target=lambda: context.run(call), name="when_failed", daemon=True).start()
+        thread = Thread(target=lambda: context.run(call), name="when_failed", daemon=True)
+        self._calling_hooks.add(thread)
+        thread.start()
+
+    def wait_for_hooks(self, give_up: Callable[[], bool]) -> None:
+        """Wait until the `@when_failed` hooks have ended, of runs that were given up, too; not for ever."""
+        ends = time.monotonic() + FAILURE_HOOKS_SECONDS
+        for thread in list(self._calling_hooks):
+            while thread.is_alive() and time.monotonic() < ends and not give_up():
+                thread.join(HOOKS_LOOK_SECONDS)

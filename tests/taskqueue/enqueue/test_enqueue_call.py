@@ -1,5 +1,6 @@
 """The call of enqueue.lua: packed from a template for a plain task, and word by word for any other."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import hiredis
@@ -52,7 +53,7 @@ def test_a_job_type_that_is_registered_again_has_a_template_of_its_own(
 ) -> None:
     assert b"180" in words_of(prepared(queue, "generic").call.packed(DIGEST))
     generic = job_types["generic"]
-    job_types["generic"] = type(generic)(**(vars(generic) | {"timeout": 7}))
+    job_types["generic"] = replace(generic, timeout=7)
     try:
         words = words_of(prepared(queue, "generic").call.packed(DIGEST))
     finally:

@@ -113,6 +113,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 
+from jobs.hooks import note
 from taskqueue import CurrentTask, around_process, job, needs, when_failed
 
 
@@ -135,6 +136,7 @@ async def connection() -> AsyncIterator[str]:
 @when_failed
 async def slow(task: CurrentTask, error: BaseException) -> None:
     await asyncio.sleep(0.5)
+    note("slow hook ends", task.type)
 
 
 @job("shared_coroutine")
@@ -273,6 +275,7 @@ def test_hooks_and_needs_hold_in_the_process_that_jobs_share(
     assert f"job begins shared_function {ids[names[1]]} {pid}" in lines
     begins = sorted(line.rpartition(" ")[2] for line in lines if line.startswith("process begins"))
     assert begins == sorted(line.rpartition(" ")[2] for line in lines if line.startswith("process ends"))
+    assert {f"slow hook ends {name}" for name in names[2:]} <= set(lines)
     told = sorted(line.partition(ids[line.split()[1]])[::2] for line in lines if line.startswith("failed"))
     late = " JobTimeoutException Task exceeded maximum timeout value (1 seconds)"
     assert told == [
