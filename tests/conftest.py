@@ -31,6 +31,7 @@ from taskqueue.telemetry.trace import current_trace
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60  # of patience, with what another process does on a busy machine
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM)
 FIGURES_FILE = "FIGURES_FILE"  # `make faults` sets it: only what measures is run, and writes its figures there
 # `make faults` runs one test at a time, and holds each to its figure. Beside other tests, processes wait for a
 # core: a limit is then so many times as long, and still far below what a broken promise would take.
@@ -115,6 +116,16 @@ def outside_of_requests() -> Iterator[None]:
     """A request's trace stays until the next one in this thread: not for the tests of the rest."""
     yield
     current_trace.set(None)
+
+
+@pytest.fixture(autouse=True)
+def handlers_end_with_the_test() -> Iterator[None]:
+    """RQ's workers leave their handlers behind: SIGTERM would not end a process that a later test forks."""
+    before = [(number, signal.getsignal(number)) for number in HANDLED]
+    yield
+    for number, handler in before:
+        if signal.getsignal(number) != handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
