@@ -19,7 +19,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 from urllib.request import Request, urlopen
 
-from measure import LIMIT_SECONDS, Server, cpu_seconds, family, run, table, wait, workers
+from measure import LIMIT_SECONDS, Server, cpu_seconds, run, table, wait, workers
 from sampled import LAYERS, PY_SPY, shares
 from systems import APPS, ENVIRONMENTS, OURS, ROOT, System, environment, install
 
@@ -31,7 +31,8 @@ PROCESSES = 2
 CLIENTS = 16
 SECONDS = 2
 ROUNDS = 4
-PROFILE_SECONDS = 3
+PROFILE_SECONDS = 4
+BEGIN_SECONDS = 0.3
 BULK_TASKS = 10_000
 KEPT = (1_000, 10_000, 100_000, 1_000_000)
 PAGES = 50
@@ -151,12 +152,21 @@ def profile(server: Server) -> dict[str, dict[str, float]]:
                 address = f"http://127.0.0.1:{port}{ADDRESS}"
                 wait(lambda address=address: answers(address), 20)
                 load(address, script.name, 1, clients)
-                sampling = threads.submit(shares, family(pids)[-1], PROFILE_SECONDS - 1)
-                figures = measured(address, script.name, PROFILE_SECONDS, pids, clients)
-                layers = {name: share * figures["cpu_us"] for name, share in sampling.result().items()}
+                measuring = threads.submit(measured, address, script.name, PROFILE_SECONDS, pids, clients)
+                sampled = shares(busiest(pids), PROFILE_SECONDS - 2)
+                figures = measuring.result()
+                layers = {name: share * figures["cpu_us"] for name, share in sampled.items()}
             found[f"{kind}, {clients}"] = {"cpu_us": figures["cpu_us"], **layers}
             print(kind, clients, found[f"{kind}, {clients}"], flush=True)
     return found
+
+
+def busiest(pids: list[int]) -> int:
+    """Return which process of the server has work, shortly after a load has begun: one client has one process."""
+    time.sleep(BEGIN_SECONDS)
+    before = cpu_seconds(pids)
+    time.sleep(BEGIN_SECONDS)
+    return max(cpu_seconds(pids).items(), key=lambda used: used[1] - before.get(used[0], 0.0))[0]
 
 
 def load(address: str, script: str, seconds: int, clients: int = CLIENTS) -> dict[str, float]:
