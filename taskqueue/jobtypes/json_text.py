@@ -7,11 +7,12 @@ from typing import Any
 
 
 class _Encoder(json.JSONEncoder):
-    """Python's encoder, but it keeps the one in C that `JSONEncoder` makes anew for each value."""
+    """A `JSONEncoder` that reuses its C encoder; Python creates a new one for each call."""
 
     def __init__(self) -> None:
         super().__init__(allow_nan=False)
-        make = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # None in a Python without it
+        # It is None where Python has no C encoder; typeshed does not list it.
+        make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
         text, separators = json.encoder.encode_basestring_ascii, (": ", ", ")
         self._encode = make and make(None, self.default, text, None, *separators, False, False, False)
 
